@@ -1,0 +1,130 @@
+//! The measurement engines, without I/O and without a clock: packets, stamps and deadlines go in, packets and deadlines
+//! come out. The same inputs give the same result, byte for byte.
+//!
+//! This crate must not know about sockets, clocks, tokio or random numbers. It is `no_std`, so the compiler holds it to
+//! that, and a test holds its dependencies to a short list.
+//!
+//! Packet kinds ([`ping`], [`traceroute`], [`dns`] over UDP) implement [`Engine`]; one loop in the shell drives them all.
+//! Exchange kinds (dns over TCP) are a plan, events and a pure function instead.
+//!
+//! Order of calls: after each `handle_*`, call [`Engine::poll_transmit`] until it gives `None`, then
+//! [`Engine::poll_timeout`] and [`Engine::poll_outcome`].
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod dns;
+pub mod icmp;
+pub mod ping;
+pub mod traceroute;
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use sonde_protocol::result::{Outcome, Why};
+use sonde_protocol::time::Nanos;
+
+/// Names one transmitted packet of one engine, so that its stamp and errors find it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u32);
+
+/// How a packet is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// The family's shared ICMP socket: `payload` is a whole ICMP message, its sequence from the block this engine was
+    /// given; identifier and checksum are zero and filled in below (the kernel does, or the shell on a raw socket).
+    Icmp,
+    /// A UDP socket of this engine's own with a fixed source port: `payload` is the UDP payload.
+    Udp {
+        /// Destination port.
+        port: u16,
+    },
+}
+
+/// One packet to send now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// Names it.
+    pub token: Token,
+    /// Where to.
+    pub dst: IpAddr,
+    /// How.
+    pub channel: Channel,
+    /// TTL or hop limit; the system's default when absent.
+    pub hop_limit: Option<u8>,
+    /// Traffic class or TOS byte.
+    pub traffic_class: u8,
+    /// Sets the don't-fragment bit (IPv4) or forbids fragmenting at the source (IPv6).
+    pub dont_fragment: bool,
+    /// The bytes, see [`Channel`].
+    pub payload: Vec<u8>,
+}
+
+/// What the shell knows of a datagram besides its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// When it arrived.
+    pub received_at: Nanos,
+    /// Who sent it.
+    pub from: IpAddr,
+    /// Source port; 0 for ICMP.
+    pub from_port: u16,
+    /// TTL or hop limit on arrival, when the system tells it.
+    pub hop_limit: Option<u8>,
+}
+
+/// An ICMP error about a packet of ours, from the socket's error queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IcmpErrorEvent {
+    /// When it arrived.
+    pub received_at: Nanos,
+    /// The router or host that sent it.
+    pub from: IpAddr,
+    /// TTL or hop limit of the error itself.
+    pub hop_limit: Option<u8>,
+    /// ICMP type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// The MTU it names.
+    pub mtu: Option<u32>,
+    /// What the system gives back of our packet: for ICMP the message from its type byte on, for UDP the payload. It may
+    /// be cut, even to nothing.
+    pub quoted: Vec<u8>,
+    /// Bytes of the error behind its IP header, as far as the system tells; 0 when it does not.
+    pub size: u32,
+    /// Raw RFC 4884 extension structure, when the system gives it.
+    pub extensions: Option<Vec<u8>>,
+}
+
+/// A measurement of a packet kind, as a state machine.
+pub trait Engine {
+    /// The next packet to send at `now`, if one is due.
+    fn poll_transmit(&mut self, now: Nanos) -> Option<Transmit>;
+
+    /// The packet left at `sent_at`. Comes once with the shell's own clock right after the send, and again with the
+    /// kernel's stamp, which is better: the last one counts.
+    fn handle_sent(&mut self, token: Token, sent_at: Nanos);
+
+    /// The packet could not be sent.
+    fn handle_send_error(&mut self, token: Token, now: Nanos, why: Why);
+
+    /// A datagram came. For ICMP `bytes` is the whole message; the shell has matched it to this engine by [`Token`] where
+    /// it could, but the engine checks for itself.
+    fn handle_datagram(&mut self, meta: &Meta, bytes: &[u8]);
+
+    /// An ICMP error came.
+    fn handle_icmp_error(&mut self, event: &IcmpErrorEvent);
+
+    /// When [`Engine::handle_timeout`] wants to be called, if ever.
+    fn poll_timeout(&self) -> Option<Nanos>;
+
+    /// The time is `now`.
+    fn handle_timeout(&mut self, now: Nanos);
+
+    /// The outcome, once, when the run has ended.
+    fn poll_outcome(&mut self) -> Option<Outcome>;
+}

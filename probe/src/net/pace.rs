@@ -1,0 +1,95 @@
+//! A token bucket for packets. Pure; time is an argument.
+
+use std::time::Duration;
+
+use sonde_protocol::time::Nanos;
+
+/// Lets `burst` packets go at once and one each `step` in the long run.
+#[derive(Debug)]
+pub struct Bucket {
+    step: Duration,
+    burst: u32,
+    tokens: u32,
+    /// Up to when tokens have been counted.
+    counted_to: Nanos,
+}
+
+impl Bucket {
+    /// A full bucket. A rate or burst of 0 counts as 1.
+    pub fn new(per_second: u32, burst: u32, now: Nanos) -> Self {
+        let burst = burst.max(1);
+        let step = Duration::from_nanos(1_000_000_000 / u64::from(per_second.max(1))).max(Duration::from_nanos(1));
+        Self { step, burst, tokens: burst, counted_to: now }
+    }
+
+    /// Whether a packet may go now.
+    pub fn ready(&mut self, now: Nanos) -> bool {
+        let steps = now.since(self.counted_to).as_nanos() / self.step.as_nanos();
+        let missing = self.burst - self.tokens;
+        match u32::try_from(steps) {
+            Ok(steps) if steps < missing => {
+                self.tokens += steps;
+                self.counted_to = self.counted_to + self.step * steps;
+            }
+            _ => {
+                self.tokens = self.burst;
+                self.counted_to = now;
+            }
+        }
+        self.tokens > 0
+    }
+
+    /// One packet has gone.
+    pub fn take(&mut self) {
+        self.tokens = self.tokens.saturating_sub(1);
+    }
+
+    /// When the next packet may go, if none may now.
+    pub fn next(&self) -> Nanos {
+        self.counted_to + self.step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many packets go by `until`, asked every 100 µs.
+    fn count(bucket: &mut Bucket, from: i64, until: i64) -> u32 {
+        let mut sent = 0;
+        for now in (from..=until).step_by(100_000) {
+            while bucket.ready(Nanos(now)) {
+                bucket.take();
+                sent += 1;
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let mut bucket = Bucket::new(1_000, 32, Nanos(0));
+        assert_eq!(count(&mut bucket, 0, 0), 32);
+        assert_eq!(count(&mut bucket, 0, 100_000_000), 100, "100 ms at 1,000 a second");
+        assert_eq!(count(&mut bucket, 10_000_000_000, 10_000_000_000), 32, "idle time saves up one burst, no more");
+    }
+
+    #[test]
+    fn the_next_token_comes_when_it_says() {
+        let mut bucket = Bucket::new(1_000, 1, Nanos(0));
+        assert!(bucket.ready(Nanos(0)));
+        bucket.take();
+        let next = bucket.next();
+        assert!(!bucket.ready(next - Duration::from_nanos(1)));
+        assert!(bucket.ready(next));
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_gives_nothing() {
+        let mut bucket = Bucket::new(0, 0, Nanos(5));
+        assert!(bucket.ready(Nanos(5)));
+        bucket.take();
+        assert!(!bucket.ready(Nanos(5)));
+        assert!(!bucket.ready(Nanos(0)));
+    }
+}

@@ -1,0 +1,150 @@
+//! Which job owns which ICMP sequence numbers of a shared socket. Pure; time is an argument.
+//!
+//! A block never wraps past 65535, so that `first + i` is right without care. A block rests after its job, so that a late
+//! reply cannot be taken for one to the next job.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sonde_protocol::time::Nanos;
+
+/// One past the last sequence number.
+const END: u32 = 0x1_0000;
+
+/// The blocks of one socket, `J` being what names a job.
+#[derive(Debug)]
+pub struct SequenceBlocks<J> {
+    /// By first number.
+    blocks: BTreeMap<u32, Block<J>>,
+    /// Where to look first: blocks go round, so that a number stays unused for as long as possible.
+    cursor: u32,
+    rest: Duration,
+}
+
+#[derive(Debug)]
+struct Block<J> {
+    end: u32,
+    state: State<J>,
+}
+
+#[derive(Debug)]
+enum State<J> {
+    Owned(J),
+    RestsUntil(Nanos),
+}
+
+impl<J: Copy + PartialEq> SequenceBlocks<J> {
+    /// All numbers free; blocks rest for `rest`, and the first one begins at `start`.
+    pub fn new(start: u16, rest: Duration) -> Self {
+        Self { blocks: BTreeMap::new(), cursor: u32::from(start), rest }
+    }
+
+    /// Reserves `count` numbers in a row and gives the first; `None` when there is no room now. A block of 0 numbers is
+    /// nobody's.
+    pub fn reserve(&mut self, job: J, count: u16, now: Nanos) -> Option<u16> {
+        self.blocks.retain(|_, block| !matches!(block.state, State::RestsUntil(until) if until <= now));
+        if count == 0 {
+            return Some(0);
+        }
+        let count = u32::from(count);
+        let first = self.gap(self.cursor, count).or_else(|| self.gap(0, count))?;
+        self.cursor = (first + count) % END;
+        self.blocks.insert(first, Block { end: first + count, state: State::Owned(job) });
+        u16::try_from(first).ok()
+    }
+
+    /// The lowest start at or above `from` of `count` free numbers.
+    fn gap(&self, from: u32, count: u32) -> Option<u32> {
+        let mut start = from;
+        if let Some((_, before)) = self.blocks.range(..=from).next_back() {
+            start = start.max(before.end);
+        }
+        for (first, block) in self.blocks.range(start..) {
+            if start + count <= *first {
+                break;
+            }
+            start = block.end;
+        }
+        (start + count <= END).then_some(start)
+    }
+
+    /// The job that this number belongs to now.
+    pub fn owner(&self, sequence: u16) -> Option<J> {
+        let sequence = u32::from(sequence);
+        let (_, block) = self.blocks.range(..=sequence).next_back()?;
+        match block.state {
+            State::Owned(job) if sequence < block.end => Some(job),
+            _ => None,
+        }
+    }
+
+    /// The job has ended: its numbers rest, then become free.
+    pub fn release(&mut self, job: J, now: Nanos) {
+        let until = now + self.rest;
+        for block in self.blocks.values_mut() {
+            if matches!(block.state, State::Owned(owner) if owner == job) {
+                block.state = State::RestsUntil(until);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn numbers_find_their_job() {
+        let mut blocks = SequenceBlocks::new(100, REST);
+        assert_eq!(blocks.reserve('a', 3, Nanos(0)), Some(100));
+        assert_eq!(blocks.reserve('b', 2, Nanos(0)), Some(103));
+        let owners: Vec<_> = (99..106).map(|sequence| blocks.owner(sequence)).collect();
+        assert_eq!(owners, [None, Some('a'), Some('a'), Some('a'), Some('b'), Some('b'), None]);
+    }
+
+    #[test]
+    fn blocks_go_round_without_wrapping_inside() {
+        let mut blocks = SequenceBlocks::new(65_530, REST);
+        assert_eq!(blocks.reserve('a', 6, Nanos(0)), Some(65_530), "up to the very last number");
+        assert_eq!(blocks.owner(65_535), Some('a'));
+        assert_eq!(blocks.reserve('b', 4, Nanos(0)), Some(0));
+        let mut blocks = SequenceBlocks::new(65_530, REST);
+        assert_eq!(blocks.reserve('a', 7, Nanos(0)), Some(0), "does not fit before the end");
+    }
+
+    #[test]
+    fn a_block_rests_before_it_is_used_again() {
+        let mut blocks = SequenceBlocks::new(0, REST);
+        assert_eq!(blocks.reserve('a', u16::MAX, Nanos(0)), Some(0));
+        assert_eq!(blocks.reserve('b', 2, Nanos(0)), None, "one number is left");
+        blocks.release('a', Nanos(5));
+        assert_eq!(blocks.owner(7), None, "a late reply is nobody's");
+        let rested = Nanos(5) + REST;
+        assert_eq!(blocks.reserve('b', 2, rested - Duration::from_nanos(1)), None);
+        assert_eq!(blocks.reserve('b', 2, rested), Some(0));
+    }
+
+    #[test]
+    fn a_gap_between_others_is_found() {
+        let mut blocks = SequenceBlocks::new(0, Duration::ZERO);
+        for job in ['a', 'b', 'c', 'd'] {
+            assert!(blocks.reserve(job, 16_384, Nanos(0)).is_some());
+        }
+        assert_eq!(blocks.reserve('e', 1, Nanos(0)), None);
+        blocks.release('c', Nanos(0));
+        assert_eq!(blocks.reserve('e', 16_384, Nanos(0)), Some(32_768));
+        blocks.release('b', Nanos(0));
+        blocks.release('a', Nanos(0));
+        assert_eq!(blocks.reserve('f', 32_768, Nanos(0)), Some(0), "two neighbours make one gap");
+    }
+
+    #[test]
+    fn no_numbers_need_no_room() {
+        let mut blocks = SequenceBlocks::new(0, REST);
+        assert!(blocks.reserve('a', u16::MAX, Nanos(0)).is_some());
+        assert_eq!(blocks.reserve('b', 0, Nanos(0)), Some(0));
+        assert_eq!(blocks.owner(0), Some('a'));
+    }
+}

@@ -1,0 +1,427 @@
+//! What probe and collector say to each other: CBOR with integer keys, described in `docs/protocol.cddl`.
+//!
+//! Three lanes, each one long-lived stream: control (bidirectional, [`Up`] and [`Down`]), fresh and backlog (from the probe,
+//! [`Frame`]). Each message stands behind its length ([`crate::wire`]). Keys that a reader does not know are skipped;
+//! whole messages that it does not know are too, so that old probes and new collectors understand each other.
+
+use alloc::vec::Vec;
+
+use minicbor::{Decode, Encode};
+
+use crate::bounded::{Bytes, List, Text};
+use crate::directory::SignedDirectory;
+use crate::ids::{BootId, ProbeId, Revision, Seq};
+use crate::net::Ip;
+use crate::order::OrdersUpdate;
+use crate::range_set::RangeSet;
+use crate::result::MAX_REPORT;
+use crate::time::UnixNanos;
+
+/// The protocol's version that this crate speaks.
+pub const VERSION: u16 = 1;
+
+/// The ALPN protocol name (RFC 7301).
+pub const ALPN: &[u8] = b"sonde/1";
+
+/// The greatest size of one control message, length not counted. A full set of orders fits.
+pub const MAX_CONTROL: usize = 2 * 1024 * 1024;
+
+/// The greatest size of one control message from a probe: nothing it says is long.
+pub const MAX_CONTROL_UP: usize = 256 * 1024;
+
+/// The greatest size of one frame: the greatest report, and room for what stands around it.
+pub const MAX_FRAME: usize = MAX_REPORT + 64 * 1024;
+
+/// The most reports in one frame.
+pub const MAX_FRAME_REPORTS: usize = 256;
+
+/// The most boots that one message may list.
+pub const MAX_BOOTS: usize = 64;
+
+/// From probe to collector.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum Up {
+    /// The first message.
+    #[n(0)]
+    Hello(#[n(0)] Hello),
+    /// Runs whose reports will never come.
+    #[n(1)]
+    Gaps(#[n(0)] List<Gap, 256>),
+    /// The probe has applied orders up to this revision; absent when it needs all of them.
+    #[n(2)]
+    OrdersApplied(#[n(0)] Option<Revision>),
+    /// One half of an NTP-like exchange (RFC 5905, section 8).
+    #[n(3)]
+    TimeRequest(#[n(0)] TimeRequest),
+    /// The probe's process ends; its boot is closed.
+    #[n(4)]
+    Bye(#[n(0)] Bye),
+    /// How the probe is.
+    #[n(5)]
+    Health(#[n(0)] Health),
+}
+
+/// From collector to probe.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum Down {
+    /// The answer to hello.
+    #[n(0)]
+    Welcome(#[n(0)] Welcome),
+    /// The collector will not serve this probe now; the connection ends.
+    #[n(1)]
+    Refused(#[n(0)] Refused),
+    /// New orders.
+    #[n(2)]
+    Orders(#[n(0)] OrdersUpdate),
+    /// What is durable.
+    #[n(3)]
+    Ack(#[n(0)] List<BootRanges, MAX_BOOTS>),
+    /// The collector is about to stop.
+    #[n(4)]
+    Drain(#[n(0)] Drain),
+    /// The other half of the exchange.
+    #[n(5)]
+    TimeReply(#[n(0)] TimeReply),
+}
+
+/// The first message of a connection.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Hello {
+    /// Protocol versions that the probe speaks.
+    #[n(0)]
+    pub versions: List<u16, 16>,
+    /// Name and version of the software.
+    #[n(1)]
+    pub software: Text<64>,
+    /// This start of the probe's process.
+    #[n(2)]
+    pub boot: BootId,
+    /// Nanoseconds since that start. The probe's wall clock may be wrong; this is not.
+    #[n(3)]
+    pub uptime: u64,
+    /// The probe's wall clock now.
+    #[n(4)]
+    pub now: UnixNanos,
+    /// The probe believes its wall clock.
+    #[n(5)]
+    pub clock_synchronised: bool,
+    /// The revision of the orders it has; absent when it has none.
+    #[n(6)]
+    pub orders: Option<Revision>,
+    /// Every boot of which the spool still holds something, this boot included.
+    #[n(7)]
+    pub boots: List<SpooledBoot, MAX_BOOTS>,
+    /// Reports in the spool.
+    #[n(8)]
+    pub spool_depth: u64,
+    /// Own addresses, for the network prefix and the probe's record.
+    #[n(9)]
+    pub addresses: List<Ip, 16>,
+    /// The join token, until the probe has been welcomed once.
+    #[n(10)]
+    pub token: Option<Bytes<64>>,
+    /// The serial of its newest directory.
+    #[n(11)]
+    pub directory: u64,
+    /// Kinds it can run, by number.
+    #[n(12)]
+    pub kinds: List<u8, 64>,
+}
+
+/// A boot of which the spool holds something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SpooledBoot {
+    /// The boot.
+    #[n(0)]
+    pub boot: BootId,
+    /// The number that its next report has or would have had. For an earlier boot everything below was made.
+    #[n(1)]
+    pub next: Seq,
+}
+
+/// Reports or runs that will never come.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Gap {
+    /// The boot they belong to.
+    #[n(0)]
+    pub boot: BootId,
+    /// The first number lost.
+    #[n(1)]
+    pub first: Seq,
+    /// The last number lost; absent when nobody knows, after a crash.
+    #[n(2)]
+    pub last: Option<Seq>,
+    /// Why.
+    #[n(3)]
+    pub reason: GapReason,
+    /// No run due before this is missing because of it.
+    #[n(4)]
+    pub from: UnixNanos,
+    /// No run due at or after this is missing because of it.
+    #[n(5)]
+    pub to: UnixNanos,
+}
+
+/// Why reports are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum GapReason {
+    /// The spool was full and dropped its oldest.
+    #[n(0)]
+    SpoolFull,
+    /// The process ended without closing its boot.
+    #[n(1)]
+    Crash,
+    /// The process was stopped, and nothing ran until the next start.
+    #[n(2)]
+    Stopped,
+    /// The collector could not read the report.
+    #[n(3)]
+    Rejected,
+}
+
+impl GapReason {
+    /// A word for people and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            GapReason::SpoolFull => "spool full",
+            GapReason::Crash => "crash",
+            GapReason::Stopped => "stopped",
+            GapReason::Rejected => "rejected",
+        }
+    }
+}
+
+/// The boot is closed: nothing beyond `last` will come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Bye {
+    /// The boot.
+    #[n(0)]
+    pub boot: BootId,
+    /// The last number used; 0 when none was.
+    #[n(1)]
+    pub last: Seq,
+    /// When nothing more was started.
+    #[n(2)]
+    pub at: UnixNanos,
+}
+
+/// How the probe is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Health {
+    /// Reports in the spool.
+    #[n(0)]
+    pub spool_depth: u64,
+    /// Measurements running now.
+    #[n(1)]
+    pub running: u32,
+    /// Own addresses, when they changed.
+    #[n(2)]
+    pub addresses: Option<List<Ip, 16>>,
+}
+
+/// A boot and some of its numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BootRanges {
+    /// The boot.
+    #[n(0)]
+    pub boot: BootId,
+    /// The numbers.
+    #[n(1)]
+    pub ranges: RangeSet,
+}
+
+/// The answer to hello.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Welcome {
+    /// The protocol version for this connection.
+    #[n(0)]
+    pub version: u16,
+    /// Who the probe is.
+    #[n(1)]
+    pub probe: ProbeId,
+    /// The collector's clock when hello came.
+    #[n(2)]
+    pub received_at: UnixNanos,
+    /// The collector's clock when this was sent.
+    #[n(3)]
+    pub sent_at: UnixNanos,
+    /// What is durable of each boot that hello lists.
+    #[n(4)]
+    pub durable: List<BootRanges, MAX_BOOTS>,
+    /// The address the collector sees the probe at.
+    #[n(5)]
+    pub public_address: Ip,
+    /// The newest directory, when the probe's is older.
+    #[n(6)]
+    pub directory: Option<SignedDirectory>,
+    /// When this boot began, by the collector's clock and the uptime in the first hello of the boot. Runs due before it
+    /// are not this boot's: they lie in the gap that the collector has recorded.
+    #[n(7)]
+    pub boot_started_at: UnixNanos,
+}
+
+/// Why a probe is not served.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Refused {
+    /// For the program.
+    #[n(0)]
+    pub reason: RefusedReason,
+    /// For people.
+    #[n(1)]
+    pub text: Text<200>,
+}
+
+/// Why a probe is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum RefusedReason {
+    /// The key is unknown and there was no token.
+    #[n(0)]
+    UnknownKey,
+    /// The token is unknown, expired, or bound to another key.
+    #[n(1)]
+    Token,
+    /// No version in common.
+    #[n(2)]
+    Version,
+    /// The collector cannot serve anybody now; try later.
+    #[n(3)]
+    Busy,
+    /// What was said made no sense.
+    #[n(4)]
+    Malformed,
+}
+
+/// The collector stops: come back after `after_ms`, at a moment of your own within `spread_ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Drain {
+    /// Milliseconds until the first may return.
+    #[n(0)]
+    pub after_ms: u32,
+    /// Milliseconds over which the returns are spread.
+    #[n(1)]
+    pub spread_ms: u32,
+}
+
+/// Asks for the collector's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct TimeRequest {
+    /// The probe's monotonic clock, given back as it came.
+    #[n(0)]
+    pub sent_at: i64,
+}
+
+/// The collector's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct TimeReply {
+    /// From the request.
+    #[n(0)]
+    pub request_sent_at: i64,
+    /// When the request came.
+    #[n(1)]
+    pub received_at: UnixNanos,
+    /// When this was sent.
+    #[n(2)]
+    pub sent_at: UnixNanos,
+}
+
+/// Reports with consecutive numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Frame {
+    /// The boot they belong to.
+    #[n(0)]
+    pub boot: BootId,
+    /// The number of the first.
+    #[n(1)]
+    pub first: Seq,
+    /// Each [`crate::result::Report`] in its own CBOR: the bytes that are stored.
+    #[n(2)]
+    pub reports: List<Bytes<MAX_REPORT>, MAX_FRAME_REPORTS>,
+    /// Every run of this boot that was due before this time has been reported, in this frame or under a lower number.
+    /// It is where the gap begins if the probe crashes now.
+    #[n(3)]
+    pub settled: UnixNanos,
+}
+
+impl Frame {
+    /// The number of the last report; `None` for an empty frame or numbers beyond the end.
+    pub fn last(&self) -> Option<Seq> {
+        let behind = u64::try_from(self.reports.len()).ok()?.checked_sub(1)?;
+        Some(Seq(self.first.0.checked_add(behind)?))
+    }
+
+    /// The reports with their numbers.
+    pub fn numbered(&self) -> impl Iterator<Item = (Seq, &[u8])> {
+        self.reports.iter().enumerate().map(|(i, bytes)| (Seq(self.first.0.saturating_add(i as u64)), &**bytes))
+    }
+}
+
+/// The bytes of a message.
+pub fn to_cbor<T: Encode<()>>(message: &T) -> Vec<u8> {
+    // Writing into memory cannot fail.
+    minicbor::to_vec(message).unwrap_or_default()
+}
+
+/// Reads a message. `Ok(None)`: a whole message of a newer version, to be skipped.
+pub fn from_cbor<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<Option<T>, minicbor::decode::Error> {
+    match minicbor::decode(bytes) {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.is_unknown_variant() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> alloc::string::String {
+        data_encoding::HEXLOWER.encode(bytes)
+    }
+
+    #[test]
+    fn golden_bytes_of_each_small_message() {
+        let boot = BootId(0x0102);
+        let bye = Up::Bye(Bye { boot, last: Seq(7), at: UnixNanos(5) });
+        assert_eq!(hex(&to_cbor(&bye)), "820481a30019010201070205");
+        let mut ranges = RangeSet::of(Seq(1)..=Seq(9));
+        ranges.insert(Seq(12)..=Seq(12));
+        let ack = Down::Ack(List::cut([BootRanges { boot, ranges }]));
+        assert_eq!(hex(&to_cbor(&ack)), "82038181a200190102018401090c0c");
+        let drain = Down::Drain(Drain { after_ms: 1000, spread_ms: 2000 });
+        assert_eq!(hex(&to_cbor(&drain)), "820481a2001903e8011907d0");
+        let frame = Frame { boot, first: Seq(3), reports: List::cut([Bytes::new([0xf6]).unwrap()]), settled: UnixNanos(4) };
+        assert_eq!(hex(&to_cbor(&frame)), "a4001901020103028141f60304");
+        for bytes in [to_cbor(&bye), to_cbor(&frame)] {
+            assert!(from_cbor::<Up>(&bytes).is_ok() || from_cbor::<Frame>(&bytes).is_ok());
+        }
+    }
+
+    #[test]
+    fn messages_of_a_newer_version_are_skipped_and_garbage_is_not() {
+        assert_eq!(from_cbor::<Up>(&[0x82, 0x18, 0x63, 0x81, 0x01]).unwrap(), None);
+        assert!(from_cbor::<Up>(&[0xff, 0x00]).is_err());
+        assert!(from_cbor::<Up>(&to_cbor(&Drain { after_ms: 1, spread_ms: 2 })).is_err());
+    }
+
+    #[test]
+    fn frames_know_their_last_number() {
+        let frame = |first, n| Frame { boot: BootId(1), first: Seq(first), reports: List::cut((0..n).map(|_| Bytes::default())), settled: UnixNanos(0) };
+        assert_eq!(frame(5, 3).last(), Some(Seq(7)));
+        assert_eq!(frame(5, 0).last(), None);
+        assert_eq!(frame(u64::MAX, 2).last(), None);
+    }
+}
