@@ -25,14 +25,10 @@ struct Row4(Ipv4Net, SpecialBlock);
 struct Row6(Ipv6Net, SpecialBlock);
 
 macro_rules! v4 {
-    ($a:literal . $b:literal . $c:literal . $d:literal / $len:literal, $name:literal, $rfc:literal) => {
+    ([$a:literal, $b:literal, $c:literal, $d:literal] / $len:literal, $name:literal, $rfc:literal) => {
         Row4(
             Ipv4Net::new_assert(Ipv4Addr::new($a, $b, $c, $d), $len),
-            SpecialBlock {
-                block: concat!($a, ".", $b, ".", $c, ".", $d, "/", $len),
-                name: $name,
-                rfc: $rfc,
-            },
+            SpecialBlock { block: concat!($a, ".", $b, ".", $c, ".", $d, "/", $len), name: $name, rfc: $rfc },
         )
     };
 }
@@ -48,22 +44,22 @@ macro_rules! v6 {
 
 /// The IANA IPv4 special-purpose registry's blocks that are not globally reachable, and multicast.
 static SPECIAL_V4: [Row4; 16] = [
-    v4!(0 . 0 . 0 . 0 / 8, "this network", "RFC 791"),
-    v4!(10 . 0 . 0 . 0 / 8, "private use", "RFC 1918"),
-    v4!(100 . 64 . 0 . 0 / 10, "shared address space", "RFC 6598"),
-    v4!(127 . 0 . 0 . 0 / 8, "loopback", "RFC 1122"),
-    v4!(169 . 254 . 0 . 0 / 16, "link local", "RFC 3927"),
-    v4!(172 . 16 . 0 . 0 / 12, "private use", "RFC 1918"),
-    v4!(192 . 0 . 0 . 0 / 24, "IETF protocol assignments", "RFC 6890"),
-    v4!(192 . 0 . 2 . 0 / 24, "documentation", "RFC 5737"),
-    v4!(192 . 88 . 99 . 0 / 24, "deprecated 6to4 relay anycast", "RFC 7526"),
-    v4!(192 . 168 . 0 . 0 / 16, "private use", "RFC 1918"),
-    v4!(198 . 18 . 0 . 0 / 15, "benchmarking", "RFC 2544"),
-    v4!(198 . 51 . 100 . 0 / 24, "documentation", "RFC 5737"),
-    v4!(203 . 0 . 113 . 0 / 24, "documentation", "RFC 5737"),
-    v4!(224 . 0 . 0 . 0 / 4, "multicast", "RFC 5771"),
-    v4!(240 . 0 . 0 . 0 / 4, "reserved", "RFC 1112"),
-    v4!(255 . 255 . 255 . 255 / 32, "limited broadcast", "RFC 8190"),
+    v4!([0, 0, 0, 0] / 8, "this network", "RFC 791"),
+    v4!([10, 0, 0, 0] / 8, "private use", "RFC 1918"),
+    v4!([100, 64, 0, 0] / 10, "shared address space", "RFC 6598"),
+    v4!([127, 0, 0, 0] / 8, "loopback", "RFC 1122"),
+    v4!([169, 254, 0, 0] / 16, "link local", "RFC 3927"),
+    v4!([172, 16, 0, 0] / 12, "private use", "RFC 1918"),
+    v4!([192, 0, 0, 0] / 24, "IETF protocol assignments", "RFC 6890"),
+    v4!([192, 0, 2, 0] / 24, "documentation", "RFC 5737"),
+    v4!([192, 88, 99, 0] / 24, "deprecated 6to4 relay anycast", "RFC 7526"),
+    v4!([192, 168, 0, 0] / 16, "private use", "RFC 1918"),
+    v4!([198, 18, 0, 0] / 15, "benchmarking", "RFC 2544"),
+    v4!([198, 51, 100, 0] / 24, "documentation", "RFC 5737"),
+    v4!([203, 0, 113, 0] / 24, "documentation", "RFC 5737"),
+    v4!([224, 0, 0, 0] / 4, "multicast", "RFC 5771"),
+    v4!([240, 0, 0, 0] / 4, "reserved", "RFC 1112"),
+    v4!([255, 255, 255, 255] / 32, "limited broadcast", "RFC 8190"),
 ];
 
 /// The IANA IPv6 special-purpose registry's blocks that are not globally reachable, multicast, and what was never
@@ -142,9 +138,9 @@ impl Nat64Prefix {
         for &answer in answers {
             for length in [96u8, 64, 56, 48, 40, 32] {
                 let Some(prefix) = Ipv6Net::new(answer, length).ok().and_then(Self::new) else { continue };
-                let well_known = prefix.embedded(answer).is_some_and(|v4| {
-                    v4 == Ipv4Addr::new(192, 0, 0, 170) || v4 == Ipv4Addr::new(192, 0, 0, 171)
-                });
+                let well_known = prefix
+                    .embedded(answer)
+                    .is_some_and(|v4| v4 == Ipv4Addr::new(192, 0, 0, 170) || v4 == Ipv4Addr::new(192, 0, 0, 171));
                 if well_known {
                     if !found.contains(&prefix) {
                         found.push(prefix);
@@ -324,14 +320,53 @@ mod tests {
     #[test]
     fn special_addresses_also_embedded() {
         for text in [
-            "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "169.254.1.1", "172.16.0.1",
-            "172.31.255.255", "192.0.0.8", "192.0.2.1", "192.168.0.1", "198.19.255.255", "198.51.100.7", "203.0.113.9",
-            "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:10.0.0.1", "::ffff:8.8.8.8", "::7f00:1",
-            "64:ff9b::c0a8:1", "64:ff9b::7f00:1", "64:ff9b:1::808:808", "100::1", "2001:2::1", "2001:db8::1",
-            "2001:10::1", "2001:2f::1", "2002:c0a8:1::1", "2002:7f00:1::", "3fff::1", "3fff:fff::1", "5f00::1",
-            "fc00::1", "fdff::1", "fe80::1", "fec0::1", "ff02::1", "4000::1", "9000::1", "1000::1", "e000::1",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "169.254.1.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.168.0.1",
+            "198.19.255.255",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::ffff:8.8.8.8",
+            "::7f00:1",
+            "64:ff9b::c0a8:1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::808:808",
+            "100::1",
+            "2001:2::1",
+            "2001:db8::1",
+            "2001:10::1",
+            "2001:2f::1",
+            "2002:c0a8:1::1",
+            "2002:7f00:1::",
+            "3fff::1",
+            "3fff:fff::1",
+            "5f00::1",
+            "fc00::1",
+            "fdff::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "4000::1",
+            "9000::1",
+            "1000::1",
+            "e000::1",
             // Teredo with a private client (inverted 192.168.0.1) and with a private server.
-            "2001:0:808:808::3f57:fffe", "2001:0:a00:1::f7f7:f7f7",
+            "2001:0:808:808::3f57:fffe",
+            "2001:0:a00:1::f7f7:f7f7",
         ] {
             assert!(forbidden(text), "{text}");
         }
@@ -340,9 +375,21 @@ mod tests {
     #[test]
     fn ordinary_addresses_are_not_special() {
         for text in [
-            "1.1.1.1", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1", "198.17.0.1",
-            "223.255.255.255", "2001:4860:4860::8888", "2a00::1", "2606:4700::1", "64:ff9b::808:808",
-            "2002:808:808::1", "2001:0:808:808::f7f7:f7f7", "2620:4f:8000::1",
+            "1.1.1.1",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.17.0.1",
+            "223.255.255.255",
+            "2001:4860:4860::8888",
+            "2a00::1",
+            "2606:4700::1",
+            "64:ff9b::808:808",
+            "2002:808:808::1",
+            "2001:0:808:808::f7f7:f7f7",
+            "2620:4f:8000::1",
         ] {
             assert!(!forbidden(text), "{text}");
         }

@@ -147,7 +147,8 @@ mod endpoints {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<List<Endpoint, 16>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
-        let endpoints = texts.into_iter().map(|text| Endpoint::new(text).ok_or_else(|| D::Error::custom("address too long")));
+        let endpoints =
+            texts.into_iter().map(|text| Endpoint::new(text).ok_or_else(|| D::Error::custom("address too long")));
         List::new(endpoints.collect::<Result<Vec<_>, _>>()?).ok_or_else(|| D::Error::custom("too many addresses"))
     }
 }

@@ -403,7 +403,8 @@ mod tests {
         assert_eq!(hex(&to_cbor(&ack)), "82038181a200190102018401090c0c");
         let drain = Down::Drain(Drain { after_ms: 1000, spread_ms: 2000 });
         assert_eq!(hex(&to_cbor(&drain)), "820481a2001903e8011907d0");
-        let frame = Frame { boot, first: Seq(3), reports: List::cut([Bytes::new([0xf6]).unwrap()]), settled: UnixNanos(4) };
+        let frame =
+            Frame { boot, first: Seq(3), reports: List::cut([Bytes::new([0xf6]).unwrap()]), settled: UnixNanos(4) };
         assert_eq!(hex(&to_cbor(&frame)), "a4001901020103028141f60304");
         for bytes in [to_cbor(&bye), to_cbor(&frame)] {
             assert!(from_cbor::<Up>(&bytes).is_ok() || from_cbor::<Frame>(&bytes).is_ok());
@@ -419,7 +420,12 @@ mod tests {
 
     #[test]
     fn frames_know_their_last_number() {
-        let frame = |first, n| Frame { boot: BootId(1), first: Seq(first), reports: List::cut((0..n).map(|_| Bytes::default())), settled: UnixNanos(0) };
+        let frame = |first, n| Frame {
+            boot: BootId(1),
+            first: Seq(first),
+            reports: List::cut((0..n).map(|_| Bytes::default())),
+            settled: UnixNanos(0),
+        };
         assert_eq!(frame(5, 3).last(), Some(Seq(7)));
         assert_eq!(frame(5, 0).last(), None);
         assert_eq!(frame(u64::MAX, 2).last(), None);

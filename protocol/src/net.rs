@@ -58,7 +58,8 @@ impl<C> Encode<C> for Family {
 
 impl<'b, C> Decode<'b, C> for Family {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
-        Family::from_number(u64::from(d.u8()?)).ok_or_else(|| decode::Error::message("address family is neither 4 nor 6"))
+        Family::from_number(u64::from(d.u8()?))
+            .ok_or_else(|| decode::Error::message("address family is neither 4 nor 6"))
     }
 }
 

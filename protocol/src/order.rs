@@ -179,7 +179,8 @@ impl OrderBook {
             None => {
                 let wanted: BTreeMap<_, _> = update.add.into_iter().map(|order| (order.measurement, order)).collect();
                 changes.removed = self.orders.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
-                changes.added = wanted.values().filter(|o| self.orders.get(&o.measurement) != Some(o)).cloned().collect();
+                changes.added =
+                    wanted.values().filter(|o| self.orders.get(&o.measurement) != Some(o)).cloned().collect();
                 self.orders = wanted;
             }
             Some(base) => {

@@ -1,0 +1,246 @@
+//! The collector's side of one connection: answers hello, passes on what the probe reports, keeps its orders current.
+//!
+//! It asks for what it cannot know ([`Command::Admit`]) and is told later; what it hands to the store
+//! ([`Command::Store`]) is acknowledged only when [`CollectorSession::handle_durable`] says so.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::bounded::{List, Text};
+use crate::directory::SignedDirectory;
+use crate::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
+use crate::message::{
+    BootRanges, Bye, Down, Drain, Frame, Gap, Health, Hello, MAX_BOOTS, Refused, RefusedReason, TimeReply, Up, VERSION,
+    Welcome,
+};
+use crate::net::Ip;
+use crate::order::{Order, OrdersUpdate};
+use crate::time::UnixNanos;
+
+/// What the shell is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Find out who this is; answer with [`CollectorSession::handle_admitted`] or [`CollectorSession::refuse`].
+    Admit(Hello),
+    /// Send this on the control stream.
+    Send(Down),
+    /// Make this durable.
+    Store(Stored),
+    /// The probe wants its whole set of orders: answer with [`CollectorSession::handle_orders`].
+    Orders,
+    /// The probe told how it is.
+    Health(Health),
+    /// End the connection once what was sent has had time to arrive.
+    Close,
+}
+
+/// What a probe hands in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stored {
+    /// Reports.
+    Frame(Frame),
+    /// Reports that will never come.
+    Gaps(Vec<Gap>),
+    /// The end of a boot.
+    Bye(Bye),
+}
+
+/// Who the probe is and what is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admitted {
+    /// The probe.
+    pub probe: ProbeId,
+    /// What is durable of the boots that hello lists.
+    pub durable: Vec<BootRanges>,
+    /// When its boot began.
+    pub boot_started_at: UnixNanos,
+    /// The address it is seen at.
+    pub public_address: IpAddr,
+    /// The newest directory, if the probe's is older.
+    pub directory: Option<SignedDirectory>,
+    /// Its orders and their revision.
+    pub revision: Revision,
+    /// See `revision`.
+    pub orders: Vec<Order>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    New,
+    Admitting { received_at: UnixNanos, orders: Option<Revision> },
+    Open,
+    Closed,
+}
+
+/// The collector's side of one connection.
+#[derive(Debug)]
+pub struct CollectorSession {
+    state: State,
+    commands: VecDeque<Command>,
+    boots: BTreeSet<BootId>,
+    /// The orders the probe has or is about to have.
+    sent: BTreeSet<MeasurementId>,
+    revision: Option<Revision>,
+}
+
+impl Default for CollectorSession {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CollectorSession {
+    /// A connection of which nothing is known but its key.
+    pub const fn new() -> Self {
+        Self {
+            state: State::New,
+            commands: VecDeque::new(),
+            boots: BTreeSet::new(),
+            sent: BTreeSet::new(),
+            revision: None,
+        }
+    }
+
+    /// Has the probe been welcomed?
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// What to do next.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// A control message came at `now`.
+    pub fn handle_message(&mut self, message: Up, now: UnixNanos) {
+        match (message, self.state) {
+            (Up::Hello(hello), State::New) => {
+                if !hello.versions.contains(&VERSION) {
+                    self.refuse(RefusedReason::Version, "no protocol version in common");
+                    return;
+                }
+                if hello.boots.iter().all(|spooled| spooled.boot != hello.boot) {
+                    self.refuse(RefusedReason::Malformed, "hello does not list its own boot");
+                    return;
+                }
+                self.boots = hello.boots.iter().map(|spooled| spooled.boot).collect();
+                self.state = State::Admitting { received_at: now, orders: hello.orders };
+                self.commands.push_back(Command::Admit(hello));
+            }
+            (Up::Gaps(gaps), State::Open) => {
+                // Only what the probe can know: closed ranges of boots it listed, not before their own beginning.
+                let sane = |gap: &Gap| {
+                    self.boots.contains(&gap.boot)
+                        && gap.first >= Seq(1)
+                        && gap.last.is_some_and(|last| last >= gap.first)
+                };
+                if gaps.iter().all(sane) {
+                    self.commands.push_back(Command::Store(Stored::Gaps(gaps.into_vec())));
+                } else {
+                    self.refuse(RefusedReason::Malformed, "a gap that makes no sense");
+                }
+            }
+            (Up::Bye(bye), State::Open) if self.boots.contains(&bye.boot) => {
+                self.commands.push_back(Command::Store(Stored::Bye(bye)));
+            }
+            (Up::OrdersApplied(None), State::Open) => {
+                self.revision = None;
+                self.commands.push_back(Command::Orders);
+            }
+            (Up::OrdersApplied(Some(_)), State::Open) => {}
+            (Up::TimeRequest(request), State::Open) => {
+                let reply = TimeReply { request_sent_at: request.sent_at, received_at: now, sent_at: now };
+                self.commands.push_back(Command::Send(Down::TimeReply(reply)));
+            }
+            (Up::Health(health), State::Open) => self.commands.push_back(Command::Health(health)),
+            (_, State::Closed) => {}
+            _ => self.refuse(RefusedReason::Malformed, "out of turn"),
+        }
+    }
+
+    /// A frame came on either result stream.
+    pub fn handle_frame(&mut self, frame: Frame) {
+        match self.state {
+            State::Open => {}
+            // Streams overtake each other: the shell reads frames only once the probe is welcomed, so this is no accident.
+            State::New | State::Admitting { .. } => {
+                return self.refuse(RefusedReason::Malformed, "reports before welcome");
+            }
+            State::Closed => return,
+        }
+        if !self.boots.contains(&frame.boot) || frame.first.0 == 0 || frame.last().is_none() {
+            return self.refuse(RefusedReason::Malformed, "a frame of an unknown boot or without numbers");
+        }
+        self.commands.push_back(Command::Store(Stored::Frame(frame)));
+    }
+
+    /// Who it is, in answer to [`Command::Admit`]. `now` is the time of sending.
+    pub fn handle_admitted(&mut self, admitted: Admitted, now: UnixNanos) {
+        let State::Admitting { received_at, orders } = self.state else { return };
+        self.state = State::Open;
+        self.commands.push_back(Command::Send(Down::Welcome(Welcome {
+            version: VERSION,
+            probe: admitted.probe,
+            received_at,
+            sent_at: now,
+            durable: List::cut(admitted.durable),
+            public_address: Ip(admitted.public_address),
+            directory: admitted.directory,
+            boot_started_at: admitted.boot_started_at,
+        })));
+        if orders == Some(admitted.revision) {
+            // It has exactly these.
+            self.revision = orders;
+            self.sent = admitted.orders.iter().map(|order| order.measurement).collect();
+        } else {
+            // Also when the probe's revision is higher: the catalog was restored from a backup.
+            self.handle_orders(admitted.revision, admitted.orders);
+        }
+    }
+
+    /// The probe's orders as they are now, of their own accord or in answer to [`Command::Orders`].
+    pub fn handle_orders(&mut self, revision: Revision, orders: Vec<Order>) {
+        if self.state != State::Open || self.revision == Some(revision) {
+            return;
+        }
+        let wanted: BTreeSet<_> = orders.iter().map(|order| order.measurement).collect();
+        // Orders never change, they only come and go: what was sent need not be sent again.
+        let (add, remove) = match self.revision {
+            None => (orders, Vec::new()),
+            Some(_) => (
+                orders.into_iter().filter(|order| !self.sent.contains(&order.measurement)).collect(),
+                self.sent.difference(&wanted).copied().collect(),
+            ),
+        };
+        let update = OrdersUpdate { base: self.revision, revision, add: List::cut(add), remove: List::cut(remove) };
+        self.revision = Some(revision);
+        self.sent = wanted;
+        self.commands.push_back(Command::Send(Down::Orders(update)));
+    }
+
+    /// These numbers are durable now.
+    pub fn handle_durable(&mut self, durable: Vec<BootRanges>) {
+        if self.state == State::Open && !durable.is_empty() {
+            for chunk in durable.chunks(MAX_BOOTS) {
+                self.commands.push_back(Command::Send(Down::Ack(List::cut(chunk.iter().cloned()))));
+            }
+        }
+    }
+
+    /// Turns the probe away.
+    pub fn refuse(&mut self, reason: RefusedReason, text: &str) {
+        if self.state != State::Closed {
+            self.state = State::Closed;
+            self.commands.push_back(Command::Send(Down::Refused(Refused { reason, text: Text::cut(text) })));
+            self.commands.push_back(Command::Close);
+        }
+    }
+
+    /// The collector is about to stop.
+    pub fn drain(&mut self, drain: Drain) {
+        if self.state == State::Open {
+            self.commands.push_back(Command::Send(Down::Drain(drain)));
+        }
+    }
+}
