@@ -1,1 +1,16 @@
-//! sonde-collector
+//! The collector: lets probes in, gives them their orders, and makes what they report durable before it says so.
+//!
+//! This crate must not know about HTTP, JSON or SQL, nor how a probe measures. What is said and when is decided by the
+//! state machines in `sonde_protocol::session` and here in [`intake`] and [`admission`], which are pure; [`server`],
+//! [`connection`] and [`ingest`] are the shell of QUIC and threads around them. Start reading at [`server`].
+
+pub mod admission;
+mod connection;
+pub mod ingest;
+pub mod intake;
+pub mod network;
+mod quic;
+pub mod server;
+
+pub use network::Network;
+pub use server::{Collector, CollectorConfig};

@@ -23,6 +23,9 @@ pub const VERSION: u16 = 1;
 /// The ALPN protocol name (RFC 7301).
 pub const ALPN: &[u8] = b"sonde/1";
 
+/// The ALPN name under which a collector gives the newest [`SignedDirectory`] to anybody, on one unidirectional stream.
+pub const ALPN_DIRECTORY: &[u8] = b"sonde-directory/1";
+
 /// The greatest size of one control message, length not counted. A full set of orders fits.
 pub const MAX_CONTROL: usize = 2 * 1024 * 1024;
 
@@ -82,6 +85,9 @@ pub enum Down {
     /// The other half of the exchange.
     #[n(5)]
     TimeReply(#[n(0)] TimeReply),
+    /// A newer directory.
+    #[n(6)]
+    Directory(#[n(0)] SignedDirectory),
 }
 
 /// The first message of a connection.
@@ -148,7 +154,7 @@ pub struct Gap {
     /// The boot they belong to.
     #[n(0)]
     pub boot: BootId,
-    /// The first number lost.
+    /// The first number lost; 0 when none was (nothing ran, and nothing was numbered).
     #[n(1)]
     pub first: Seq,
     /// The last number lost; absent when nobody knows, after a crash.

@@ -202,7 +202,7 @@ pub struct TracerouteSpec {
     /// How many flow variations the measurement uses in turn; 0 switches Paris mode off.
     #[n(5)]
     pub paris: u32,
-    /// Destination port of TCP (and the base port of UDP when Paris mode is off).
+    /// Destination port of TCP. UDP counts from 33434, as in RIPE Atlas.
     #[n(6)]
     pub port: u32,
     /// Milliseconds to wait for an answer.

@@ -23,7 +23,7 @@ use rustls::{
 };
 
 use crate::key::{PublicKey, Verify};
-use crate::message::ALPN;
+use crate::message::{ALPN, ALPN_DIRECTORY};
 
 /// A private Ed25519 key with its public half.
 #[derive(Clone)]
@@ -103,23 +103,33 @@ pub fn server_config(key: &SecretKey) -> Result<ServerConfig, Error> {
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(OwnKey(key.certified()?)));
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![ALPN.to_vec(), ALPN_DIRECTORY.to_vec()];
     // After a restart tickets help nobody, and a full handshake is cheap.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }
 
-/// The configuration of a probe with this key, for a collector that must have `expected`.
-pub fn client_config(key: &SecretKey, expected: PublicKey) -> Result<ClientConfig, Error> {
+/// The configuration of a probe with this key, for collectors that have one of the keys `expected`.
+pub fn client_config(key: &SecretKey, expected: &[PublicKey]) -> Result<ClientConfig, Error> {
+    client(key, Some(expected.to_vec()), ALPN)
+}
+
+/// The configuration for fetching the directory from whoever answers. The directory's own signature is what counts
+/// then, so that a probe which slept through a change of all collector keys finds back.
+pub fn directory_client_config(key: &SecretKey) -> Result<ClientConfig, Error> {
+    client(key, None, ALPN_DIRECTORY)
+}
+
+fn client(key: &SecretKey, expected: Option<Vec<PublicKey>>, alpn: &[u8]) -> Result<ClientConfig, Error> {
     let provider = Arc::new(provider::default_provider());
-    let verifier = Arc::new(PinnedKey { expected, algorithms: provider.signature_verification_algorithms });
+    let verifier = Arc::new(PinnedKeys { expected, algorithms: provider.signature_verification_algorithms });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_client_cert_resolver(Arc::new(OwnKey(key.certified()?)));
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
     Ok(config)
@@ -164,14 +174,14 @@ fn no_tls12() -> Error {
     Error::PeerIncompatible(PeerIncompatible::Tls13RequiredForQuic)
 }
 
-/// Accepts exactly one key.
+/// Accepts exactly these keys; any Ed25519 key when there is no list.
 #[derive(Debug)]
-struct PinnedKey {
-    expected: PublicKey,
+struct PinnedKeys {
+    expected: Option<Vec<PublicKey>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for PinnedKey {
+impl ServerCertVerifier for PinnedKeys {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -180,10 +190,10 @@ impl ServerCertVerifier for PinnedKey {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if PublicKey::from_spki(end_entity) == Some(self.expected) {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        match (PublicKey::from_spki(end_entity), &self.expected) {
+            (Some(_), None) => Ok(ServerCertVerified::assertion()),
+            (Some(key), Some(expected)) if expected.contains(&key) => Ok(ServerCertVerified::assertion()),
+            _ => Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
         }
     }
 
@@ -283,6 +293,7 @@ mod tests {
     fn configurations_can_be_made() {
         let (probe, collector) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
         assert!(server_config(&collector).is_ok());
-        assert!(client_config(&probe, collector.public()).is_ok());
+        assert!(client_config(&probe, &[collector.public()]).is_ok());
+        assert!(directory_client_config(&probe).is_ok());
     }
 }

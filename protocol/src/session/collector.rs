@@ -237,6 +237,13 @@ impl CollectorSession {
         }
     }
 
+    /// The network has a newer directory.
+    pub fn handle_directory(&mut self, directory: SignedDirectory) {
+        if self.state == State::Open {
+            self.commands.push_back(Command::Send(Down::Directory(directory)));
+        }
+    }
+
     /// The collector is about to stop.
     pub fn drain(&mut self, drain: Drain) {
         if self.state == State::Open {

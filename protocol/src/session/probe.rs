@@ -237,6 +237,7 @@ impl ProbeSession {
                 self.actions.push_back(Action::Disconnect);
             }
             (Down::TimeReply(reply), State::Open) => self.clock_sample(reply, now),
+            (Down::Directory(directory), State::Open) => self.actions.push_back(Action::Directory(directory)),
             // Out of turn: the other side is confused or newer. Nothing of it is acted on.
             _ => {}
         }

@@ -48,18 +48,31 @@ fn label(text: &[u8]) -> Result<(Vec<u8>, &[u8]), Why> {
         match rest {
             [] => return Ok((label, rest)),
             [b'.', after @ ..] => return Ok((label, after)),
-            [b'\\', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', after @ ..] => {
-                let number = [a, b, c].iter().fold(0_u16, |sum, digit| sum * 10 + u16::from(**digit - b'0'));
-                label.push(u8::try_from(number).map_err(|_| Why::cut(format!("\\{number} is no byte")))?);
+            [b'\\', digits @ ..] if digits.first().is_some_and(u8::is_ascii_digit) => {
+                let (byte, after) = decimal(digits)?;
+                label.push(byte);
                 rest = after;
             }
-            [b'\\', b'0'..=b'9', ..] => return Err(Why::cut("a backslash and a digit need three digits")),
-            [b'\\', byte, after @ ..] | [byte, after @ ..] if *byte != b'\\' || rest.len() > 1 => {
+            [b'\\'] => return Err(Why::cut("the name ends in a backslash")),
+            [b'\\', byte, after @ ..] | [byte, after @ ..] => {
                 label.push(*byte);
                 rest = after;
             }
-            _ => return Err(Why::cut("the name ends in a backslash")),
         }
+    }
+}
+
+/// The byte that three decimal digits name, and what follows them.
+fn decimal(digits: &[u8]) -> Result<(u8, &[u8]), Why> {
+    let Some((three, after)) =
+        digits.split_first_chunk::<3>().filter(|(three, _)| three.iter().all(u8::is_ascii_digit))
+    else {
+        return Err(Why::cut("a backslash and a digit need three digits"));
+    };
+    let number = three.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    match u8::try_from(number) {
+        Ok(byte) => Ok((byte, after)),
+        Err(_) => Err(Why::cut(format!("\\{number} is no byte"))),
     }
 }
 

@@ -200,10 +200,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_plain_query() {
         let bytes = query(&spec("example.net"), &CTX).unwrap().bytes;
-        assert_eq!(
-            bytes,
-            b"\xab\xcd\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03net\x00\x00\x01\x00\x01"
-        );
+        assert_eq!(bytes, b"\xab\xcd\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03net\x00\x00\x01\x00\x01");
     }
 
     #[test]
@@ -221,7 +218,8 @@ mod tests {
             ..spec(".")
         };
         let query = query(&spec, &CTX).unwrap();
-        let mut expected = Vec::from(b"\xab\xcd\x01\x10\x00\x01\x00\x00\x00\x00\x00\x01\x00\x00\x10\x00\x03".as_slice());
+        let mut expected =
+            Vec::from(b"\xab\xcd\x01\x10\x00\x01\x00\x00\x00\x00\x00\x01\x00\x00\x10\x00\x03".as_slice());
         expected.extend_from_slice(b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x18");
         expected.extend_from_slice(b"\x00\x03\x00\x00\x00\x08\x00\x04\x00\x01\x00\x00\x00\x0a\x00\x08");
         expected.extend_from_slice(&client_cookie(CTX.random));
@@ -232,7 +230,8 @@ mod tests {
 
     #[test]
     fn edns_comes_with_each_option_that_needs_it_and_not_otherwise() {
-        let cases: [(&str, fn(&mut DnsSpec), Option<u16>); 8] = [
+        type Change = fn(&mut DnsSpec);
+        let cases: [(&str, Change, Option<u16>); 8] = [
             ("plain", |_| (), None),
             ("rd", |s| s.set_rd_bit = true, None),
             ("cd", |s| s.set_cd_bit = true, None),

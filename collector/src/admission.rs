@@ -1,0 +1,146 @@
+//! What a probe's hello means for its earlier boots: which of them are over, and how long nothing ran. Pure.
+//!
+//! A boot that the spool no longer lists and that never said goodbye has crashed; one that said goodbye was stopped.
+//! Either way nothing ran until the new boot began, and one gap says so, so that every due time is accounted for.
+
+use std::time::Duration;
+
+use sonde_protocol::ids::{BootId, ProbeId, Seq};
+use sonde_protocol::message::{BootRanges, Gap, GapReason, Hello};
+use sonde_protocol::range_set::RangeSet;
+use sonde_protocol::time::UnixNanos;
+use sonde_store::results::{Batch, BootRecord};
+
+/// What follows from a hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// When the probe's boot began.
+    pub boot_started_at: UnixNanos,
+    /// To be made durable before the probe is welcomed: gaps, closed boots, the new boot.
+    pub batch: Batch,
+}
+
+/// Judges a hello that came at `now` from a probe of which `known` boots are recorded (those that are not closed, and the
+/// last one) with what is `durable` of them.
+pub fn arrive(probe: ProbeId, hello: &Hello, known: &[BootRecord], durable: &[BootRanges], now: UnixNanos) -> Arrival {
+    let mut batch = Batch::default();
+    if let Some(record) = known.iter().find(|record| record.boot == hello.boot) {
+        return Arrival { boot_started_at: record.started_at, batch };
+    }
+    let started_at = now - Duration::from_nanos(hello.uptime);
+    let last = known.iter().max_by_key(|record| record.started_at);
+    for record in known {
+        let listed = hello.boots.iter().any(|spooled| spooled.boot == record.boot);
+        if record.closed {
+            // It said goodbye. Only the newest boot's end touches the beginning of this one.
+            if last.is_some_and(|last| last.boot == record.boot) {
+                let gap = Gap {
+                    boot: record.boot,
+                    first: Seq(0),
+                    last: Some(Seq(0)),
+                    reason: GapReason::Stopped,
+                    from: record.settled,
+                    to: started_at.max(record.settled),
+                };
+                batch.gaps.push((probe, gap));
+            }
+        } else if !listed {
+            let (gap, ranges) = crash(record, durable, started_at);
+            batch.gaps.push((probe, gap));
+            batch.ranges.push((probe, BootRanges { boot: record.boot, ranges }));
+            batch.boots.push(BootRecord { closed: true, ..record.clone() });
+        }
+    }
+    batch.boots.push(BootRecord { probe, boot: hello.boot, started_at, settled: started_at, closed: false });
+    Arrival { boot_started_at: started_at, batch }
+}
+
+/// The gap that ends a crashed boot, and the numbers it closes.
+fn crash(record: &BootRecord, durable: &[BootRanges], new_start: UnixNanos) -> (Gap, RangeSet) {
+    let have = set_of(durable, record.boot);
+    let missing = have.missing(Seq(1)..=Seq(u64::MAX));
+    let first = missing.ranges().next().map_or(Seq(u64::MAX), |range| *range.start());
+    let gap = Gap {
+        boot: record.boot,
+        first,
+        last: None,
+        reason: GapReason::Crash,
+        from: record.settled,
+        to: new_start.max(record.settled),
+    };
+    (gap, missing)
+}
+
+/// The set of one boot.
+pub fn set_of(durable: &[BootRanges], boot: BootId) -> RangeSet {
+    durable.iter().find(|known| known.boot == boot).map(|known| known.ranges.clone()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use sonde_protocol::bounded::{List, Text};
+    use sonde_protocol::message::SpooledBoot;
+
+    use super::*;
+
+    const PROBE: ProbeId = ProbeId(1);
+
+    fn hello(boot: u64, uptime: u64) -> Hello {
+        Hello {
+            versions: List::cut([1]),
+            software: Text::cut("t"),
+            boot: BootId(boot),
+            uptime,
+            now: UnixNanos(0),
+            clock_synchronised: false,
+            orders: None,
+            boots: List::cut([SpooledBoot { boot: BootId(boot), next: Seq(1) }]),
+            spool_depth: 0,
+            addresses: List::default(),
+            token: None,
+            directory: 0,
+            kinds: List::default(),
+        }
+    }
+
+    fn record(boot: u64, settled: i64, closed: bool) -> BootRecord {
+        BootRecord { probe: PROBE, boot: BootId(boot), started_at: UnixNanos(boot as i64), settled: UnixNanos(settled), closed }
+    }
+
+    #[test]
+    fn a_first_boot_leaves_no_gap() {
+        let arrival = arrive(PROBE, &hello(7, 30), &[], &[], UnixNanos(1000));
+        assert_eq!(arrival.boot_started_at, UnixNanos(970));
+        assert!(arrival.batch.gaps.is_empty());
+        assert_eq!(arrival.batch.boots.len(), 1);
+    }
+
+    #[test]
+    fn the_same_boot_again_changes_nothing() {
+        let arrival = arrive(PROBE, &hello(7, 30), &[record(7, 500, false)], &[], UnixNanos(1000));
+        assert_eq!(arrival.boot_started_at, UnixNanos(7));
+        assert!(arrival.batch.is_empty());
+    }
+
+    #[test]
+    fn a_crashed_boot_ends_in_one_open_gap_that_closes_its_set() {
+        let mut ranges = RangeSet::of(Seq(1)..=Seq(4));
+        ranges.insert(Seq(7)..=Seq(8));
+        let durable = [BootRanges { boot: BootId(3), ranges: ranges.clone() }];
+        let arrival = arrive(PROBE, &hello(7, 30), &[record(3, 500, false)], &durable, UnixNanos(1000));
+        let (_, gap) = &arrival.batch.gaps[0];
+        assert_eq!((gap.first, gap.last, gap.reason), (Seq(5), None, GapReason::Crash));
+        assert_eq!((gap.from, gap.to), (UnixNanos(500), UnixNanos(970)));
+        ranges.extend(&arrival.batch.ranges[0].1.ranges);
+        assert_eq!(ranges, RangeSet::of(Seq(1)..=Seq(u64::MAX)));
+        assert!(arrival.batch.boots.iter().any(|boot| boot.boot == BootId(3) && boot.closed));
+    }
+
+    #[test]
+    fn a_stopped_boot_leaves_a_gap_of_time_alone() {
+        let arrival = arrive(PROBE, &hello(7, 30), &[record(3, 500, true)], &[], UnixNanos(1000));
+        let (_, gap) = &arrival.batch.gaps[0];
+        assert_eq!((gap.first, gap.reason, gap.from, gap.to), (Seq(0), GapReason::Stopped, UnixNanos(500), UnixNanos(970)));
+        assert!(arrival.batch.ranges.is_empty());
+    }
+}

@@ -1,0 +1,323 @@
+//! The network's keys and its signed directory, as files in the server's data directory.
+//!
+//! `root.key` signs the directory and should be moved away from the server once the network is more than a trial;
+//! `collector.key` is this collector's own; `quic.key` lets probes recognise a restarted collector. All are 0600 and written
+//! whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use sonde_protocol::bounded::{List, Text};
+use sonde_protocol::directory::{Collector, Directory, DirectoryError, Endpoint, NetworkFile, SignedDirectory};
+use sonde_protocol::key::PublicKey;
+use sonde_protocol::tls::{Ring, SecretKey};
+
+const ROOT_KEY: &str = "root.key";
+const COLLECTOR_KEY: &str = "collector.key";
+const QUIC_KEY: &str = "quic.key";
+const DIRECTORY: &str = "directory.cbor";
+
+/// Why the network's files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is there and makes no sense.
+    #[error("{path}: {why}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The root key is elsewhere, so nothing can be signed here.
+    #[error("the root key is not in {0}: bring it back for this, or sign where it is")]
+    NoRoot(PathBuf),
+    /// A key cannot be made.
+    #[error("no key could be made from the system's random numbers")]
+    Random,
+    /// The change makes no sense.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// The directory is not accepted.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// What QUIC's reset, connection-id and retry-token keys are derived from.
+#[derive(Clone)]
+pub struct QuicSecret(pub [u8; 32]);
+
+/// The network as this server has it.
+pub struct Network {
+    dir: PathBuf,
+    collector: SecretKey,
+    quic: QuicSecret,
+    directory: Directory,
+    signed: SignedDirectory,
+}
+
+impl Network {
+    /// Opens the network in `dir`, or makes a new one with this name whose only collector listens on `addresses`.
+    /// When it exists and `addresses` are not empty, the directory is signed anew if they differ from what it says.
+    pub fn open_or_create(dir: &Path, name: &str, addresses: &[String]) -> Result<Self, NetworkError> {
+        if !dir.join(DIRECTORY).exists() {
+            Self::create(dir, name, addresses)?;
+        }
+        let mut network = Self::open(dir)?;
+        let listed = network.own().map(|own| own.addresses.iter().map(|a| a.to_string()).collect::<Vec<_>>());
+        if !addresses.is_empty() && listed.as_deref() != Some(addresses) {
+            let key = network.collector.public();
+            let endpoints = endpoints(addresses)?;
+            network.sign(|directory| {
+                let mut collectors = std::mem::take(&mut directory.collectors).into_vec();
+                match collectors.iter_mut().find(|collector| collector.key == key) {
+                    Some(own) => own.addresses = endpoints,
+                    None => collectors.insert(0, Collector { key, addresses: endpoints }),
+                }
+                directory.collectors = List::cut(collectors);
+            })?;
+        }
+        Ok(network)
+    }
+
+    fn create(dir: &Path, name: &str, addresses: &[String]) -> Result<(), NetworkError> {
+        fs::create_dir_all(dir).map_err(|source| NetworkError::File { path: dir.into(), source })?;
+        let root = existing_or_new_key(&dir.join(ROOT_KEY))?;
+        let collector = existing_or_new_key(&dir.join(COLLECTOR_KEY))?;
+        if !dir.join(QUIC_KEY).exists() {
+            let fresh = SecretKey::generate().map_err(|_| NetworkError::Random)?;
+            // 32 bytes that only this server knows; a signature by a new key is as good a source as any.
+            let bytes = fresh.sign(b"sonde quic secret");
+            write_secret(&dir.join(QUIC_KEY), bytes.first_chunk::<32>().unwrap_or(&[0; 32]))?;
+        }
+        let directory = Directory {
+            serial: 1,
+            network: Text::cut(name),
+            roots: List::cut([root.public()]),
+            collectors: List::cut([Collector { key: collector.public(), addresses: endpoints(addresses)? }]),
+            http_hosts: List::default(),
+        };
+        write_secret(&dir.join(DIRECTORY), &sign(&directory, &root)?)
+    }
+
+    /// Opens the network in `dir`.
+    pub fn open(dir: &Path) -> Result<Self, NetworkError> {
+        let path = dir.join(DIRECTORY);
+        let signed: SignedDirectory = minicbor::decode(&read(&path)?)
+            .map_err(|error| NetworkError::Damaged { path: path.clone(), why: error.to_string() })?;
+        // Our own file: the root that signed it is one that it names, or it has been tampered with.
+        let directory = signed.open(&[signed.root], &Ring)?;
+        if !directory.roots.contains(&signed.root) {
+            return Err(NetworkError::Damaged { path, why: "signed by a key that is not among its roots".into() });
+        }
+        let collector = read_key(&dir.join(COLLECTOR_KEY))?;
+        let quic_path = dir.join(QUIC_KEY);
+        let quic = <[u8; 32]>::try_from(read(&quic_path)?)
+            .map_err(|_| NetworkError::Damaged { path: quic_path, why: "not 32 bytes".into() })?;
+        Ok(Self { dir: dir.into(), collector, quic: QuicSecret(quic), directory, signed })
+    }
+
+    /// This collector's key.
+    pub const fn collector_key(&self) -> &SecretKey {
+        &self.collector
+    }
+
+    /// What QUIC's own keys are derived from.
+    pub const fn quic_secret(&self) -> &QuicSecret {
+        &self.quic
+    }
+
+    /// The newest directory.
+    pub const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The newest directory as the root signed it.
+    pub const fn signed(&self) -> &SignedDirectory {
+        &self.signed
+    }
+
+    /// Is the root key on this server?
+    pub fn root_is_here(&self) -> bool {
+        self.dir.join(ROOT_KEY).exists()
+    }
+
+    fn own(&self) -> Option<&Collector> {
+        self.directory.collectors.iter().find(|collector| collector.key == self.collector.public())
+    }
+
+    /// `network.toml` for a probe.
+    pub fn network_file(&self, token: Option<String>) -> NetworkFile {
+        NetworkFile {
+            name: self.directory.network.to_string(),
+            roots: self.directory.roots.iter().copied().collect(),
+            token,
+            collectors: self.directory.collectors.iter().cloned().collect(),
+        }
+    }
+
+    /// Changes the directory, gives it the next serial number and signs it.
+    pub fn sign(&mut self, change: impl FnOnce(&mut Directory)) -> Result<(), NetworkError> {
+        let path = self.dir.join(ROOT_KEY);
+        if !path.exists() {
+            return Err(NetworkError::NoRoot(self.dir.clone()));
+        }
+        let root = read_key(&path)?;
+        let mut directory = self.directory.clone();
+        change(&mut directory);
+        directory.serial = self.directory.serial.saturating_add(1);
+        if directory.collectors.is_empty() || !directory.roots.contains(&root.public()) {
+            return Err(NetworkError::Directory(DirectoryError::Empty));
+        }
+        let bytes = sign(&directory, &root)?;
+        write_secret(&self.dir.join(DIRECTORY), &bytes)?;
+        *self = Self::open(&self.dir)?;
+        Ok(())
+    }
+
+    /// Gives this collector a new key. The old one stays in the directory until it is revoked, so that no probe is left
+    /// without a collector that it knows.
+    pub fn rotate(&mut self) -> Result<PublicKey, NetworkError> {
+        let addresses = self.own().map(|own| own.addresses.clone()).unwrap_or_default();
+        let fresh = SecretKey::generate().map_err(|_| NetworkError::Random)?;
+        let key = fresh.public();
+        // Probes must know the new key before anybody uses it.
+        self.sign(|directory| {
+            let mut collectors = std::mem::take(&mut directory.collectors).into_vec();
+            collectors.insert(0, Collector { key, addresses });
+            directory.collectors = List::cut(collectors);
+        })?;
+        write_secret(&self.dir.join(COLLECTOR_KEY), fresh.to_pkcs8())?;
+        *self = Self::open(&self.dir)?;
+        Ok(key)
+    }
+
+    /// Takes a collector's key out of the directory.
+    pub fn revoke(&mut self, key: PublicKey) -> Result<(), NetworkError> {
+        if key == self.collector.public() {
+            return Err(NetworkError::Refused("this is the collector's present key: rotate first"));
+        }
+        if !self.directory.collectors.iter().any(|collector| collector.key == key) {
+            return Err(NetworkError::Refused("no collector of the directory has this key"));
+        }
+        self.sign(|directory| {
+            let collectors = std::mem::take(&mut directory.collectors);
+            directory.collectors = List::cut(collectors.into_iter().filter(|collector| collector.key != key));
+        })
+    }
+}
+
+fn endpoints(addresses: &[String]) -> Result<List<Endpoint, 16>, NetworkError> {
+    let endpoints: Option<Vec<Endpoint>> = addresses.iter().map(Endpoint::new).collect();
+    endpoints.and_then(List::new).ok_or(NetworkError::Refused("too many or too long collector addresses"))
+}
+
+fn sign(directory: &Directory, root: &SecretKey) -> Result<Vec<u8>, NetworkError> {
+    let (to_sign, bytes) = directory.to_sign();
+    let signed = SignedDirectory::new(bytes, root.public(), root.sign(&to_sign))
+        .ok_or(NetworkError::Refused("the directory is too large"))?;
+    Ok(sonde_protocol::message::to_cbor(&signed))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, NetworkError> {
+    fs::read(path).map_err(|source| NetworkError::File { path: path.into(), source })
+}
+
+fn read_key(path: &Path) -> Result<SecretKey, NetworkError> {
+    SecretKey::from_pkcs8(&read(path)?)
+        .map_err(|error| NetworkError::Damaged { path: path.into(), why: error.to_string() })
+}
+
+fn existing_or_new_key(path: &Path) -> Result<SecretKey, NetworkError> {
+    if path.exists() {
+        return read_key(path);
+    }
+    let key = SecretKey::generate().map_err(|_| NetworkError::Random)?;
+    write_secret(path, key.to_pkcs8())?;
+    Ok(key)
+}
+
+/// Replaces a file by a 0600 one with these bytes: whole or not at all, also after a power cut.
+fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), NetworkError> {
+    let write = || -> io::Result<()> {
+        let fresh = path.with_extension("new");
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)?;
+        match path.parent() {
+            Some(parent) => File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|source| NetworkError::File { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn network() -> (tempfile::TempDir, Network) {
+        let dir = tempfile::tempdir().unwrap();
+        let network = Network::open_or_create(dir.path(), "test", &["192.0.2.1:8333".into()]).unwrap();
+        (dir, network)
+    }
+
+    #[test]
+    fn a_network_is_made_once_and_its_secrets_are_ours_alone() {
+        let (dir, network) = network();
+        let again = Network::open_or_create(dir.path(), "other", &[]).unwrap();
+        assert_eq!(again.signed(), network.signed());
+        for file in [ROOT_KEY, COLLECTOR_KEY, QUIC_KEY] {
+            let mode = fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_changed_address_is_signed_into_a_new_directory() {
+        let (dir, network) = network();
+        let again = Network::open_or_create(dir.path(), "test", &["192.0.2.2:8333".into()]).unwrap();
+        assert_eq!(again.directory().serial, network.directory().serial + 1);
+        assert_eq!(again.directory().collectors[0].addresses[0].as_str(), "192.0.2.2:8333");
+    }
+
+    #[test]
+    fn rotation_and_revocation_are_accepted_by_who_knows_the_root() {
+        let (dir, mut network) = network();
+        let roots: Vec<_> = network.directory().roots.iter().copied().collect();
+        let old = network.collector_key().public();
+        let new = network.rotate().unwrap();
+        let directory = network.signed().open(&roots, &Ring).unwrap();
+        assert_eq!(directory.collectors.iter().map(|c| c.key).collect::<Vec<_>>(), [new, old]);
+        assert!(network.revoke(new).is_err(), "the key in use cannot be revoked");
+        network.revoke(old).unwrap();
+        assert_eq!(network.signed().open(&roots, &Ring).unwrap().collectors.len(), 1);
+        fs::remove_file(dir.path().join(ROOT_KEY)).unwrap();
+        assert!(matches!(network.rotate(), Err(NetworkError::NoRoot(_))));
+    }
+
+    #[test]
+    fn damaged_files_are_named() {
+        let (dir, _) = network();
+        fs::write(dir.path().join(COLLECTOR_KEY), b"x").unwrap();
+        let error = Network::open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains(COLLECTOR_KEY), "{error}");
+    }
+}

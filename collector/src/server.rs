@@ -1,0 +1,335 @@
+//! The collector as a whole: the QUIC endpoints, the registry of connected probes, and what others may ask of it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quinn::{Endpoint, Incoming, VarInt};
+use sonde_protocol::directory::SignedDirectory;
+use sonde_protocol::ids::ProbeId;
+use sonde_protocol::key::PublicKey;
+use sonde_protocol::message::{ALPN_DIRECTORY, Drain, to_cbor};
+use sonde_protocol::order::When;
+use sonde_store::results::ResultQuery;
+use sonde_store::{Catalog, Results, StoreError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use crate::connection::{self, ToConnection, close};
+use crate::ingest::{Ingest, ToIngest, now};
+use crate::intake::ConnectionId;
+use crate::network::{Network, NetworkError};
+use crate::quic::{self, QuicError};
+
+/// How many handshakes may be under way. Beyond it an address must first prove that it is real (stateless retry).
+const HANDSHAKES: usize = 500;
+
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Where and how the collector listens.
+#[derive(Debug, Clone)]
+pub struct CollectorConfig {
+    /// UDP addresses.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// Why the collector cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// QUIC cannot be set up.
+    #[error(transparent)]
+    Quic(#[from] QuicError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The writer's thread cannot be started.
+    #[error("the writer's thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) results: Arc<dyn Results>,
+    pub(crate) ingest: Ingest,
+    network: Mutex<Network>,
+    probes: Mutex<HashMap<ProbeId, Vec<(ConnectionId, mpsc::Sender<ToConnection>)>>>,
+    next_connection: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// A probe's newest connection is the one that is told things.
+    pub(crate) fn register(&self, probe: ProbeId, id: ConnectionId, inbox: mpsc::Sender<ToConnection>) {
+        lock(&self.probes).entry(probe).or_default().push((id, inbox));
+    }
+
+    /// True when the probe has no other connection.
+    pub(crate) fn unregister(&self, probe: ProbeId, id: ConnectionId) -> bool {
+        let mut probes = lock(&self.probes);
+        let Some(connections) = probes.get_mut(&probe) else { return true };
+        connections.retain(|(known, _)| *known != id);
+        let last = connections.is_empty();
+        if last {
+            probes.remove(&probe);
+        }
+        last
+    }
+
+    fn newest(&self, probe: ProbeId) -> Option<mpsc::Sender<ToConnection>> {
+        lock(&self.probes).get(&probe)?.last().map(|(_, inbox)| inbox.clone())
+    }
+
+    fn all(&self) -> Vec<mpsc::Sender<ToConnection>> {
+        lock(&self.probes).values().flatten().map(|(_, inbox)| inbox.clone()).collect()
+    }
+
+    pub(crate) fn directory_newer_than(&self, serial: u64) -> Option<SignedDirectory> {
+        let network = lock(&self.network);
+        (network.directory().serial > serial).then(|| network.signed().clone())
+    }
+
+    async fn orders_changed(&self, probes: &[ProbeId]) {
+        for &probe in probes {
+            if let Some(inbox) = self.newest(probe) {
+                // If the connection is gone, the next one brings the orders.
+                let _ = inbox.send(ToConnection::Orders).await;
+            }
+        }
+    }
+
+    /// One-offs whose result became durable while nobody could record it, because the collector was killed just then.
+    pub(crate) async fn settle_delivered(&self, probe: ProbeId) -> Result<(), StoreError> {
+        let (_, orders) = self.catalog.orders(probe, now()).await?;
+        let mut pairs = Vec::new();
+        for order in orders.iter().filter(|order| matches!(order.when, When::Once { .. })) {
+            let query =
+                ResultQuery { measurement: order.measurement, from: None, to: None, probes: Some(vec![probe]) };
+            let mut page = self.results.scan(&query, None, 1).await?;
+            while let (true, Some(next)) = (page.reports.is_empty(), page.next.take()) {
+                page = self.results.scan(&query, Some(&next), 1).await?;
+            }
+            if !page.reports.is_empty() {
+                pairs.push((order.measurement, probe));
+            }
+        }
+        if !pairs.is_empty() {
+            self.catalog.settle_oneoffs(&pairs).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A running collector.
+pub struct Collector {
+    shared: Arc<Shared>,
+    endpoints: Vec<Endpoint>,
+    tasks: JoinSet<()>,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+/// A handle for those who tell the collector things; cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Collector {
+    /// Starts it: listens, and writes what comes to `results`.
+    pub async fn start(
+        config: &CollectorConfig,
+        catalog: Arc<dyn Catalog>,
+        results: Arc<dyn Results>,
+        network: Network,
+    ) -> Result<Self, StartError> {
+        catalog.close_all_sessions(now()).await?;
+        let mut endpoints = Vec::new();
+        for &address in &config.listen {
+            let server = quic::server(network.collector_key(), network.quic_secret())?;
+            endpoints.push(quic::endpoint(address, server, network.quic_secret())?);
+        }
+        let (oneoffs, settled) = mpsc::unbounded_channel();
+        let (ingest, writer) = Ingest::start(results.clone(), oneoffs, tokio::runtime::Handle::current())
+            .map_err(StartError::Thread)?;
+        let shared = Arc::new(Shared {
+            catalog,
+            results,
+            ingest,
+            network: Mutex::new(network),
+            probes: Mutex::default(),
+            next_connection: AtomicU64::new(1),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(settle(shared.clone(), settled));
+        for endpoint in &endpoints {
+            info!(address = ?endpoint.local_addr().ok(), "collector listens");
+            tasks.spawn(accept(endpoint.clone(), shared.clone()));
+        }
+        Ok(Self { shared, endpoints, tasks, writer: Some(writer) })
+    }
+
+    /// Where it listens.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.endpoints.iter().filter_map(|endpoint| endpoint.local_addr().ok()).collect()
+    }
+
+    /// A handle.
+    pub fn handle(&self) -> Handle {
+        Handle { shared: self.shared.clone(), endpoints: self.endpoints.clone() }
+    }
+
+    /// Stops: asks the probes to come back later, spread over a time, makes durable what they had sent, and ends.
+    pub async fn stop(mut self, drain: Drain, patience: Duration) {
+        for inbox in self.shared.all() {
+            let _ = inbox.try_send(ToConnection::Drain(drain));
+        }
+        let drained = async {
+            for endpoint in &self.endpoints {
+                endpoint.set_server_config(None);
+                endpoint.wait_idle().await;
+            }
+        };
+        if timeout(patience, drained).await.is_err() {
+            for endpoint in &self.endpoints {
+                endpoint.close(VarInt::from_u32(close::DONE), b"stopping");
+            }
+        }
+        let _ = self.shared.ingest.send(ToIngest::Stop).await;
+        if let Some(writer) = self.writer.take() {
+            // The thread ends at Stop; joining it blocks no longer than the last commit.
+            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        }
+        let _ = self.shared.catalog.close_all_sessions(now()).await;
+        self.tasks.abort_all();
+    }
+}
+
+impl Handle {
+    /// These probes' orders have changed in the catalog: push them.
+    pub async fn orders_changed(&self, probes: &[ProbeId]) {
+        self.shared.orders_changed(probes).await;
+    }
+
+    /// How many probes are connected.
+    pub fn connected(&self) -> usize {
+        lock(&self.shared.probes).len()
+    }
+
+    /// Reads the network under its lock.
+    pub fn with_network<T>(&self, read: impl FnOnce(&Network) -> T) -> T {
+        read(&lock(&self.shared.network))
+    }
+
+    /// Gives the collector a new key and tells the probes. Connections stay; new ones meet the new key.
+    pub fn rotate(&self) -> Result<PublicKey, NetworkError> {
+        let (key, server) = {
+            let mut network = lock(&self.shared.network);
+            let key = network.rotate()?;
+            (key, quic::server(network.collector_key(), network.quic_secret()))
+        };
+        let server = server.map_err(|_| NetworkError::Refused("the new key does not fit TLS"))?;
+        self.publish();
+        for endpoint in &self.endpoints {
+            endpoint.set_server_config(Some(server.clone()));
+        }
+        Ok(key)
+    }
+
+    /// Takes a collector's key out of the directory and tells the probes.
+    pub fn revoke(&self, key: PublicKey) -> Result<(), NetworkError> {
+        lock(&self.shared.network).revoke(key)?;
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&self) {
+        let signed = Arc::new(lock(&self.shared.network).signed().clone());
+        for inbox in self.shared.all() {
+            // A connection whose inbox is full learns of it in its next welcome.
+            let _ = inbox.try_send(ToConnection::Directory(signed.clone()));
+        }
+    }
+}
+
+/// Records settled one-offs, and takes their orders back.
+async fn settle(
+    shared: Arc<Shared>,
+    mut settled: mpsc::UnboundedReceiver<Vec<(sonde_protocol::ids::MeasurementId, ProbeId)>>,
+) {
+    while let Some(mut pairs) = settled.recv().await {
+        while let Ok(more) = settled.try_recv() {
+            pairs.extend(more);
+        }
+        match shared.catalog.settle_oneoffs(&pairs).await {
+            Ok(probes) => shared.orders_changed(&probes).await,
+            // The probe's next hello finds them.
+            Err(error) => warn!(%error, "settled one-offs could not be recorded"),
+        }
+    }
+}
+
+async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let mut connections = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            Some(_) = connections.join_next() => continue,
+        };
+        let Some(incoming) = incoming else { break };
+        let Ok(permit) = handshakes.clone().try_acquire_owned() else {
+            // Costs us no memory: whoever is real comes back with the token.
+            if incoming.remote_address_validated() {
+                incoming.refuse();
+            } else if let Err(error) = incoming.retry() {
+                debug!(%error, "retry not possible");
+            }
+            continue;
+        };
+        let id = ConnectionId(shared.next_connection.fetch_add(1, Ordering::Relaxed));
+        let shared = shared.clone();
+        connections.spawn(async move {
+            if let Some(connection) = handshake(incoming, &shared).await {
+                drop(permit);
+                connection::serve(connection, id, shared).await;
+            }
+        });
+    }
+}
+
+/// The established connection of a probe; `None` when there is none, or when only the directory was asked for.
+async fn handshake(incoming: Incoming, shared: &Shared) -> Option<quinn::Connection> {
+    let remote = incoming.remote_address();
+    let connection = match timeout(HANDSHAKE_TIMEOUT, incoming).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            debug!(%remote, %error, "handshake failed");
+            return None;
+        }
+        Err(_) => return None,
+    };
+    let data = connection.handshake_data()?.downcast::<quinn::crypto::rustls::HandshakeData>().ok()?;
+    if data.protocol.as_deref() != Some(ALPN_DIRECTORY) {
+        return Some(connection);
+    }
+    let signed = to_cbor(lock(&shared.network).signed());
+    let give = async {
+        let mut stream = connection.open_uni().await.ok()?;
+        stream.write_all(&signed).await.ok()?;
+        stream.finish().ok()?;
+        stream.stopped().await.ok()
+    };
+    let _ = timeout(HANDSHAKE_TIMEOUT, give).await;
+    connection.close(VarInt::from_u32(close::DONE), b"");
+    None
+}

@@ -1,0 +1,513 @@
+//! Every shape of a result as RIPE Atlas JSON, against `tests/golden/atlas.jsonl`: one line per shape, with whether clients
+//! must see a failed measurement. `tests/compat/sagan_check.py` feeds the same file to RIPE's own parser.
+//!
+//! To rewrite the file after a change that is meant: `SONDE_BLESS=1 cargo test -p sonde-protocol --features atlas`.
+
+// The helpers are test code too, which clippy sees only inside #[test].
+#![allow(clippy::unwrap_used)]
+
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+use sonde_protocol::atlas::{AddressView, ResultContext, result_json, write_result};
+use sonde_protocol::bounded::{Bytes, List, Text};
+use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
+use sonde_protocol::net::{Family, Ip, Transport};
+use sonde_protocol::result::*;
+use sonde_protocol::spec::{DnsSpec, Kind, PingSpec, Spec, TracerouteSpec};
+use sonde_protocol::time::UnixNanos;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/atlas.jsonl");
+
+/// The probe's own address, the address it is seen from, its first hop, its resolvers: what the public must not see.
+const OWN: &str = "10.0.0.2";
+const SEEN_FROM: &str = "203.0.113.9";
+const FIRST_HOP: &str = "10.0.0.1";
+const RESOLVER: &str = "10.0.0.3";
+const SECRETS: [&str; 5] = [OWN, SEEN_FROM, FIRST_HOP, RESOLVER, "fd00::53"];
+
+const TARGET: &str = "192.0.2.1";
+
+fn ip(text: &str) -> Ip {
+    Ip(text.parse().unwrap())
+}
+
+fn why(text: &str) -> Why {
+    Why::cut(text)
+}
+
+struct Shape {
+    name: &'static str,
+    expect_error: bool,
+    result: MeasurementResult,
+    spec: Option<Spec>,
+}
+
+fn result(outcome: Outcome) -> MeasurementResult {
+    MeasurementResult {
+        measurement: MeasurementId(1_000_001),
+        planned_at: UnixNanos(1_760_000_000_000_000_000),
+        started_at: UnixNanos(1_760_000_000_001_250_000),
+        ended_at: UnixNanos(1_760_000_003_000_000_000),
+        timing: Timing { source: StampSource::Kernel, last_sync: Some(12), clock_error: Some(350_000) },
+        af: Family::V4,
+        dst_name: Text::new(TARGET),
+        dst_addr: Some(ip(TARGET)),
+        src_addr: Some(ip(OWN)),
+        time_to_resolve: None,
+        interval: Some(240),
+        outcome,
+    }
+}
+
+/// What is known when a name did not resolve.
+fn unresolved(kind: Kind) -> MeasurementResult {
+    MeasurementResult {
+        dst_name: Text::new("nx.example"),
+        dst_addr: None,
+        src_addr: None,
+        time_to_resolve: Some(5_000_100_000),
+        interval: None,
+        ..result(Outcome::Failed(Failure::Resolve(why("no such name")), kind.number()))
+    }
+}
+
+fn echo(rtt: u64, hop_limit: u8) -> EchoReply {
+    EchoReply { rtt, hop_limit: Some(hop_limit), size: 64, from: ip(TARGET), duplicate: false }
+}
+
+fn ping(sent: u32, replies: Vec<PingReply>) -> MeasurementResult {
+    result(Outcome::Ping(PingOutcome { size: 64, sent, replies: List::cut(replies) }))
+}
+
+fn answer(from: &str, rtt: u64) -> HopAnswer {
+    HopAnswer {
+        from: ip(from),
+        rtt: Some(rtt),
+        hop_limit: Some(64),
+        size: 76,
+        icmp: Some(IcmpKind { kind: 11, code: 0 }),
+        late: None,
+        duplicate: false,
+        quoted_hop_limit: None,
+        quoted_dst: None,
+        mtu: None,
+        extensions: None,
+    }
+}
+
+fn arrived(rtt: u64) -> HopReply {
+    HopReply::Reply(HopAnswer { icmp: None, hop_limit: Some(57), size: 48, ..answer(TARGET, rtt) })
+}
+
+fn traceroute(protocol: Transport, hops: Vec<(u8, Vec<HopReply>)>) -> MeasurementResult {
+    let hops = hops.into_iter().map(|(hop, replies)| Hop { hop, replies: List::cut(replies) });
+    result(Outcome::Traceroute(TracerouteOutcome { protocol, size: 48, paris_id: Some(3), hops: List::cut(hops) }))
+}
+
+fn unreachable(code: u8) -> Option<IcmpKind> {
+    Some(IcmpKind { kind: 3, code })
+}
+
+/// A query for a TXT record of class CHAOS.
+const QUERY: &[u8] = b"\x1a\x2b\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07version\x04bind\x00\x00\x10\x00\x03";
+
+/// An answer with one A record; with TXT records and an SOA.
+const A_MESSAGE: &[u8] = b"\x1a\x2b\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x07example\x03net\x00\x00\x01\x00\x01\
+    \xc0\x0c\x00\x01\x00\x01\x00\x00\x01\x2c\x00\x04\xc0\x00\x02\x01";
+const TXT_MESSAGE: &[u8] = b"\x1a\x2b\x84\x00\x00\x01\x00\x02\x00\x00\x00\x00\x07version\x04bind\x00\x00\x10\x00\x03\
+    \xc0\x0c\x00\x10\x00\x03\x00\x00\x00\x00\x00\x0b\x04name\x05\"9.x\"\
+    \xc0\x0c\x00\x06\x00\x03\x00\x00\x01\x2c\x00\x24\xc0\x0c\x04host\x06master\xc0\x14\
+    \x00\x00\x07\xea\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\x00\x00\x04";
+
+fn dns_answer(message: &[u8]) -> DnsAnswer {
+    DnsAnswer {
+        rt: 12_500_400,
+        message: Bytes::new(message).unwrap(),
+        show_message: true,
+        connect: None,
+        truncated_first: false,
+    }
+}
+
+fn response(server: &str, outcome: DnsReply) -> DnsResponse {
+    DnsResponse {
+        sent_at: UnixNanos(1_760_000_000_002_000_000),
+        dst_addr: ip(server),
+        dst_port: 53,
+        src_addr: Some(ip(OWN)),
+        protocol: Transport::Udp,
+        retries: 0,
+        query: None,
+        outcome,
+    }
+}
+
+fn dns(response: DnsResponse) -> MeasurementResult {
+    MeasurementResult {
+        dst_name: Text::new("ns.example.net"),
+        interval: None,
+        ..result(Outcome::Dns(DnsOutcome { own_resolvers: false, responses: List::cut([response]) }))
+    }
+}
+
+fn own_resolvers(responses: Vec<DnsResponse>) -> MeasurementResult {
+    MeasurementResult {
+        dst_name: None,
+        dst_addr: None,
+        src_addr: None,
+        ..result(Outcome::Dns(DnsOutcome { own_resolvers: true, responses: List::cut(responses) }))
+    }
+}
+
+fn shapes() -> Vec<Shape> {
+    let mut shapes = Vec::new();
+    let mut works = |name, result| shapes.push(Shape { name, expect_error: false, result, spec: None });
+
+    let three = [10_100_000, 11_000_000, 11_900_001].map(|rtt| PingReply::Reply(echo(rtt, 57)));
+    works("ping: three replies", ping(3, three.to_vec()));
+    works(
+        "ping: one-off to a name, resolved by the probe",
+        MeasurementResult {
+            dst_name: Text::new("www.example.net"),
+            time_to_resolve: Some(3_250_000),
+            interval: None,
+            ..ping(3, three.to_vec())
+        },
+    );
+    let bare = Timing { source: StampSource::User, last_sync: None, clock_error: None };
+    works("ping: never synchronised", MeasurementResult { timing: bare, ..ping(1, vec![three[0].clone()]) });
+    works(
+        "ping: IPv6",
+        MeasurementResult {
+            af: Family::V6,
+            dst_name: Text::new("2001:db8::1"),
+            dst_addr: Some(ip("2001:db8::1")),
+            src_addr: None,
+            ..ping(1, vec![PingReply::Reply(EchoReply { from: ip("2001:db8::1"), ..echo(9_000_000, 60) })])
+        },
+    );
+    works("ping: silence", ping(3, vec![PingReply::Timeout; 3]));
+    works(
+        "ping: hop limit and size change, a loss, a duplicate",
+        ping(
+            4,
+            vec![
+                PingReply::Reply(echo(10_000_000, 57)),
+                PingReply::Reply(EchoReply { duplicate: true, ..echo(10_500_000, 57) }),
+                PingReply::Timeout,
+                PingReply::Reply(EchoReply { size: 32, ..echo(20_000_000, 58) }),
+                PingReply::Reply(EchoReply { size: 32, ..echo(30_000_000, 58) }),
+            ],
+        ),
+    );
+    works("ping: some cannot be sent", {
+        let refused = PingReply::SendError(why("Network is unreachable (os error 101)"));
+        ping(2, vec![refused.clone(), PingReply::Timeout, refused])
+    });
+    works("ping: ICMP errors, and somebody else answers", {
+        let error =
+            IcmpError { from: ip(FIRST_HOP), kind: 3, code: 1, rtt: Some(1_500_000), hop_limit: Some(64), mtu: None };
+        let bare = IcmpError { kind: 3, code: 4, rtt: None, hop_limit: None, mtu: Some(1400), ..error.clone() };
+        let other = PingReply::Reply(EchoReply { from: ip("198.51.100.77"), hop_limit: None, ..echo(8_000_000, 0) });
+        ping(3, vec![PingReply::Icmp(error), PingReply::Icmp(bare), other])
+    });
+
+    works(
+        "traceroute: three hops, one silent packet",
+        traceroute(
+            Transport::Icmp,
+            vec![
+                (
+                    1,
+                    vec![
+                        HopReply::Reply(answer(FIRST_HOP, 900_400)),
+                        HopReply::Timeout,
+                        HopReply::Reply(answer(FIRST_HOP, 1_200_500)),
+                    ],
+                ),
+                (2, vec![HopReply::Timeout; 3]),
+                (3, vec![arrived(9_900_000), arrived(9_800_000), arrived(9_700_000)]),
+            ],
+        ),
+    );
+    works("traceroute: nobody answers, hop 255 neither", {
+        let silent = |hop| (hop, vec![HopReply::Timeout; 3]);
+        traceroute(Transport::Udp, (1..=6).chain([255]).map(silent).collect())
+    });
+    works("traceroute: what an answer can say", {
+        let labels = b"\x20\x00\x00\x00\x00\x08\x01\x01\x05\xdc\xdb\x01";
+        let hop = answer("198.51.100.1", 5_000_000);
+        let replies = [
+            HopAnswer { extensions: Bytes::new(labels.as_slice()), ..hop.clone() },
+            HopAnswer { quoted_hop_limit: Some(2), quoted_dst: Some(ip("192.0.2.2")), ..hop.clone() },
+            HopAnswer { icmp: unreachable(4), mtu: Some(1400), ..hop.clone() },
+            HopAnswer { duplicate: true, ..hop.clone() },
+            HopAnswer { late: Some(2), rtt: None, ..hop.clone() },
+            HopAnswer { rtt: None, hop_limit: None, ..hop.clone() },
+            HopAnswer { icmp: unreachable(13), ..hop.clone() },
+            HopAnswer { icmp: unreachable(9), ..hop.clone() },
+        ];
+        let failed = HopReply::SendError(why("Operation not permitted (os error 1)"));
+        let replies = replies.into_iter().map(HopReply::Reply).chain([failed]).collect();
+        traceroute(Transport::Tcp, vec![(4, replies), (255, vec![arrived(9_900_000)])])
+    });
+    works("traceroute: the target's port is closed", {
+        let closed = HopReply::Reply(HopAnswer { icmp: unreachable(3), ..answer(TARGET, 4_000_000) });
+        let other = HopReply::Reply(HopAnswer { icmp: unreachable(3), ..answer("198.51.100.9", 4_000_000) });
+        traceroute(Transport::Udp, vec![(1, vec![other]), (2, vec![closed])])
+    });
+    works("traceroute: IPv6", {
+        let hop = HopAnswer { icmp: Some(IcmpKind { kind: 3, code: 0 }), ..answer("2001:db8:f::1", 2_000_000) };
+        let denied = HopAnswer { icmp: Some(IcmpKind { kind: 1, code: 1 }), ..hop.clone() };
+        MeasurementResult {
+            af: Family::V6,
+            dst_name: Text::new("2001:db8::1"),
+            dst_addr: Some(ip("2001:db8::1")),
+            src_addr: None,
+            ..traceroute(Transport::Icmp, vec![(1, vec![HopReply::Reply(hop)]), (2, vec![HopReply::Reply(denied)])])
+        }
+    });
+
+    works("dns: an answer", dns(response(TARGET, DnsReply::Answer(dns_answer(A_MESSAGE)))));
+    works(
+        "dns: TXT and SOA, with the query, after a retry",
+        dns(DnsResponse {
+            retries: 1,
+            query: Bytes::new(QUERY),
+            ..response(TARGET, DnsReply::Answer(dns_answer(TXT_MESSAGE)))
+        }),
+    );
+    works(
+        "dns: over TCP after truncation, to a literal",
+        MeasurementResult {
+            dst_name: Text::new(TARGET),
+            ..dns(DnsResponse {
+                protocol: Transport::Tcp,
+                ..response(
+                    TARGET,
+                    DnsReply::Answer(DnsAnswer {
+                        connect: Some(4_000_000),
+                        truncated_first: true,
+                        ..dns_answer(A_MESSAGE)
+                    }),
+                )
+            })
+        },
+    );
+    works(
+        "dns: message not shown",
+        dns(response(TARGET, DnsReply::Answer(DnsAnswer { show_message: false, ..dns_answer(A_MESSAGE) }))),
+    );
+    works(
+        "dns: the probe's own resolvers, one silent, one forbidden",
+        own_resolvers(vec![
+            response(RESOLVER, DnsReply::Answer(dns_answer(A_MESSAGE))),
+            DnsResponse { src_addr: None, ..response("fd00::53", DnsReply::Timeout(5000)) },
+            response(FIRST_HOP, DnsReply::NotAllowed),
+        ]),
+    );
+
+    let mut fails = |name, result, spec| shapes.push(Shape { name, expect_error: true, result, spec });
+    let failed = |kind: Kind, failure| result(Outcome::Failed(failure, kind.number()));
+    let ping_spec = || Some(Spec::Ping(PingSpec::default()));
+    let traceroute_spec = || Some(Spec::Traceroute(TracerouteSpec { first_hop: 3, ..TracerouteSpec::default() }));
+    let dns_spec = || Some(Spec::Dns(DnsSpec::default()));
+    fails("ping: name does not resolve", unresolved(Kind::Ping), ping_spec());
+    fails("ping: address not allowed", failed(Kind::Ping, Failure::NotAllowed), None);
+    fails(
+        "ping: no socket",
+        failed(Kind::Ping, Failure::Socket(why("Operation not permitted (os error 1)"))),
+        ping_spec(),
+    );
+    fails("traceroute: name does not resolve", unresolved(Kind::Traceroute), traceroute_spec());
+    fails("traceroute: address not allowed", failed(Kind::Traceroute, Failure::NotAllowed), None);
+    fails(
+        "traceroute: cannot connect",
+        MeasurementResult {
+            src_addr: None,
+            ..failed(Kind::Traceroute, Failure::Socket(why("connect failed: Network is unreachable")))
+        },
+        traceroute_spec(),
+    );
+    fails("dns: name does not resolve", unresolved(Kind::Dns), dns_spec());
+    fails("dns: address not allowed", failed(Kind::Dns, Failure::NotAllowed), dns_spec());
+    fails("dns: the query cannot be made", failed(Kind::Dns, Failure::Unsupported(why("a label of 64 bytes"))), None);
+    fails(
+        "dns: own resolvers cannot be asked",
+        MeasurementResult {
+            dst_name: None,
+            dst_addr: None,
+            src_addr: None,
+            ..failed(Kind::Dns, Failure::Socket(why("Too many open files (os error 24)")))
+        },
+        None,
+    );
+    fails("dns: no resolver is configured", own_resolvers(vec![]), None);
+    fails("dns: silence", dns(response(TARGET, DnsReply::Timeout(5000))), None);
+    fails("dns: refused", dns(response(TARGET, DnsReply::SendError(why("connection refused")))), None);
+    let tcp = |reply| dns(DnsResponse { protocol: Transport::Tcp, ..response(TARGET, reply) });
+    fails("dns: cannot connect", tcp(DnsReply::Connect(why("Connection refused (os error 111)"))), None);
+    fails("dns: connection closed", tcp(DnsReply::Read(why("connection closed after 3 of 40 bytes"))), None);
+    fails("dns: server not allowed", dns(response(TARGET, DnsReply::NotAllowed)), None);
+    fails("sslcert: not supported", failed(Kind::Sslcert, Failure::Unsupported(why("not in this version"))), None);
+    shapes
+}
+
+fn context<'a>(spec: Option<&'a Spec>, view: Option<&'a dyn AddressView>) -> ResultContext<'a> {
+    let mut ctx = ResultContext::new(ProbeId(11));
+    ctx.version = "0.1.0";
+    ctx.from = Some(SEEN_FROM.parse().unwrap());
+    ctx.group_id = Some(MeasurementId(1_000_001));
+    ctx.stored_at = Some(UnixNanos::from_secs(1_760_000_042));
+    ctx.boot = Some(BootId(0x00c0_ffee));
+    ctx.seq = Some(Seq(7));
+    ctx.spec = spec;
+    ctx.view = view.unwrap_or(ctx.view);
+    ctx
+}
+
+fn line(result: &MeasurementResult, ctx: &ResultContext<'_>) -> String {
+    let mut out = Vec::new();
+    write_result(&mut out, result, ctx);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn every_shape_is_as_in_the_golden_file() {
+    let written: Vec<String> = shapes()
+        .iter()
+        .map(|shape| {
+            let result = line(&shape.result, &context(shape.spec.as_ref(), None));
+            format!(r#"{{"name":"{}","expect_error":{},"result":{result}}}"#, shape.name, shape.expect_error)
+        })
+        .collect();
+    if std::env::var_os("SONDE_BLESS").is_some() {
+        std::fs::write(GOLDEN, written.join("\n") + "\n").unwrap();
+    }
+    let golden = std::fs::read_to_string(GOLDEN).unwrap();
+    for (written, golden) in written.iter().zip(golden.lines()) {
+        assert_eq!(written, golden);
+    }
+    assert_eq!(golden.lines().count(), written.len());
+}
+
+#[test]
+fn a_line_is_one_line_of_json_and_the_same_as_the_value() {
+    for shape in shapes() {
+        let ctx = context(shape.spec.as_ref(), None);
+        let text = line(&shape.result, &ctx);
+        assert!(!text.contains('\n'), "{}", shape.name);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value, result_json(&shape.result, &ctx), "{}", shape.name);
+        // sagan refuses a result without these.
+        for key in ["fw", "type", "msm_id", "prb_id", "timestamp", "from", "lts"] {
+            assert!(value.get(key).is_some_and(|value| !value.is_null()), "{}: {key}", shape.name);
+        }
+    }
+}
+
+#[test]
+fn a_line_is_appended() {
+    let shapes = shapes();
+    let mut out = b"[".to_vec();
+    write_result(&mut out, &shapes[0].result, &context(None, None));
+    assert!(out.starts_with(br#"[{"fw":6000,"#));
+}
+
+#[test]
+fn of_a_measurement_by_hand_only_the_result_is_known() {
+    let result = MeasurementResult { measurement: MeasurementId(0), ..ping(1, vec![PingReply::Timeout]) };
+    let value = result_json(&result, &ResultContext::new(ProbeId(0)));
+    assert_eq!(
+        (value["msm_id"].as_u64(), value["prb_id"].as_u64(), value["fw"].as_u64()),
+        (Some(0), Some(0), Some(6000))
+    );
+    assert_eq!(value["from"], "");
+    for key in ["group_id", "stored_timestamp"] {
+        assert_eq!(value.get(key), None);
+    }
+    for key in ["boot", "seq"] {
+        assert_eq!(value["sonde"].get(key), None);
+    }
+}
+
+/// A view that gives each kind of address a word of its own.
+struct Public;
+
+impl AddressView for Public {
+    fn from(&self, _: IpAddr) -> IpAddr {
+        "0.0.0.1".parse().unwrap()
+    }
+    fn own(&self, _: IpAddr) -> IpAddr {
+        "0.0.0.2".parse().unwrap()
+    }
+    fn hop(&self, hop: u8, address: IpAddr) -> IpAddr {
+        if hop == 1 { "0.0.0.3".parse().unwrap() } else { address }
+    }
+    fn resolver(&self, _: IpAddr) -> IpAddr {
+        "0.0.0.4".parse().unwrap()
+    }
+}
+
+#[test]
+fn what_the_view_hides_is_nowhere_in_the_line() {
+    for shape in shapes() {
+        let whole = line(&shape.result, &context(shape.spec.as_ref(), None));
+        let public = line(&shape.result, &context(shape.spec.as_ref(), Some(&Public)));
+        assert!(whole.contains(SEEN_FROM), "{}", shape.name);
+        for secret in SECRETS {
+            assert!(!public.contains(&format!("\"{secret}\"")), "{}: {secret} in {public}", shape.name);
+        }
+    }
+}
+
+#[test]
+fn each_address_goes_through_its_own_rule() {
+    let shapes = shapes();
+    let value = |name: &str| {
+        let shape = shapes.iter().find(|shape| shape.name == name).unwrap();
+        result_json(&shape.result, &context(None, Some(&Public)))
+    };
+    let trace = value("traceroute: three hops, one silent packet");
+    assert_eq!((trace["from"].as_str(), trace["src_addr"].as_str()), (Some("0.0.0.1"), Some("0.0.0.2")));
+    assert_eq!(trace["result"][0]["result"][0]["from"], "0.0.0.3");
+    assert_eq!(trace["result"][2]["result"][0]["from"], TARGET);
+    let closed = value("traceroute: the target's port is closed");
+    assert_eq!(closed["result"][1]["result"][0]["from"], TARGET);
+    let resolvers = value("dns: the probe's own resolvers, one silent, one forbidden");
+    assert_eq!(resolvers["resultset"][0]["dst_addr"], "0.0.0.4");
+    assert_eq!(resolvers["resultset"][0]["src_addr"], "0.0.0.2");
+    // The public knows the target of a query: it is in the definition.
+    assert_eq!(value("dns: an answer")["dst_addr"], TARGET);
+    let errors = value("ping: ICMP errors, and somebody else answers");
+    assert_eq!(errors["result"][0]["sonde"]["from"], "0.0.0.3");
+    assert_eq!(errors["result"][2]["sonde"]["from"], "0.0.0.3");
+}
+
+proptest! {
+    /// A round-trip time is written to the nanosecond, whatever the float makes of it.
+    #[test]
+    fn times_have_all_their_decimals(nanos in 0_u64..100_000_000_000_000) {
+        let text = line(&ping(1, vec![PingReply::Reply(echo(nanos, 57))]), &context(None, None));
+        let decimals = format!("{:06}", nanos % 1_000_000);
+        let decimals = decimals.trim_end_matches('0');
+        let decimals = if decimals.is_empty() { "0" } else { decimals };
+        let expected = format!(r#""result":[{{"rtt":{}.{decimals}}}]"#, nanos / 1_000_000);
+        prop_assert!(text.contains(&expected), "{text}");
+    }
+
+    #[test]
+    fn any_numbers_and_words_give_valid_json(rtts: [u64; 3], started: i64, words in "\\PC{0,40}", kind: u8, sync: Option<u32>, error: Option<u64>) {
+        let mut replies: Vec<_> = rtts.map(|rtt| PingReply::Reply(echo(rtt, 57))).to_vec();
+        replies.push(PingReply::SendError(why(&words)));
+        let timing = Timing { source: StampSource::User, last_sync: sync, clock_error: error };
+        let ping = MeasurementResult { started_at: UnixNanos(started), planned_at: UnixNanos(started), timing, ..ping(3, replies) };
+        let failed = result(Outcome::Failed(Failure::Socket(why(&words)), kind));
+        for result in [ping, failed] {
+            let text = line(&result, &context(None, None));
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(value["msm_id"].as_u64(), Some(1_000_001));
+        }
+    }
+}
