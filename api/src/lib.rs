@@ -1,1 +1,125 @@
-//! sonde-api
+//! The REST API: RIPE Atlas's API v2 under `/api/v2/`, and a page for people at `/`.
+//!
+//! This crate must not know about QUIC or SQL, nor where its configuration comes from. It reads and changes the catalog,
+//! reads the results, and tells the collector through [`Dispatch`] whose orders have changed; that is all it has to do with
+//! the probes.
+//!
+//! A request goes: [`serve()`] (connections and their limits) → [`router`] (paths) → the extractors `auth` (who is looking),
+//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `keys` → the store. What
+//! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
+//! problem at once; `target` and `sources` are about the two ends of a measurement. Every output goes through
+//! [`sonde_store::view::Viewer`]. Start reading at [`router`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::header::ACCESS_CONTROL_ALLOW_ORIGIN;
+use axum::http::{HeaderValue, Method};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use axum::{Extension, Router};
+use sonde_protocol::spec::Kind;
+use sonde_store::{Catalog, Results};
+
+mod auth;
+mod body;
+mod clock;
+mod config;
+mod create;
+mod definition;
+mod dispatch;
+mod error;
+mod fields;
+mod here;
+mod keys;
+mod kinds;
+mod masking;
+mod measurement_object;
+mod measurements;
+mod paging;
+mod params;
+mod path;
+mod probes;
+mod reader;
+mod results;
+mod serve;
+mod skipped;
+mod sources;
+mod stream;
+mod target;
+mod times;
+mod web;
+
+pub use auth::digest;
+pub use clock::{Clock, SystemClock};
+pub use config::ApiConfig;
+pub use dispatch::{Dispatch, NoDispatch};
+pub use serve::serve;
+pub use target::{Resolve, SystemResolver};
+
+use error::ApiError;
+
+/// What the API works with.
+#[derive(Clone)]
+pub struct Api {
+    /// Who and what.
+    pub catalog: Arc<dyn Catalog>,
+    /// What the probes saw.
+    pub results: Arc<dyn Results>,
+    /// The way to the collector.
+    pub dispatch: Arc<dyn Dispatch>,
+    /// Looks host names up when a measurement is made.
+    pub resolver: Arc<dyn Resolve>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What the operator has set.
+    pub config: ApiConfig,
+}
+
+/// Every path, each with and without the slash at its end, because clients use both with every method and a redirected
+/// `POST` would become a `GET`.
+pub fn router(api: Api) -> Router {
+    let mut router = Router::new().route("/", get(web::page)).route("/healthz", get(async || "ok"));
+    let mut both = |path: &str, methods: MethodRouter<Arc<Api>>| {
+        router = std::mem::take(&mut router)
+            .route(&format!("/api/v2/{path}"), methods.clone())
+            .route(&format!("/api/v2/{path}/"), methods);
+    };
+    both("measurements", get(measurements::list).post(create::create));
+    both("measurements/my", get(measurements::mine));
+    for kind in Kind::ALL {
+        let methods = get(measurements::list).post(create::create).layer(Extension(measurements::OfKind(kind)));
+        both(&format!("measurements/{kind}"), methods);
+    }
+    both("measurements/{id}", get(measurements::show).patch(measurements::change).delete(measurements::stop));
+    both("measurements/{id}/results", get(results::all));
+    both("measurements/{id}/latest", get(results::latest));
+    both("measurements/{id}/skipped", get(skipped::list));
+    both("probes", get(probes::list));
+    both("probes/my", get(probes::mine));
+    both("probes/{id}", get(probes::show));
+    both("keys", get(keys::list));
+    router
+        .fallback(async || ApiError::not_found())
+        .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
+        .layer(DefaultBodyLimit::max(body::MAX_BODY))
+        .layer(middleware::from_fn(around))
+        .with_state(Arc::new(api))
+}
+
+/// Around every request: a line in the log, without the query because a key may be in it, and permission for other sites'
+/// pages to read what is public anyway (a page of another site cannot send a key that it does not have).
+async fn around(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let began = Instant::now();
+    let is_read = method == Method::GET || method == Method::HEAD;
+    let mut response = next.run(request).await;
+    if is_read && path.starts_with("/api/") {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    let (status, took_us) = (response.status().as_u16(), began.elapsed().as_micros() as u64);
+    tracing::debug!(%method, path, status, took_us, "request");
+    response
+}

@@ -1,1 +1,9 @@
-//! sonde
+//! The `sonde` command: the server, its administration, the demo, and the probe (the same as `sonde-probe`).
+//!
+//! `main` parses and reports; everything else is here, where tests reach it. Start reading at [`serve`].
+
+pub mod admin;
+pub mod config;
+pub mod data;
+pub mod demo;
+pub mod server;

@@ -245,6 +245,13 @@ impl Handle {
         Ok(key)
     }
 
+    /// Signs the directory anew and tells the probes.
+    pub fn sign(&self) -> Result<(), NetworkError> {
+        lock(&self.shared.network).sign(|_| ())?;
+        self.publish();
+        Ok(())
+    }
+
     /// Takes a collector's key out of the directory and tells the probes.
     pub fn revoke(&self, key: PublicKey) -> Result<(), NetworkError> {
         lock(&self.shared.network).revoke(key)?;

@@ -1,1 +1,22 @@
-//! sonde-probe
+//! `sonde-probe`: runs measurements for a network, within what its host allows, and delivers every report exactly once.
+//!
+//! This crate must not know about HTTP, accounts or storage, nor use the collector's code: what both must agree on is in
+//! `sonde_protocol`. The engines are in `sonde_engine` and touch no socket; the sockets are in [`net`].
+//!
+//! Start reading at [`agent`], the loop; [`scheduler`] and [`policy`] decide, [`run`] carries out.
+
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod identity;
+pub mod local;
+pub mod measure;
+pub mod net;
+pub mod policy;
+pub mod reachability;
+pub mod resolve;
+pub mod run;
+pub mod scheduler;
+pub mod status;
+pub mod uplink;
+pub mod wall_clock;

@@ -243,6 +243,15 @@ pub struct MeasurementFilter {
     pub search: Option<String>,
 }
 
+/// What an owner changes of a measurement that is there already.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MeasurementEdit {
+    /// Another description, or none any more.
+    pub description: Option<Option<String>>,
+    /// Everybody may see it, or not.
+    pub is_public: Option<bool>,
+}
+
 /// A measurement's state (Atlas's numbers and names).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -349,8 +358,13 @@ pub trait Catalog: Send + Sync {
     async fn keys(&self, account: AccountId) -> Result<Vec<ApiKey>, StoreError>;
 
     /// Stores a join token for probes of `owner`.
-    async fn add_join_token(&self, token: &Digest, owner: AccountId, now: UnixNanos, expires: UnixNanos)
-    -> Result<(), StoreError>;
+    async fn add_join_token(
+        &self,
+        token: &Digest,
+        owner: AccountId,
+        now: UnixNanos,
+        expires: UnixNanos,
+    ) -> Result<(), StoreError>;
 
     /// Says what a probe's key is at the door. A valid token that nobody has used, or this key, makes an unknown key a
     /// probe of the token's owner and is bound to this key from then on.
@@ -388,6 +402,9 @@ pub trait Catalog: Send + Sync {
 
     /// Who takes part in a measurement, by probe id.
     async fn participants(&self, id: MeasurementId) -> Result<Vec<Participant>, StoreError>;
+
+    /// Changes what is said of a measurement; what it measures stays. Nothing happens when there is none.
+    async fn edit_measurement(&self, id: MeasurementId, edit: &MeasurementEdit) -> Result<(), StoreError>;
 
     /// Stops a measurement. Gives the probes whose orders changed by it; empty when it was over already.
     async fn stop_measurement(&self, id: MeasurementId, now: UnixNanos) -> Result<Vec<ProbeId>, StoreError>;

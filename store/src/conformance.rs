@@ -1,1 +1,111 @@
-//! (being written)
+//! What every backend must do: one suite per trait, which checks what the traits' documentation promises. A backend's own
+//! tests run it and add what only they can know (crashes, damaged files).
+//!
+//! A suite panics where a promise is broken, as a test does. It needs no runtime; [`block_on`] runs it for backends that
+//! complete when polled.
+
+#![expect(clippy::unwrap_used, reason = "the suites are tests; a backend's error must end them")]
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use async_trait::async_trait;
+
+mod accounts;
+mod measurements;
+mod orders;
+mod probes;
+mod results;
+mod results_order;
+
+pub use results::{Draft, batch_of};
+
+use crate::{Catalog, Results};
+
+/// Where a backend keeps its data during one check.
+#[async_trait]
+pub trait Fixture<T: ?Sized + Send + Sync>: Send + Sync {
+    /// Opens the store. Called again after what was opened before has been dropped, and then finds what that left.
+    async fn open(&self) -> Arc<T>;
+}
+
+/// Runs a future that completes when it is polled first, as those of the embedded backends do.
+///
+/// # Panics
+///
+/// When it does not.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the future waits for something; an embedded backend completes when it is polled"),
+    }
+}
+
+macro_rules! suite {
+    ($(#[$doc:meta])* $name:ident($store:ident): $($module:ident::$check:ident),+ $(,)?) => {
+        $(#[$doc])*
+        ///
+        /// # Panics
+        ///
+        /// When a promise is broken.
+        pub async fn $name<F: Fixture<dyn $store>>(make: impl Fn() -> F) {
+            $($module::$check(&make()).await;)+
+        }
+    };
+}
+
+suite! {
+    /// Checks a catalog; `make` gives an empty one each time.
+    catalog_suite(Catalog):
+        accounts::a_mail_address_has_one_account_in_any_case,
+        accounts::keys_are_found_by_their_digest,
+        accounts::a_token_lets_one_key_join,
+        accounts::a_token_is_good_until_it_expires,
+        probes::a_session_is_the_probes_connection,
+        probes::only_the_newest_session_disconnects_and_no_second_counts_twice,
+        probes::a_collector_that_starts_ends_all_sessions,
+        probes::families_are_shown_by_global_addresses,
+        probes::session_addresses_are_kept,
+        probes::lists_of_probes,
+        measurements::what_was_asked_for_is_kept,
+        measurements::measurements_made_together_are_a_group,
+        measurements::nothing_is_half_made,
+        measurements::lists_of_measurements,
+        measurements::the_status_filter_agrees_with_the_status,
+        measurements::a_search_takes_text_as_it_is,
+        measurements::edits_change_what_is_said,
+        orders::an_order_says_what_was_asked_for,
+        orders::the_revision_grows_with_every_change,
+        orders::orders_end_by_time,
+        orders::stopping_a_measurement,
+        orders::settling_oneoffs,
+}
+
+suite! {
+    /// Checks a store of results; `make` gives an empty one each time.
+    results_suite(Results):
+        results::an_empty_store_knows_nothing,
+        results::what_was_appended_is_there_and_stays,
+        results::a_large_batch_is_whole,
+        results::reports_are_kept_as_they_came,
+        results::range_sets_are_united,
+        results::a_boots_newest_record_counts,
+        results::gaps_by_their_time_span,
+        results::retention_drops_what_arrived_before,
+        results::retention_of_everything_keeps_the_range_sets,
+        results_order::a_scan_takes_times_and_probes,
+        results_order::pages_hold_everything_once,
+        results_order::a_scan_is_not_disturbed_by_appends,
+        results_order::the_latest_are_the_newest_by_their_run,
+        results_order::the_latest_within_a_query,
+        results_order::looking_for_the_latest_may_stop_but_not_too_early,
+}
+
+/// 2026-11-21, midnight: the beginning of time in the checks.
+const EPOCH: i64 = 1_795_219_200;
+
+/// So many seconds after the beginning of time.
+const fn at(seconds: i64) -> sonde_protocol::time::UnixNanos {
+    sonde_protocol::time::UnixNanos::from_secs(EPOCH + seconds)
+}

@@ -108,8 +108,12 @@ pub trait Results: Send + Sync {
 
     /// The newest `versions` results (not skipped runs) of each probe, by `at`, newest first per probe. `expected` probes
     /// at most have any: a backend may stop looking when it has them all and nothing newer can follow.
-    async fn latest(&self, query: &ResultQuery, versions: usize, expected: Option<usize>)
-    -> Result<Vec<StoredReport>, StoreError>;
+    async fn latest(
+        &self,
+        query: &ResultQuery,
+        versions: usize,
+        expected: Option<usize>,
+    ) -> Result<Vec<StoredReport>, StoreError>;
 
     /// A probe's gaps whose time span touches `from..to`, by start.
     async fn gaps(&self, probe: ProbeId, from: UnixNanos, to: UnixNanos) -> Result<Vec<Gap>, StoreError>;

@@ -1,1 +1,3 @@
-//! sonde-tests
+//! Tests across the parts of Sonde, and what they need.
+
+pub mod lab;

@@ -40,13 +40,7 @@ pub(super) fn set<T: OptionValue>(
     // SAFETY: the descriptor is open as long as it is borrowed; the kernel reads `size_of::<T>()` initialised bytes of
     // `value`, which outlives the call, and keeps no pointer to it.
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<T>() as libc::socklen_t)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

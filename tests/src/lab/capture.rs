@@ -102,11 +102,7 @@ pub(super) struct Received {
 }
 
 /// Takes the next frame into `buffer`; `None` if there is none.
-pub(super) fn receive(
-    socket: &Socket,
-    buffer: &mut [u8],
-    control: &mut Vec<u8>,
-) -> anyhow::Result<Option<Received>> {
+pub(super) fn receive(socket: &Socket, buffer: &mut [u8], control: &mut [u8]) -> anyhow::Result<Option<Received>> {
     let mut slices = [IoSliceMut::new(buffer)];
     let message = match recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut slices, Some(control), MsgFlags::empty()) {
         Ok(message) => message,
@@ -157,10 +153,12 @@ fn record(socket: &Socket, stopped: &UnixStream) -> anyhow::Result<Vec<CapturedP
             let Some(summary) = PacketSummary::of_frame(&bytes) else { continue };
             let interface = names
                 .entry(frame.interface_index)
-                .or_insert_with(|| nix::net::if_::if_indextoname(frame.interface_index).map_or_else(
-                    |_| format!("#{}", frame.interface_index),
-                    |name| name.to_string_lossy().into_owned(),
-                ))
+                .or_insert_with(|| {
+                    nix::net::if_::if_indextoname(frame.interface_index).map_or_else(
+                        |_| format!("#{}", frame.interface_index),
+                        |name| name.to_string_lossy().into_owned(),
+                    )
+                })
                 .clone();
             size += bytes.len();
             if size > CAPTURE_LIMIT {

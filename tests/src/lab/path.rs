@@ -78,12 +78,7 @@ pub(super) fn steps(from: Node, to: Node, family: Family) -> Option<Vec<Step>> {
 
 /// The hops from one host to another, the destination last; empty if there is no way. `delay` says what a link costs in a
 /// direction.
-pub(super) fn hops(
-    from: Host,
-    to: Host,
-    family: Family,
-    delay: impl Fn(Link, Direction) -> Duration,
-) -> Vec<HopTruth> {
+pub(super) fn hops(from: Host, to: Host, family: Family, delay: impl Fn(Link, Direction) -> Duration) -> Vec<HopTruth> {
     let mut there = Duration::ZERO;
     let mut back = Duration::ZERO;
     let mut hops = Vec::new();

@@ -352,7 +352,7 @@ pub(super) static SEGMENTS: &[Segment] = &[
         Some(Link::HomeR1),
         v4(20, 1, 1, 24),
         v6(0, 1),
-        &[router(Router::Home, "up", &[2]), router(Router::R1, "home", &[1])],
+        &[router(Router::Home, "wan", &[2]), router(Router::R1, "home", &[1])],
     ),
     // Probes directly at the access router.
     segment(
@@ -379,7 +379,7 @@ pub(super) static SEGMENTS: &[Segment] = &[
         Some(Link::NatR1),
         v4(20, 12, 1, 24),
         None,
-        &[router(Router::NatGateway, "up", &[2]), router(Router::R1, "nat", &[1])],
+        &[router(Router::NatGateway, "wan", &[2]), router(Router::R1, "nat", &[1])],
     ),
     // The core.
     segment(

@@ -1,0 +1,156 @@
+//! `POST measurements/`: from a request to measurements with their probes, all of them or none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde_json::json;
+use sonde_protocol::ids::{AccountId, MeasurementId, ProbeId};
+use sonde_protocol::net::Family;
+use sonde_protocol::time::UnixNanos;
+use sonde_store::catalog::NewMeasurement;
+use sonde_store::view::Viewer;
+use tokio::task::JoinSet;
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::body::JsonBody;
+use crate::definition::{self, Asked};
+use crate::error::{ApiError, Problem};
+use crate::measurements::OfKind;
+use crate::sources;
+use crate::target::{self, Target};
+
+/// Makes measurements: 201 and `{"measurements":[ids]}`, one a definition, in their order.
+pub(crate) async fn create(
+    State(api): State<Arc<Api>>,
+    Caller(account): Caller,
+    only: Option<Extension<OfKind>>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    let now = api.clock.now();
+    let only = only.map(|Extension(OfKind(kind))| kind);
+    let asked = definition::read(&body, only, &api.config, now).map_err(ApiError::body)?;
+    let resolved = resolve_all(&api, &asked).await?;
+    let chosen = choose_all(&api, account, &asked, now).await?;
+    let new = assemble(account, asked, &resolved, &chosen);
+    // In a task of its own, so that a client that goes away cannot part the commit from the news of it.
+    let ids = tokio::spawn(commit(api, new, now)).await.map_err(|_| ApiError::internal())??;
+    Ok((StatusCode::CREATED, Json(json!({ "measurements": ids }))).into_response())
+}
+
+type Resolved = BTreeMap<(String, u8), Vec<IpAddr>>;
+
+/// Looks up every host name that the probes do not look up themselves; a problem for each that cannot be measured.
+async fn resolve_all(api: &Arc<Api>, asked: &Asked) -> Result<Resolved, ApiError> {
+    let wanted: BTreeMap<(String, u8), Family> = asked
+        .definitions
+        .iter()
+        .filter(|definition| !definition.resolve_on_probe)
+        .filter_map(|definition| match &definition.target {
+            Some((_, Target::Name(name))) => Some(((name.clone(), definition.af.number()), definition.af)),
+            _ => None,
+        })
+        .collect();
+    let mut lookups = JoinSet::new();
+    for (key, family) in wanted {
+        let api = Arc::clone(api);
+        lookups.spawn(async move {
+            let found = target::resolve(&*api.resolver, &key.0, family, &api.config.allow_targets).await;
+            (key, found)
+        });
+    }
+    let (mut resolved, mut refused) = (Resolved::new(), BTreeMap::new());
+    while let Some(done) = lookups.join_next().await {
+        let (key, found) = done.map_err(|_| ApiError::internal())?;
+        match found {
+            Ok(addresses) => drop(resolved.insert(key, addresses)),
+            Err(why) => drop(refused.insert(key, why)),
+        }
+    }
+    let problems: Vec<Problem> = asked
+        .definitions
+        .iter()
+        .enumerate()
+        .filter_map(|(index, definition)| match &definition.target {
+            Some((_, Target::Name(name))) if !definition.resolve_on_probe => {
+                let why = refused.get(&(name.clone(), definition.af.number()))?;
+                Some(Problem::at(format!("/definitions/{index}/target"), why.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    if problems.is_empty() { Ok(resolved) } else { Err(ApiError::body(problems)) }
+}
+
+/// Chooses the probes once per family, so that the measurements of one request are seen from the same places.
+async fn choose_all(
+    api: &Api,
+    account: AccountId,
+    asked: &Asked,
+    now: UnixNanos,
+) -> Result<BTreeMap<u8, Vec<ProbeId>>, ApiError> {
+    let mut chosen = BTreeMap::new();
+    for definition in &asked.definitions {
+        if let std::collections::btree_map::Entry::Vacant(entry) = chosen.entry(definition.af.number()) {
+            let viewer = Viewer::Account(account);
+            let seed = now.0.unsigned_abs();
+            entry.insert(sources::choose(api, viewer, &asked.sources, definition.af, seed).await?);
+        }
+    }
+    Ok(chosen)
+}
+
+fn assemble(
+    account: AccountId,
+    asked: Asked,
+    resolved: &Resolved,
+    chosen: &BTreeMap<u8, Vec<ProbeId>>,
+) -> Vec<NewMeasurement> {
+    let probe_sources = sources::record(&asked.sources);
+    let probes_requested = asked.sources.iter().map(|source| source.requested).sum();
+    let when = asked.when;
+    let new = asked.definitions.into_iter().map(|definition| {
+        let family = definition.af.number();
+        let (target, addresses) = match definition.target {
+            None => (None, Vec::new()),
+            Some((text, Target::Literal(address))) => (Some(text), vec![address]),
+            Some((text, Target::Name(name))) => {
+                (Some(text), resolved.get(&(name, family)).cloned().unwrap_or_default())
+            }
+        };
+        NewMeasurement {
+            owner: account,
+            spec: definition.spec,
+            af: definition.af,
+            target,
+            resolved: addresses,
+            resolve_on_probe: definition.resolve_on_probe,
+            is_oneoff: when.is_oneoff,
+            interval: definition.interval,
+            spread: definition.spread,
+            start: when.start,
+            start_given: when.start_given,
+            stop: when.stop,
+            description: definition.description,
+            is_public: definition.is_public,
+            tags: definition.tags,
+            probes_requested,
+            probe_sources: probe_sources.clone(),
+            probes: chosen.get(&family).cloned().unwrap_or_default(),
+        }
+    });
+    new.collect()
+}
+
+async fn commit(api: Arc<Api>, new: Vec<NewMeasurement>, now: UnixNanos) -> Result<Vec<MeasurementId>, ApiError> {
+    let ids = api.catalog.add_measurements(&new, now).await?;
+    let probes: BTreeSet<ProbeId> = new.iter().flat_map(|measurement| measurement.probes.iter().copied()).collect();
+    api.dispatch.orders_changed(&Vec::from_iter(probes)).await;
+    tracing::info!(first = ?ids.first(), count = ids.len(), "measurements made");
+    Ok(ids)
+}

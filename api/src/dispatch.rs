@@ -1,0 +1,22 @@
+//! The only way the API speaks to the collector: "look at these probes' orders again". In one process a function call,
+//! between processes a message.
+
+use async_trait::async_trait;
+use sonde_protocol::ids::ProbeId;
+
+/// Brings changed orders to the probes that are connected.
+#[async_trait]
+pub trait Dispatch: Send + Sync {
+    /// The orders of these probes have changed in the catalog, durably. A probe that is not connected here gets them
+    /// when it next connects, so there is nothing to report back.
+    async fn orders_changed(&self, probes: &[ProbeId]);
+}
+
+/// For an API without a collector beside it: probes learn of new orders when they connect.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoDispatch;
+
+#[async_trait]
+impl Dispatch for NoDispatch {
+    async fn orders_changed(&self, _probes: &[ProbeId]) {}
+}

@@ -1,0 +1,154 @@
+//! The one form of every refusal: RIPE Atlas's error envelope.
+//!
+//! `{"error":{"status":400,"code":102,"title":"Bad Request","detail":"…","errors":[{"source":{"pointer":"/…"},"detail":"…"}]}}`.
+//! Clients format `status`, `title` and `detail` without looking whether they are there. Code 102 is a body that does not
+//! validate, 104 everything else.
+
+use axum::Json;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use sonde_store::StoreError;
+
+/// Where in a request a problem is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A place in the body (a JSON pointer, RFC 6901; empty for the whole).
+    Pointer(String),
+    /// A parameter of the query.
+    Parameter(String),
+}
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// Where.
+    pub source: Source,
+    /// What, in a sentence for whoever sent it.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem at a place in the body.
+    pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { source: Source::Pointer(pointer.into()), detail: detail.into() }
+    }
+}
+
+/// A request that is refused, or that the server could not carry out.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: u16,
+    detail: String,
+    problems: Vec<Problem>,
+}
+
+const BODY: u16 = 102;
+const OTHER: u16 = 104;
+const GENERAL: &str = "There was a problem with your request";
+
+impl ApiError {
+    fn plain(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, code: OTHER, detail: detail.into(), problems: Vec::new() }
+    }
+
+    /// The body does not validate, for all these reasons.
+    pub fn body(problems: Vec<Problem>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: BODY, detail: GENERAL.into(), problems }
+    }
+
+    /// The body does not validate, for one reason.
+    pub fn body_at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::body(vec![Problem::at(pointer, detail)])
+    }
+
+    /// A parameter of the query has a value that cannot be used.
+    pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        let problem = Problem { source: Source::Parameter(name.to_owned()), detail: detail.into() };
+        Self { status: StatusCode::BAD_REQUEST, code: OTHER, detail: GENERAL.into(), problems: vec![problem] }
+    }
+
+    /// It does not exist, or this viewer may not know that it does.
+    pub fn not_found() -> Self {
+        Self::plain(StatusCode::NOT_FOUND, "Not found.")
+    }
+
+    /// The path exists, but not for this method.
+    pub fn method_not_allowed(method: &Method) -> Self {
+        Self::plain(StatusCode::METHOD_NOT_ALLOWED, format!("Method \"{method}\" not allowed."))
+    }
+
+    /// The key is missing or wrong, or it is not the owner's.
+    pub fn forbidden(detail: &str) -> Self {
+        Self::plain(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// The body could not be received; code 102, because it is about the body.
+    pub fn unusable_body(status: StatusCode, detail: &str) -> Self {
+        Self { code: BODY, ..Self::plain(status, detail) }
+    }
+
+    /// The server could not carry it out; why is in its log.
+    pub fn internal() -> Self {
+        Self::plain(StatusCode::INTERNAL_SERVER_ERROR, "The server could not carry this out.")
+    }
+
+    fn to_json(&self) -> Value {
+        let errors = self.problems.iter().map(|problem| {
+            let source = match &problem.source {
+                Source::Pointer(pointer) => json!({ "pointer": pointer }),
+                Source::Parameter(name) => json!({ "parameter": name }),
+            };
+            json!({ "source": source, "detail": problem.detail })
+        });
+        let mut error = json!({
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "detail": self.detail,
+        });
+        if let (Some(error), false) = (error.as_object_mut(), self.problems.is_empty()) {
+            error.insert("errors".into(), errors.collect());
+        }
+        json!({ "error": error })
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed under a request");
+        Self::internal()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.to_json())).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_envelope_of_a_body_that_does_not_validate() {
+        let error = ApiError::body_at("/definitions/0/af", "This field is required.");
+        assert_eq!(
+            error.to_json(),
+            json!({"error": {
+                "status": 400, "code": 102, "title": "Bad Request", "detail": "There was a problem with your request",
+                "errors": [{"source": {"pointer": "/definitions/0/af"}, "detail": "This field is required."}],
+            }})
+        );
+    }
+
+    #[test]
+    fn without_problems_there_is_no_list_of_them() {
+        assert_eq!(
+            ApiError::not_found().to_json(),
+            json!({"error": {"status": 404, "code": 104, "title": "Not Found", "detail": "Not found."}})
+        );
+    }
+}

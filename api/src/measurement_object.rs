@@ -1,0 +1,106 @@
+//! A measurement as JSON: RIPE Atlas's object, every field of it present.
+
+use serde_json::{Map, Value, json};
+use sonde_protocol::time::UnixNanos;
+use sonde_store::StoreError;
+use sonde_store::catalog::{Measurement, Status};
+use sonde_store::view::Viewer;
+
+use crate::Api;
+use crate::error::ApiError;
+use crate::fields::Selection;
+use crate::here::Here;
+use crate::kinds;
+
+/// The object, as `viewer` sees it, with the fields that were asked for.
+pub(crate) async fn write(
+    api: &Api,
+    viewer: Viewer,
+    measurement: &Measurement,
+    selection: &Selection,
+    here: &Here,
+) -> Result<Value, ApiError> {
+    let mut object = plain(measurement, viewer, api.clock.now(), here);
+    if selection.wants("probes") {
+        object.insert("probes".into(), probes(api, measurement, here).await?);
+    }
+    if selection.wants("probe_sources") {
+        // What is stored was written by us; were it damaged, it would show as an empty list.
+        let sources = serde_json::from_str(&measurement.asked.probe_sources).unwrap_or_else(|_| json!([]));
+        object.insert("probe_sources".into(), sources);
+    }
+    if selection.wants("is_active") {
+        let (status, _) = measurement.status(api.clock.now());
+        object.insert(
+            "is_active".into(),
+            matches!(status, Status::Specified | Status::Scheduled | Status::Ongoing).into(),
+        );
+    }
+    Ok(selection.apply(object))
+}
+
+/// The probes that take part. blaeu takes the length of this list for the number of results to wait for.
+async fn probes(api: &Api, measurement: &Measurement, here: &Here) -> Result<Value, StoreError> {
+    let parts = api.catalog.participants(measurement.id).await?;
+    let probes =
+        parts.iter().map(|part| json!({ "id": part.probe, "url": here.api(&format!("probes/{}/", part.probe)) }));
+    Ok(probes.collect())
+}
+
+fn plain(measurement: &Measurement, viewer: Viewer, now: UnixNanos, here: &Here) -> Map<String, Value> {
+    let asked = &measurement.asked;
+    let (status, since) = measurement.status(now);
+    let seconds = |at: Option<UnixNanos>| at.map(UnixNanos::as_secs);
+    let stop = match (asked.is_oneoff, status) {
+        (_, Status::Stopped) => seconds(since),
+        // A one-off's stop is when its orders expire, which is nobody's business outside.
+        (true, _) => None,
+        (false, _) => seconds(asked.stop),
+    };
+    let per_day = match asked.interval {
+        Some(interval) => u64::from(measurement.participants) * 86_400 / u64::from(interval.max(1)),
+        None => u64::from(measurement.participants),
+    };
+    let general = json!({
+        "id": measurement.id,
+        "type": asked.spec.kind().name(),
+        "status": { "id": status.number(), "name": status.name(), "when": seconds(since) },
+        "af": asked.af.number(),
+        "description": asked.description,
+        "creation_time": measurement.created_at.as_secs(),
+        "start_time": asked.start.as_secs(),
+        "stop_time": stop,
+        "interval": asked.interval,
+        "spread": asked.spread,
+        "is_oneoff": asked.is_oneoff,
+        "is_public": asked.is_public,
+        "is_all_scheduled": measurement.participants >= asked.probes_requested,
+        "in_wifi_group": false,
+        "resolve_on_probe": asked.resolve_on_probe,
+        "participant_count": measurement.participants,
+        "probes_requested": asked.probes_requested,
+        "probes_scheduled": measurement.participants,
+        // Groups have no page of their own yet.
+        "group": null,
+        "group_id": measurement.group,
+        "target": asked.target,
+        "target_ip": asked.resolved.first(),
+        "target_asn": null,
+        "target_prefix": null,
+        "resolved_ips": if asked.resolved.is_empty() { Value::Null } else { json!(asked.resolved) },
+        "result": here.api(&format!("measurements/{}/results/", measurement.id)),
+        "credits_per_result": kinds::credits(&asked.spec, asked.is_oneoff),
+        "estimated_results_per_day": per_day,
+        "tags": asked.tags,
+    });
+    let mut object = match general {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    };
+    object.extend(kinds::write(&asked.spec));
+    if viewer == Viewer::Operator || viewer.account() == Some(asked.owner) {
+        object.insert("user_id".into(), json!(asked.owner));
+        object.insert("bill_to_user_id".into(), json!(asked.owner));
+    }
+    object
+}

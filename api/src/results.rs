@@ -1,0 +1,255 @@
+//! `measurements/{id}/results/` and `…/latest/`: what the probes saw, in RIPE Atlas's JSON.
+//!
+//! Both answer a bare array (`format=json`) or one object per line (`format=txt`), streamed. Runs that did not take place
+//! are no results; they are in [`crate::skipped`].
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use sonde_protocol::atlas::{ResultContext, VERSION, write_result};
+use sonde_protocol::ids::{MeasurementId, ProbeId};
+use sonde_protocol::result::Report;
+use sonde_protocol::time::UnixNanos;
+use sonde_store::StoreError;
+use sonde_store::catalog::Measurement;
+use sonde_store::results::{Cursor, ResultQuery, StoredReport};
+
+use crate::Api;
+use crate::auth::Who;
+use crate::error::ApiError;
+use crate::masking::Masks;
+use crate::measurements::visible;
+use crate::params::Params;
+use crate::path::Id;
+use crate::stream::{Pieces, respond};
+
+/// How many reports are read from the store, and written into one piece of the body, at a time.
+const BATCH: usize = 256;
+
+/// The most results per probe that `latest` gives.
+const MAX_VERSIONS: usize = 10;
+
+/// How far back `latest` looks when nobody says.
+const LOOKBACK_DAYS: i64 = 7;
+
+/// `GET measurements/{id}/results/`.
+pub(crate) async fn all(
+    State(api): State<Arc<Api>>,
+    Who(viewer): Who,
+    Id(id): Id,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let measurement = visible(&api, viewer, MeasurementId(id)).await?;
+    let format = Format::read(&params)?;
+    let query = query(&params, measurement.id)?;
+    let reports = Reports::Stored(Walk::new(Arc::clone(&api), query));
+    respond(Lines::new(api, measurement, format, reports, Masks::new(viewer)), format.content_type()).await
+}
+
+/// `GET measurements/{id}/latest/`.
+pub(crate) async fn latest(
+    State(api): State<Arc<Api>>,
+    Who(viewer): Who,
+    Id(id): Id,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let measurement = visible(&api, viewer, MeasurementId(id)).await?;
+    let format = Format::read(&params)?;
+    let versions = params.parsed("versions")?.unwrap_or(1);
+    if !(1..=MAX_VERSIONS).contains(&versions) {
+        return Err(ApiError::parameter("versions", format!("Enter a number between 1 and {MAX_VERSIONS}.")));
+    }
+    let probes = probes(&params)?;
+    let from = match (params.parsed::<u32>("lookback_days")?.map_or(LOOKBACK_DAYS, i64::from), &probes) {
+        (0, None) => return Err(ApiError::parameter("lookback_days", "0, for unlimited, needs probe_ids.")),
+        (0, Some(_)) => None,
+        (days, _) => Some(UnixNanos::from_secs(api.clock.now().as_secs().saturating_sub(days * 86_400))),
+    };
+    let expected = match &probes {
+        Some(probes) => probes.len().min(measurement.participants as usize),
+        None => measurement.participants as usize,
+    };
+    let query = ResultQuery { measurement: measurement.id, from, to: None, probes };
+    let reports = Reports::Ready(api.results.latest(&query, versions, Some(expected)).await?);
+    respond(Lines::new(api, measurement, format, reports, Masks::new(viewer)), format.content_type()).await
+}
+
+/// Which reports `start`, `stop` (both inclusive) and `probe_ids` ask for.
+pub(crate) fn query(params: &Params, measurement: MeasurementId) -> Result<ResultQuery, ApiError> {
+    let from = params.time("start")?.map(UnixNanos::from_secs);
+    let to = params.time("stop")?.map(|stop| UnixNanos::from_secs(stop.saturating_add(1)));
+    Ok(ResultQuery { measurement, from, to, probes: probes(params)? })
+}
+
+/// The probes that are asked for, sorted; all of them when nothing narrows them.
+fn probes(params: &Params) -> Result<Option<Vec<ProbeId>>, ApiError> {
+    for name in ["public-only", "public_only"] {
+        if params.flag(name)? == Some(true) {
+            return Err(ApiError::parameter(name, "This filter is not offered yet by this server."));
+        }
+    }
+    for name in ["anchors-only", "anchors_only"] {
+        // There are no anchors yet.
+        if params.flag(name)? == Some(true) {
+            return Ok(Some(Vec::new()));
+        }
+    }
+    Ok(params.ids("probe_ids")?.map(|ids| ids.into_iter().map(ProbeId).collect()))
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// One array.
+    Json,
+    /// One object per line.
+    Text,
+}
+
+impl Format {
+    fn read(params: &Params) -> Result<Self, ApiError> {
+        match params.get("format") {
+            None | Some("json") => Ok(Format::Json),
+            Some("txt") => Ok(Format::Text),
+            Some(_) => Err(ApiError::parameter("format", "Formats are json and txt.")),
+        }
+    }
+
+    const fn content_type(self) -> &'static str {
+        match self {
+            Format::Json => "application/json",
+            Format::Text => "text/plain; charset=utf-8",
+        }
+    }
+}
+
+/// Stored reports, a page at a time.
+pub(crate) struct Walk {
+    api: Arc<Api>,
+    query: ResultQuery,
+    after: Option<Cursor>,
+    done: bool,
+}
+
+impl Walk {
+    /// From the beginning.
+    pub fn new(api: Arc<Api>, query: ResultQuery) -> Self {
+        Self { api, query, after: None, done: false }
+    }
+
+    /// The next page, which may be empty; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<StoredReport>>, StoreError> {
+        if self.done {
+            return Ok(None);
+        }
+        let page = self.api.results.scan(&self.query, self.after.as_ref(), BATCH).await?;
+        self.done = page.next.is_none();
+        self.after = page.next;
+        Ok(Some(page.reports))
+    }
+}
+
+/// Where the reports come from.
+enum Reports {
+    /// From the store as they are needed.
+    Stored(Walk),
+    /// They are here already.
+    Ready(Vec<StoredReport>),
+}
+
+impl Reports {
+    async fn next(&mut self) -> Result<Option<Vec<StoredReport>>, StoreError> {
+        match self {
+            Reports::Stored(walk) => walk.next().await,
+            Reports::Ready(reports) if reports.is_empty() => Ok(None),
+            Reports::Ready(reports) => {
+                let rest = reports.split_off(reports.len().min(BATCH));
+                Ok(Some(std::mem::replace(reports, rest)))
+            }
+        }
+    }
+}
+
+/// The body: every result as one line.
+struct Lines {
+    api: Arc<Api>,
+    measurement: Measurement,
+    format: Format,
+    reports: Reports,
+    masks: Masks,
+    /// Has a result been written?
+    begun: bool,
+    ended: bool,
+}
+
+impl Lines {
+    fn new(api: Arc<Api>, measurement: Measurement, format: Format, reports: Reports, masks: Masks) -> Self {
+        Self { api, measurement, format, reports, masks, begun: false, ended: false }
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, stored: &StoredReport) {
+        let result = match Report::from_cbor(&stored.report) {
+            Ok(Report::Result(result)) => result,
+            Ok(Report::Skipped(_)) => return,
+            Err(error) => {
+                // The collector has read it before it was stored, so this is damage, or a newer version's work. One such
+                // report must not hide all the others.
+                let (probe, boot, seq) = (stored.probe.0, stored.boot.0, stored.seq.0);
+                tracing::error!(%error, probe, boot, seq, "a stored report cannot be read and is left out");
+                return;
+            }
+        };
+        let view = self.masks.mask(stored, &result);
+        let software = self.masks.probe(stored).and_then(|probe| probe.software.as_deref());
+        let context = ResultContext {
+            from: self.masks.from(stored),
+            group_id: Some(self.measurement.group),
+            stored_at: Some(stored.arrived_at),
+            boot: Some(stored.boot),
+            seq: Some(stored.seq),
+            // "sonde-probe 0.1.0": the version is the last word.
+            version: software.and_then(|software| software.rsplit(' ').next()).unwrap_or(VERSION),
+            spec: Some(&self.measurement.asked.spec),
+            view: &view,
+            ..ResultContext::new(stored.probe)
+        };
+        if self.format == Format::Json {
+            out.extend_from_slice(if self.begun { b",\n" } else { b"[" });
+        }
+        self.begun = true;
+        write_result(out, &result, &context);
+        if self.format == Format::Text {
+            out.push(b'\n');
+        }
+    }
+
+    fn end(&self) -> &'static [u8] {
+        match (self.format, self.begun) {
+            (Format::Json, true) => b"]",
+            (Format::Json, false) => b"[]",
+            (Format::Text, _) => b"",
+        }
+    }
+}
+
+impl Pieces for Lines {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut piece = Vec::new();
+        while piece.is_empty() && !self.ended {
+            match self.reports.next().await? {
+                Some(page) => {
+                    self.masks.learn(&*self.api.catalog, &page).await?;
+                    for stored in &page {
+                        self.write(&mut piece, stored);
+                    }
+                }
+                None => {
+                    self.ended = true;
+                    piece.extend_from_slice(self.end());
+                }
+            }
+        }
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+}

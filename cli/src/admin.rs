@@ -1,0 +1,326 @@
+//! `sonde admin`: accounts, keys, probes, the network. Commands go to the running server through a socket in the data
+//! directory, or work on the data directly, under its lock, when no server runs.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Subcommand;
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use sonde_collector::server::Handle;
+use sonde_collector::{Network, network::NetworkError};
+use sonde_protocol::key::PublicKey;
+use sonde_protocol::time::UnixNanos;
+use sonde_store::Catalog;
+use sonde_store::catalog::{ApiKey, Digest};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::data::{DataDir, admin_socket};
+
+/// How long a join token is good for.
+const TOKEN_LIFE: Duration = Duration::from_secs(30 * 86_400);
+
+/// The longest request on the socket.
+const MAX_REQUEST: u64 = 64 * 1024;
+
+/// What can be administered.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum AdminCommand {
+    /// Accounts of people
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Probes
+    #[command(subcommand)]
+    Probe(ProbeCommand),
+    /// The network's keys and directory
+    #[command(subcommand)]
+    Network(NetworkCommand),
+}
+
+/// Accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum AccountCommand {
+    /// Makes an account
+    Add {
+        /// The person's mail address
+        email: String,
+    },
+}
+
+/// API keys.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum KeyCommand {
+    /// Makes an API key and prints it, once
+    Add {
+        /// The account's mail address
+        email: String,
+        /// For people
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+}
+
+/// Probes.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum ProbeCommand {
+    /// Makes a one-time join token and prints a network.toml with it
+    Add {
+        /// The mail address of the account that will own the probe
+        email: String,
+        /// Writes the file here instead of printing it
+        #[arg(long)]
+        #[serde(skip)]
+        out: Option<std::path::PathBuf>,
+    },
+}
+
+/// The network.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum NetworkCommand {
+    /// Prints serial, root keys and collectors
+    Show,
+    /// Signs the directory anew with the next serial number
+    Sign,
+    /// Gives the collector a new key; the old one stays valid until it is revoked
+    Rotate,
+    /// Takes a collector's key out of the directory
+    Revoke {
+        /// The key, as `show` prints it
+        key: PublicKey,
+    },
+    /// Prints a network.toml without a join token
+    Card,
+}
+
+/// The network, live or as files.
+pub enum Net {
+    /// Of the running collector.
+    Live(Handle),
+    /// On disk, with nobody running.
+    Files(Box<Mutex<Network>>),
+}
+
+/// What administration works on.
+pub struct AdminContext {
+    /// Who and what.
+    pub catalog: Arc<dyn Catalog>,
+    /// The network.
+    pub network: Net,
+}
+
+impl Net {
+    fn read<T>(&self, read: impl FnOnce(&Network) -> T) -> T {
+        match self {
+            Net::Live(handle) => handle.with_network(read),
+            Net::Files(network) => read(&network.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    fn rotate(&self) -> Result<PublicKey, NetworkError> {
+        match self {
+            Net::Live(handle) => handle.rotate(),
+            Net::Files(network) => network.lock().unwrap_or_else(PoisonError::into_inner).rotate(),
+        }
+    }
+
+    fn sign(&self) -> Result<(), NetworkError> {
+        match self {
+            Net::Live(handle) => handle.sign(),
+            Net::Files(network) => network.lock().unwrap_or_else(PoisonError::into_inner).sign(|_| ()),
+        }
+    }
+
+    fn revoke(&self, key: PublicKey) -> Result<(), NetworkError> {
+        match self {
+            Net::Live(handle) => handle.revoke(key),
+            Net::Files(network) => network.lock().unwrap_or_else(PoisonError::into_inner).revoke(key),
+        }
+    }
+}
+
+fn now() -> UnixNanos {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixNanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random numbers: {error}"))?;
+    Ok(bytes)
+}
+
+fn plausible(email: &str) -> Result<()> {
+    match email.split_once('@') {
+        Some((name, host)) if !name.is_empty() && !host.is_empty() && email.len() <= 254 && !email.contains(char::is_whitespace) => Ok(()),
+        _ => bail!("{email:?} is no mail address"),
+    }
+}
+
+impl AdminContext {
+    /// Carries out a command and gives what it prints.
+    pub async fn execute(&self, command: &AdminCommand) -> Result<String> {
+        match command {
+            AdminCommand::Account(AccountCommand::Add { email }) => {
+                plausible(email)?;
+                match self.catalog.add_account(email, now()).await? {
+                    Some(account) => Ok(format!("account {} made for {}\n", account.id, account.email)),
+                    None => bail!("there is an account for {email} already"),
+                }
+            }
+            AdminCommand::Key(KeyCommand::Add { email, label }) => {
+                let account = self.account(email).await?;
+                let key = self.add_key(account.id, label).await?;
+                Ok(format!("{key}\n"))
+            }
+            AdminCommand::Probe(ProbeCommand::Add { email, .. }) => {
+                let account = self.account(email).await?;
+                let token = self.add_join_token(account.id).await?;
+                let file = self.network.read(|network| network.network_file(Some(token)));
+                Ok(toml::to_string(&file)?)
+            }
+            AdminCommand::Network(command) => self.network(command),
+        }
+    }
+
+    async fn account(&self, email: &str) -> Result<sonde_store::catalog::Account> {
+        let account = self.catalog.account_by_email(email).await?;
+        account.with_context(|| format!("there is no account for {email}; make one with `account add {email}`"))
+    }
+
+    /// Makes an API key for an account: a random UUID, of which only the digest is kept.
+    pub async fn add_key(&self, account: sonde_protocol::ids::AccountId, label: &str) -> Result<String> {
+        let mut bytes: [u8; 16] = random()?;
+        // Version 4, variant 1 (RFC 9562).
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let key = ApiKey { digest: sha256(&bytes), account, label: label.into(), created_at: now(), enabled: true };
+        self.catalog.add_key(&key).await?;
+        let hex = HEXLOWER.encode(&bytes);
+        let part = |range| hex.get(range).unwrap_or_default();
+        Ok(format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)))
+    }
+
+    /// Makes a join token for probes of an account.
+    pub async fn add_join_token(&self, owner: sonde_protocol::ids::AccountId) -> Result<String> {
+        let token = BASE32_NOPAD.encode(&random::<20>()?).to_lowercase();
+        self.catalog.add_join_token(&sha256(token.as_bytes()), owner, now(), now() + TOKEN_LIFE).await?;
+        Ok(token)
+    }
+
+    fn network(&self, command: &NetworkCommand) -> Result<String> {
+        match command {
+            NetworkCommand::Show => Ok(self.network.read(show)),
+            NetworkCommand::Sign => {
+                self.network.sign()?;
+                Ok(self.network.read(show))
+            }
+            NetworkCommand::Rotate => {
+                let key = self.network.rotate()?;
+                Ok(format!("new collector key {key}; the old one is valid until you revoke it\n"))
+            }
+            NetworkCommand::Revoke { key } => {
+                self.network.revoke(*key)?;
+                Ok(format!("revoked {key}\n"))
+            }
+            NetworkCommand::Card => Ok(toml::to_string(&self.network.read(|network| network.network_file(None)))?),
+        }
+    }
+}
+
+fn show(network: &Network) -> String {
+    let directory = network.directory();
+    let mut text = format!("network {}, directory {}\n", directory.network, directory.serial);
+    for root in directory.roots.iter() {
+        let here = if network.root_is_here() { " (its private half is on this server)" } else { "" };
+        text += &format!("root {root}{here}\n");
+    }
+    for collector in directory.collectors.iter() {
+        let own = if collector.key == network.collector_key().public() { " (this one)" } else { "" };
+        let addresses: Vec<&str> = collector.addresses.iter().map(|address| address.as_str()).collect();
+        text += &format!("collector {} at {}{own}\n", collector.key, addresses.join(", "));
+    }
+    text
+}
+
+/// What goes back over the socket.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    Done(String),
+    Failed(String),
+}
+
+/// Carries out a command on the data directory `data`, through the running server if there is one.
+pub async fn run(data: &Path, command: &AdminCommand) -> Result<String> {
+    match UnixStream::connect(admin_socket(data)) {
+        Ok(stream) => return ask(stream, command),
+        // Nobody listens: a server that was killed leaves its socket behind.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
+        Err(error) => return Err(error).context("the running server's administration socket"),
+    }
+    let data = DataDir::open(data)?;
+    let network = crate::server::open_network(&data.network(), &Config::default())
+        .context("the network is not made yet: start `sonde serve` once, with its configuration")?;
+    let context = AdminContext { catalog: data.catalog()?, network: Net::Files(Box::new(Mutex::new(network))) };
+    context.execute(command).await
+}
+
+fn ask(mut stream: UnixStream, command: &AdminCommand) -> Result<String> {
+    stream.write_all(format!("{}\n", serde_json::to_string(command)?).as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream.take(16 << 20)).read_line(&mut line)?;
+    match serde_json::from_str(&line).context("the running server's answer")? {
+        Answer::Done(text) => Ok(text),
+        Answer::Failed(why) => bail!(why),
+    }
+}
+
+/// Listens for [`run`]. Who may open the data directory may administer.
+pub fn listen(path: &Path, context: Arc<AdminContext>) -> Result<JoinHandle<()>> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context("an old administration socket"),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(tokio::spawn(async move {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { continue };
+            let context = context.clone();
+            tokio::spawn(async move {
+                let (read, mut write) = stream.into_split();
+                let mut line = String::new();
+                if tokio::io::BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line).await.is_err() {
+                    return;
+                }
+                let answer = match serde_json::from_str::<AdminCommand>(&line) {
+                    Ok(command) => match context.execute(&command).await {
+                        Ok(text) => Answer::Done(text),
+                        Err(error) => Answer::Failed(format!("{error:#}")),
+                    },
+                    Err(error) => Answer::Failed(format!("not a command: {error}")),
+                };
+                if let Ok(text) = serde_json::to_string(&answer) {
+                    let _ = write.write_all(format!("{text}\n").as_bytes()).await;
+                }
+            });
+        }
+    }))
+}

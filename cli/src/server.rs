@@ -1,0 +1,140 @@
+//! `sonde serve`: collector and API over one data directory.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use sonde_api::{Api, ApiConfig, Dispatch};
+use sonde_collector::server::Handle;
+use sonde_collector::{Collector, CollectorConfig, Network};
+use sonde_protocol::ids::ProbeId;
+use sonde_protocol::message::Drain;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::admin::{self, AdminContext, Net};
+use crate::config::Config;
+use crate::data::DataDir;
+
+/// How long the probes get to leave when the server stops.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The soonest a drained probe comes back, in milliseconds: a restart takes about as long.
+const DRAIN_AFTER_MS: u32 = 1_000;
+
+/// The API's way to the collector in the same process: a function call.
+struct Direct(Handle);
+
+#[async_trait]
+impl Dispatch for Direct {
+    async fn orders_changed(&self, probes: &[ProbeId]) {
+        self.0.orders_changed(probes).await;
+    }
+}
+
+/// A running server.
+pub struct Server {
+    collector: Collector,
+    api: Vec<SocketAddr>,
+    context: Arc<AdminContext>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    _data: DataDir,
+}
+
+impl Server {
+    /// Starts collector, API and administration socket over the data directory `data`.
+    pub async fn start(data: &Path, config: &Config) -> Result<Self> {
+        let data = DataDir::open(data)?;
+        let (catalog, results) = (data.catalog()?, data.results()?);
+        let network = open_network(&data.network(), config)?;
+        if network.root_is_here() {
+            warn!(
+                path = %data.network().join("root.key").display(),
+                "the network's root key lies on this server: move it to a safe place once the network is more than a trial"
+            );
+        }
+        let listen = CollectorConfig { listen: config.collector.listen.clone() };
+        let collector = Collector::start(&listen, catalog.clone(), results.clone(), network)
+            .await
+            .context("the collector cannot start")?;
+        let handle = collector.handle();
+        let context = Arc::new(AdminContext { catalog: catalog.clone(), network: Net::Live(handle.clone()) });
+        let api = Api::new(
+            catalog,
+            results,
+            Arc::new(Direct(handle)),
+            ApiConfig {
+                public_url: config.api.public_url.clone(),
+                allow_targets: config.api.allow_targets.clone(),
+                min_interval: config.api.min_interval,
+            },
+        )
+        .context("the API cannot start")?;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = Vec::new();
+        let mut addresses = Vec::new();
+        for address in &config.api.listen {
+            let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+            addresses.push(listener.local_addr()?);
+            let mut stopped = stopped.clone();
+            let shutdown = async move {
+                // An error means that the server is gone, which is a stop too.
+                let _ = stopped.wait_for(|&stop| stop).await;
+            };
+            let router = sonde_api::router(api.clone());
+            tasks.push(tokio::spawn(async move { sonde_api::serve(listener, router, shutdown).await }));
+        }
+        tasks.push(admin::listen(&data.admin_socket(), context.clone())?);
+        for address in &addresses {
+            info!(url = %format!("http://{address}/"), "API listens");
+        }
+        Ok(Self { collector, api: addresses, context, stop, tasks, _data: data })
+    }
+
+    /// Where the API listens.
+    pub fn api_addresses(&self) -> &[SocketAddr] {
+        &self.api
+    }
+
+    /// What administration works on.
+    pub fn admin(&self) -> &AdminContext {
+        &self.context
+    }
+
+    /// Where the collector listens.
+    pub fn collector_addresses(&self) -> Vec<SocketAddr> {
+        self.collector.local_addresses()
+    }
+
+    /// Lets the probes go, makes durable what they sent, and ends.
+    pub async fn stop(self) {
+        let connected = self.collector.handle().connected();
+        info!(probes = connected, "stopping: probes are asked to come back");
+        // The returns are spread so that no more than about a thousand arrive in a second.
+        let spread_ms = u32::try_from(connected).unwrap_or(u32::MAX).max(500);
+        self.collector.stop(Drain { after_ms: DRAIN_AFTER_MS, spread_ms }, DRAIN_PATIENCE).await;
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Opens the network of a data directory, or makes it.
+pub fn open_network(path: &Path, config: &Config) -> Result<Network> {
+    let exists = path.join("directory.cbor").exists();
+    let addresses = if exists { config.collector.addresses.clone() } else { config.collector_addresses() };
+    if !exists && addresses.is_empty() {
+        bail!(
+            "a new network needs to know where its probes find the collector: set `addresses` in `[collector]`, for \
+             instance addresses = [\"collector.example.net:8333\"]"
+        );
+    }
+    Ok(Network::open_or_create(path, &config.network.name, &addresses)?)
+}

@@ -1,0 +1,350 @@
+//! A network in memory with a fake clock: one path of routers to one target, each with its delay and its quirks. An engine
+//! is played against it in virtual time, so that minutes pass in microseconds and every run is repeatable.
+
+// Each test binary uses its part of this.
+#![allow(dead_code)]
+
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use sonde_engine::{Channel, Engine, IcmpErrorEvent, Meta, Token, Transmit};
+use sonde_protocol::net::Family;
+use sonde_protocol::result::{Outcome, Why};
+use sonde_protocol::time::Nanos;
+
+/// More events than any run needs: whoever gets here is stuck.
+const MAX_STEPS: usize = 200_000;
+
+/// One router, or the target when its address is the target's. Counts in lists start at 1 and count the packets that this
+/// hop would answer.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HopScript {
+    pub from: IpAddr,
+    /// One way, from the probe to here, in milliseconds.
+    pub delay: f64,
+    /// Hop limit of its answers when they arrive.
+    #[serde(default = "hop_limit_64")]
+    pub ttl: u8,
+    /// It answers nothing.
+    #[serde(default)]
+    pub silent: bool,
+    /// It does not answer these.
+    #[serde(default)]
+    pub lose: Vec<u32>,
+    /// It answers these twice, the second time a millisecond later.
+    #[serde(default)]
+    pub duplicate: Vec<u32>,
+    /// It answers these this much later: number, milliseconds.
+    #[serde(default)]
+    pub late: Vec<(u32, f64)>,
+    /// It answers at most once in so many milliseconds.
+    #[serde(default)]
+    pub at_most_every: f64,
+    /// These packets take a shorter way without this hop; counted among all that come here.
+    #[serde(default)]
+    pub bypass: Vec<u32>,
+    /// It forwards nothing and sends this ICMP error instead: type, code.
+    #[serde(default)]
+    pub refuse: Option<(u8, u8)>,
+    /// It sends this ICMP error for packets whose hop limit ends here, instead of time exceeded; or for the target, instead
+    /// of its answer.
+    #[serde(default)]
+    pub error: Option<(u8, u8)>,
+    /// The target has a service at every UDP port that answers this, or what it was sent when this is "echo".
+    #[serde(default)]
+    pub serves: Option<String>,
+    /// It forwards no packet longer than this.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    /// How many bytes of the payload its errors quote, if not all.
+    #[serde(default)]
+    pub quote: Option<usize>,
+    /// RFC 4884 structure in its errors.
+    #[serde(default)]
+    pub extensions: Option<Vec<u8>>,
+    /// Probabilities in percent, for random runs.
+    #[serde(skip)]
+    pub random: Random,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Random {
+    pub loss: u64,
+    pub duplicate: u64,
+    /// Answers delayed by up to six seconds.
+    pub late: u64,
+}
+
+fn hop_limit_64() -> u8 {
+    64
+}
+
+impl HopScript {
+    pub fn new(from: IpAddr, delay: f64) -> Self {
+        Self {
+            from,
+            delay,
+            ttl: 64,
+            silent: false,
+            lose: Vec::new(),
+            duplicate: Vec::new(),
+            late: Vec::new(),
+            at_most_every: 0.0,
+            bypass: Vec::new(),
+            refuse: None,
+            error: None,
+            serves: None,
+            mtu: None,
+            quote: None,
+            extensions: None,
+            random: Random::default(),
+        }
+    }
+}
+
+/// What is true of the whole network and of the probe's host.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetScript {
+    /// Seed of jitter and of random faults.
+    pub seed: u64,
+    /// Answers come up to this many milliseconds later.
+    pub jitter: f64,
+    /// Packets leave this many milliseconds after the program's own stamp; the kernel's stamp knows.
+    pub leave_after: f64,
+    /// The kernel's stamp of departure is handed over this many milliseconds after the send.
+    pub stamp_after: f64,
+    /// The answers to these packets are handed over so long after their stamp, because the host is busy: number,
+    /// milliseconds.
+    pub read_after: Vec<(u32, f64)>,
+    /// These packets cannot be sent; counted from 1.
+    pub unsent: Vec<u32>,
+    /// No packet can be sent from this one on.
+    pub unsent_from: Option<u32>,
+}
+
+/// One packet as it was handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    pub at: Nanos,
+    pub transmit: Transmit,
+}
+
+enum Event {
+    Stamp(Token, Nanos),
+    Datagram(Meta, Vec<u8>),
+    Error(IcmpErrorEvent),
+}
+
+#[derive(Default)]
+struct HopState {
+    came_by: u32,
+    answers: u32,
+    last_at: Option<i64>,
+}
+
+/// See the module.
+pub struct Net {
+    dst: IpAddr,
+    script: NetScript,
+    hops: Vec<HopScript>,
+    states: Vec<HopState>,
+    rng: u64,
+    queue: BTreeMap<(Nanos, usize), Event>,
+    events: usize,
+    pub sent: Vec<Sent>,
+}
+
+/// How a run went.
+pub struct Played {
+    pub outcome: Outcome,
+    pub ended_at: Nanos,
+    pub sent: Vec<Sent>,
+}
+
+impl Net {
+    pub fn new(dst: IpAddr, script: NetScript, hops: Vec<HopScript>) -> Self {
+        let states = hops.iter().map(|_| HopState::default()).collect();
+        let rng = script.seed;
+        Self { dst, script, hops, states, rng, queue: BTreeMap::new(), events: 0, sent: Vec::new() }
+    }
+
+    /// Plays one run to its end.
+    pub fn play(mut self, engine: &mut dyn Engine) -> Played {
+        let mut now = Nanos(0);
+        for _ in 0..MAX_STEPS {
+            while let Some(transmit) = engine.poll_transmit(now) {
+                self.transmit(engine, now, transmit);
+            }
+            if let Some(outcome) = engine.poll_outcome() {
+                assert_eq!(engine.poll_outcome(), None, "there is one outcome");
+                assert_eq!((engine.poll_timeout(), engine.poll_transmit(now)), (None, None), "the end is the end");
+                return Played { outcome, ended_at: now, sent: self.sent };
+            }
+            let wake_at = engine.poll_timeout().expect("a run that is not over wants to be woken");
+            match self.queue.first_key_value() {
+                Some((&(at, _), _)) if at <= wake_at => {
+                    now = now.max(at);
+                    let (_, event) = self.queue.pop_first().expect("it was there");
+                    match event {
+                        Event::Stamp(token, at) => engine.handle_sent(token, at),
+                        Event::Datagram(meta, bytes) => engine.handle_datagram(&meta, &bytes),
+                        Event::Error(event) => engine.handle_icmp_error(&event),
+                    }
+                }
+                _ => {
+                    now = now.max(wake_at);
+                    engine.handle_timeout(now);
+                }
+            }
+        }
+        panic!("the run does not end");
+    }
+
+    fn transmit(&mut self, engine: &mut dyn Engine, now: Nanos, transmit: Transmit) {
+        let number = self.sent.len() as u32 + 1;
+        assert_eq!(transmit.token, Token(number - 1));
+        self.sent.push(Sent { at: now, transmit: transmit.clone() });
+        if self.script.unsent.contains(&number) || self.script.unsent_from.is_some_and(|from| number >= from) {
+            engine.handle_send_error(transmit.token, now, Why::cut("sendto failed: Network is unreachable"));
+            return;
+        }
+        engine.handle_sent(transmit.token, now);
+        let left_at = now + ms(self.script.leave_after);
+        self.push(now + ms(self.script.stamp_after), Event::Stamp(transmit.token, left_at));
+        if let Some((position, error)) = self.fate(&transmit) {
+            self.answer(position, error, left_at, &transmit);
+        }
+    }
+
+    /// Which hop answers a packet, and with which error; `None` when nobody is there.
+    fn fate(&mut self, transmit: &Transmit) -> Option<(usize, Option<(u8, u8)>)> {
+        let v4 = Family::of(self.dst) == Family::V4;
+        let mut hop_limit = transmit.hop_limit.unwrap_or(64);
+        for (i, hop) in self.hops.iter().enumerate() {
+            self.states[i].came_by += 1;
+            if hop.bypass.contains(&self.states[i].came_by) {
+                continue;
+            }
+            if hop.from == self.dst {
+                let port_unreachable = if v4 { (3, 3) } else { (1, 4) };
+                let is_refused = transmit.channel != Channel::Icmp && hop.serves.is_none();
+                let by_default = is_refused.then_some(port_unreachable);
+                return Some((i, hop.error.or(by_default)));
+            }
+            hop_limit -= 1;
+            if hop_limit == 0 {
+                return Some((i, hop.error.or(Some(if v4 { (11, 0) } else { (3, 0) }))));
+            }
+            if let Some(error) = hop.refuse {
+                return Some((i, Some(error)));
+            }
+            if hop.mtu.is_some_and(|mtu| ip_length(transmit) > mtu as usize) {
+                return Some((i, Some(if v4 { (3, 4) } else { (2, 0) })));
+            }
+        }
+        None
+    }
+
+    fn answer(&mut self, position: usize, error: Option<(u8, u8)>, left_at: Nanos, transmit: &Transmit) {
+        let hop = self.hops[position].clone();
+        let state = &mut self.states[position];
+        state.answers += 1;
+        let number = state.answers;
+        let reached_at = left_at + ms(hop.delay);
+        let too_soon = state.last_at.is_some_and(|last| reached_at < Nanos(last) + ms(hop.at_most_every));
+        if hop.silent || hop.lose.contains(&number) || too_soon || self.chance(hop.random.loss) {
+            return;
+        }
+        self.states[position].last_at = Some(reached_at.0);
+        let mut received_at = reached_at + ms(hop.delay) + self.up_to(ms(self.script.jitter));
+        if let Some((_, extra)) = hop.late.iter().find(|(n, _)| *n == number) {
+            received_at = received_at + ms(*extra);
+        }
+        if self.chance(hop.random.late) {
+            received_at = received_at + self.up_to(Duration::from_secs(6));
+        }
+        self.deliver(&hop, error, received_at, transmit);
+        if hop.duplicate.contains(&number) || self.chance(hop.random.duplicate) {
+            self.deliver(&hop, error, received_at + ms(1.0), transmit);
+        }
+    }
+
+    fn deliver(&mut self, hop: &HopScript, error: Option<(u8, u8)>, received_at: Nanos, transmit: &Transmit) {
+        let is_icmp = transmit.channel == Channel::Icmp;
+        let event = match error {
+            Some((kind, code)) => {
+                let header = if is_icmp { 8 } else { 0 };
+                let quote = header + hop.quote.unwrap_or(usize::MAX - header);
+                let quoted = transmit.payload[..transmit.payload.len().min(quote)].to_vec();
+                let too_big = matches!((kind, code), (3, 4) | (2, 0));
+                Event::Error(IcmpErrorEvent {
+                    received_at,
+                    from: hop.from,
+                    hop_limit: Some(hop.ttl),
+                    kind,
+                    code,
+                    mtu: hop.mtu.filter(|_| too_big),
+                    size: (8 + ip_length(transmit) - (transmit.payload.len() - quoted.len())) as u32,
+                    quoted,
+                    extensions: hop.extensions.clone(),
+                })
+            }
+            None => {
+                let mut bytes = match &hop.serves {
+                    Some(answer) if !is_icmp && answer != "echo" => answer.clone().into_bytes(),
+                    _ => transmit.payload.clone(),
+                };
+                if is_icmp {
+                    bytes[0] = if Family::of(self.dst) == Family::V4 { 0 } else { 129 };
+                }
+                let meta = Meta { received_at, from: hop.from, from_port: 0, hop_limit: Some(hop.ttl) };
+                Event::Datagram(meta, bytes)
+            }
+        };
+        let number = transmit.token.0 + 1;
+        let read_after = self.script.read_after.iter().find(|(n, _)| *n == number).map_or(0.0, |(_, after)| *after);
+        self.push(received_at + ms(read_after), event);
+    }
+
+    fn push(&mut self, at: Nanos, event: Event) {
+        self.events += 1;
+        self.queue.insert((at, self.events), event);
+    }
+
+    /// SplitMix64.
+    fn random(&mut self) -> u64 {
+        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.rng;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        percent > 0 && self.random() % 100 < percent
+    }
+
+    fn up_to(&mut self, limit: Duration) -> Duration {
+        match limit.as_nanos() as u64 {
+            0 => Duration::ZERO,
+            nanos => Duration::from_nanos(self.random() % nanos),
+        }
+    }
+}
+
+/// The whole packet's length; ICMP counts its header among the payload, UDP does not.
+fn ip_length(transmit: &Transmit) -> usize {
+    let header = if transmit.dst.is_ipv4() { 20 } else { 40 };
+    let udp = if transmit.channel == Channel::Icmp { 0 } else { 8 };
+    header + udp + transmit.payload.len()
+}
+
+fn ms(milliseconds: f64) -> Duration {
+    Duration::from_nanos((milliseconds * 1e6).round() as u64)
+}

@@ -1,0 +1,121 @@
+//! Outcomes as short text, one line a hop or a reply, so that scripts can say what they expect and people can read it.
+//! Times are in milliseconds.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use sonde_protocol::result::{HopReply, Outcome, PingReply};
+
+use super::{Played, Sent};
+
+/// The whole outcome. The first line says how the run went, the others what was seen.
+pub fn outcome(played: &Played, ignored: u32) -> String {
+    let ended = millis(played.ended_at.0);
+    let packets = played.sent.len();
+    let mut text = String::new();
+    match &played.outcome {
+        Outcome::Ping(ping) => {
+            let _ = writeln!(
+                text,
+                "size {}, {} of {packets} sent, {ignored} ignored, ended at {ended}",
+                ping.size, ping.sent
+            );
+            for reply in &ping.replies {
+                let _ = writeln!(text, "{}", ping_reply(reply));
+            }
+        }
+        Outcome::Traceroute(trace) => {
+            let paris = trace.paris_id.map_or("off".into(), |id| id.to_string());
+            let protocol = trace.protocol.name();
+            let size = trace.size;
+            let _ = writeln!(
+                text,
+                "{protocol} size {size}, paris {paris}, {packets} packets, {ignored} ignored, ended at {ended}"
+            );
+            for hop in &trace.hops {
+                let _ = writeln!(text, "{}: {}", hop.hop, grouped(hop.replies.iter().map(hop_reply)));
+            }
+        }
+        other => panic!("neither ping nor traceroute: {other:?}"),
+    }
+    text
+}
+
+/// When packets were handed out: one line a hop limit.
+pub fn schedule(sent: &[Sent]) -> String {
+    let mut hops: BTreeMap<u8, Vec<String>> = BTreeMap::new();
+    for packet in sent {
+        hops.entry(packet.transmit.hop_limit.unwrap_or(0)).or_default().push(millis(packet.at.0));
+    }
+    hops.iter().fold(String::new(), |text, (hop, times)| format!("{text}{hop}: {}\n", times.join(" ")))
+}
+
+fn ping_reply(reply: &PingReply) -> String {
+    match reply {
+        PingReply::Timeout => "*".into(),
+        PingReply::SendError(why) => why.to_string(),
+        PingReply::Reply(echo) => {
+            let duplicate = if echo.duplicate { " dup" } else { "" };
+            let rtt = millis(echo.rtt as i64);
+            format!("{} {rtt}{} size {}{duplicate}", echo.from, ttl(echo.hop_limit), echo.size)
+        }
+        PingReply::Icmp(error) => {
+            let rtt = error.rtt.map_or(String::new(), |rtt| format!(" {}", millis(rtt as i64)));
+            let mtu = error.mtu.map_or(String::new(), |mtu| format!(" mtu {mtu}"));
+            format!("{}{rtt}{} icmp {}/{}{mtu}", error.from, ttl(error.hop_limit), error.kind, error.code)
+        }
+    }
+}
+
+fn hop_reply(reply: &HopReply) -> String {
+    let answer = match reply {
+        HopReply::Timeout => return "*".into(),
+        HopReply::SendError(why) => return why.to_string(),
+        HopReply::Reply(answer) => answer,
+    };
+    let mut text = answer.from.to_string();
+    if let Some(rtt) = answer.rtt {
+        let _ = write!(text, " {}", millis(rtt as i64));
+    }
+    let _ = write!(text, "{} size {}", ttl(answer.hop_limit), answer.size);
+    if let Some(icmp) = answer.icmp {
+        let _ = write!(text, " icmp {}/{}", icmp.kind, icmp.code);
+    }
+    if let Some(mtu) = answer.mtu {
+        let _ = write!(text, " mtu {mtu}");
+    }
+    if let Some(extensions) = &answer.extensions {
+        let _ = write!(text, " ext {extensions:?}");
+    }
+    if let Some(late) = answer.late {
+        let _ = write!(text, " late {late}");
+    }
+    if answer.duplicate {
+        text.push_str(" dup");
+    }
+    text
+}
+
+/// Items in order, with a count where one repeats.
+fn grouped(items: impl Iterator<Item = String>) -> String {
+    let mut groups: Vec<(String, usize)> = Vec::new();
+    for item in items {
+        match groups.last_mut() {
+            Some((last, count)) if *last == item => *count += 1,
+            _ => groups.push((item, 1)),
+        }
+    }
+    let with_count = |(item, count): &(String, usize)| match count {
+        1 => item.clone(),
+        count => format!("{item} x{count}"),
+    };
+    groups.iter().map(with_count).collect::<Vec<_>>().join(", ")
+}
+
+fn ttl(hop_limit: Option<u8>) -> String {
+    hop_limit.map_or(String::new(), |hop_limit| format!(" ttl {hop_limit}"))
+}
+
+fn millis(nanos: i64) -> String {
+    format!("{}.{:03}", nanos / 1_000_000, nanos % 1_000_000 / 1000)
+}

@@ -1,0 +1,171 @@
+//! The probe's command line: `sonde-probe`, and `sonde probe` which is the same.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::agent::{self, AgentOptions};
+use crate::config::{Config, read_network};
+use crate::measure::{Measure, measure};
+use crate::status;
+
+/// A probe of a Sonde network: measures what it is asked to, within what its host allows.
+#[derive(Debug, Parser)]
+#[command(name = "sonde-probe", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Joins a network and measures until it is stopped
+    Run {
+        /// network.toml, as the operator gave it
+        #[arg(long, value_name = "FILE")]
+        network: Option<PathBuf>,
+        /// Where the probe keeps its key and the network's directory
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// sonde.toml: what the host allows
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Writes boot, number and SHA-256 of every report here, for checking the store
+        #[arg(long, value_name = "FILE")]
+        report_log: Option<PathBuf>,
+    },
+    /// Measures once, here and now, and prints the result as RIPE Atlas JSON
+    #[command(after_help = MEASURE_HELP)]
+    Measure {
+        /// ping, traceroute or dns
+        kind: String,
+        /// Host name or address; for dns the name to ask for
+        target: String,
+        /// sonde.toml: what the host allows
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// --af 4|6, and the options of the kind by their Atlas names
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        options: Vec<String>,
+    },
+    /// Tells in one line how the running probe is
+    Status {
+        /// The state directory of the running probe
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// Prints everything as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the configuration in force
+    Config {
+        /// sonde.toml
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+const MEASURE_HELP: &str = "\
+Options by kind:
+  ping        --packets --size --packet-interval --include-probe-id
+  traceroute  --protocol ICMP|UDP --packets --size --first-hop --max-hops --paris --response-timeout
+              --duplicate-timeout --dont-fragment --traffic-class
+  dns         --server ADDRESS (else the own resolvers) --query-type --query-class --protocol UDP|TCP --port
+              --udp-payload-size --retry --timeout --ttl --set-rd-bit --set-do-bit --set-cd-bit --set-nsid-bit
+              --include-qbuf --use-macros --prepend-probe-id --default-client-subnet --cookies
+
+Example: sonde-probe measure traceroute example.net --af 6 --protocol UDP --packets 1";
+
+/// Runs the command line and gives the process's exit code: 0 done, 1 failed, 2 wrong use.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    start_log();
+    match execute(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs to standard error what `SONDE_LOG` asks for (`info`, `debug`, `sonde_probe=trace,warn` …), `info` by default.
+pub fn start_log() {
+    let asked = std::env::var("SONDE_LOG").unwrap_or_else(|_| "info".into());
+    let targets = Targets::from_str(&asked).unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // A second initialisation, in tests, changes nothing.
+    let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
+}
+
+fn load(config: Option<&PathBuf>) -> Result<Config> {
+    match config {
+        Some(path) => Ok(Config::load(path)?),
+        None => Ok(Config::default()),
+    }
+}
+
+fn execute(command: Command) -> Result<()> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::Run { network, state, config, report_log } => {
+            let config = load(config.as_ref())?;
+            let network = match (&network, &config.network) {
+                (Some(path), _) => read_network(path)?,
+                (None, Some(network)) => network.clone(),
+                (None, None) => bail!("which network? give --network FILE, or a [network] section in --config"),
+            };
+            let options = AgentOptions { network, state, config, report_log };
+            runtime()?.block_on(agent::run(options, terminated()))?;
+        }
+        Command::Measure { kind, target, config, options } => {
+            let asked = Measure::parse(&kind, &target, &options)?;
+            let line = runtime()?.block_on(measure(&asked, &load(config.as_ref())?))?;
+            writeln!(out, "{line}")?;
+        }
+        Command::Status { state, json } => {
+            let status = status::ask(&state).with_context(|| format!("no probe runs with the state directory {}", state.display()))?;
+            if json {
+                writeln!(out, "{}", serde_json::to_string(&status)?)?;
+            } else {
+                writeln!(out, "{}", status.line())?;
+            }
+        }
+        Command::Config { config } => write!(out, "{}", load(config.as_ref())?.effective())?,
+    }
+    Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    // One thread: a probe is small, and its packets are stamped by the kernel.
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot start")
+}
+
+/// Completes at SIGTERM or SIGINT.
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut term), Ok(mut int)) => {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        }
+        // Without signals only a kill ends it.
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,422 @@
+//! `sonde.toml`, the host's own file, and `network.toml`, the network to join.
+//!
+//! Everything is optional; every default is a constant here. Unknown keys and values out of range are errors that name the
+//! file, the place and what is allowed. `docs/sonde.toml.sample` lists every setting.
+//!
+//! This module must not know what the settings do, and reads no environment and no flags: `main` puts those on top.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use sonde_protocol::address::DEFAULT_SITE_PREFIX;
+use sonde_protocol::directory::NetworkFile;
+
+use crate::resolve::{MAX_RESOLVERS, NameServer};
+
+/// The greatest size of a file that is read.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// One numeric setting: its key, its default and the inclusive range that is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// The key in the file.
+    pub key: &'static str,
+    /// What it is when not given.
+    pub default: u64,
+    /// The least allowed.
+    pub min: u64,
+    /// The greatest allowed.
+    pub max: u64,
+}
+
+/// `policy.site_prefix`: length of the prefix around each own global IPv6 address that counts as the host's network. The
+/// default is what a provider commonly gives to a home (RIPE-690); shorter protects more.
+pub const SITE_PREFIX: Setting = Setting { key: "site_prefix", default: DEFAULT_SITE_PREFIX as u64, min: 48, max: 64 };
+
+/// `limits.packets_per_second`, over all measurements. The default is at most 0.3 Mbit/s of small packets.
+pub const PACKETS_PER_SECOND: Setting = Setting { key: "packets_per_second", default: 200, min: 1, max: 10_000 };
+
+/// `limits.bytes_per_day`, both directions, per UTC day. The default, 1 GiB, is 0.1 Mbit/s around the clock.
+pub const BYTES_PER_DAY: Setting = Setting { key: "bytes_per_day", default: 1 << 30, min: 1 << 20, max: 1 << 50 };
+
+/// `limits.concurrent`: measurements under way at once.
+pub const CONCURRENT: Setting = Setting { key: "concurrent", default: 64, min: 1, max: 512 };
+
+/// `limits.target_interval_ms`: least time between the starts of two runs towards one address.
+pub const TARGET_INTERVAL_MS: Setting = Setting { key: "target_interval_ms", default: 100, min: 0, max: 3_600_000 };
+
+/// `limits.target_packets_per_second` towards one address.
+pub const TARGET_PACKETS_PER_SECOND: Setting =
+    Setting { key: "target_packets_per_second", default: 50, min: 1, max: 1000 };
+
+/// What the host has decided: `sonde.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Which addresses may be measured, and who resolves names.
+    pub policy: PolicySection,
+    /// How much may be measured.
+    pub limits: Limits,
+    /// The network to join; may come from a file of its own instead ([`read_network`]).
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "network")]
+    pub network: Option<NetworkFile>,
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicySection {
+    /// Exceptions to the address rules (a lab, the demo). They override no port rule and no limit.
+    #[serde(with = "texts")]
+    pub allow: Vec<IpNet>,
+    /// See [`SITE_PREFIX`].
+    #[serde(deserialize_with = "site_prefix")]
+    pub site_prefix: u8,
+    /// The resolvers to use instead of the system's; none means the system's.
+    #[serde(serialize_with = "texts::serialize", deserialize_with = "resolvers")]
+    pub resolvers: Vec<NameServer>,
+}
+
+impl Default for PolicySection {
+    fn default() -> Self {
+        Self { allow: Vec::new(), site_prefix: default_of(&SITE_PREFIX), resolvers: Vec::new() }
+    }
+}
+
+/// `[limits]`: what the host's line and the targets are spared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// See [`PACKETS_PER_SECOND`].
+    #[serde(deserialize_with = "packets_per_second")]
+    pub packets_per_second: u32,
+    /// See [`BYTES_PER_DAY`].
+    #[serde(deserialize_with = "bytes_per_day")]
+    pub bytes_per_day: u64,
+    /// See [`CONCURRENT`].
+    #[serde(deserialize_with = "concurrent")]
+    pub concurrent: u32,
+    /// See [`TARGET_INTERVAL_MS`].
+    #[serde(deserialize_with = "target_interval_ms")]
+    pub target_interval_ms: u32,
+    /// See [`TARGET_PACKETS_PER_SECOND`].
+    #[serde(deserialize_with = "target_packets_per_second")]
+    pub target_packets_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packets_per_second: default_of(&PACKETS_PER_SECOND),
+            bytes_per_day: BYTES_PER_DAY.default,
+            concurrent: default_of(&CONCURRENT),
+            target_interval_ms: default_of(&TARGET_INTERVAL_MS),
+            target_packets_per_second: default_of(&TARGET_PACKETS_PER_SECOND),
+        }
+    }
+}
+
+impl Limits {
+    /// Least time between the starts of two runs towards one address.
+    pub fn target_interval(&self) -> Duration {
+        Duration::from_millis(u64::from(self.target_interval_ms))
+    }
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its text is not what it should be. The cause names line, key and what is allowed.
+    #[error("error in {}", path.as_deref().unwrap_or(Path::new("the configuration")).display())]
+    Parse {
+        /// The file, when it came from one.
+        path: Option<PathBuf>,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not TOML, or has an unknown key or a value that is not allowed.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        parse(&read(path)?, Some(path))
+    }
+
+    /// All settings with the values in force, as a file that could be read back; only a join token is not shown.
+    pub fn effective(&self) -> String {
+        let mut shown = self.clone();
+        if let Some(token) = shown.network.as_mut().and_then(|network| network.token.as_mut()) {
+            *token = "(not shown)".into();
+        }
+        toml::to_string(&shown).expect("every setting has a TOML form")
+    }
+}
+
+impl FromStr for Config {
+    type Err = ConfigError;
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        parse(text, None)
+    }
+}
+
+/// Reads `network.toml`.
+///
+/// # Errors
+/// When it cannot be read, is not TOML, has an unknown key, or names no root key or no collector.
+pub fn read_network(path: &Path) -> Result<NetworkFile, ConfigError> {
+    parse::<CheckedNetwork>(&read(path)?, Some(path)).map(|network| network.0)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.into(), source };
+    let mut text = String::new();
+    let mut file = File::open(path).map_err(failed)?.take(MAX_FILE + 1);
+    let length = file.read_to_string(&mut text).map_err(failed)?;
+    if length as u64 > MAX_FILE {
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")));
+    }
+    Ok(text)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str, path: Option<&Path>) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|source| ConfigError::Parse { path: path.map(Into::into), source: Box::new(source) })
+}
+
+/// A default as the type of its field.
+fn default_of<T: TryFrom<u64>>(setting: &Setting) -> T {
+    T::try_from(setting.default).unwrap_or_else(|_| unreachable!("a test builds every default"))
+}
+
+/// Reads a number within the range of its setting.
+fn number<'de, D, T>(setting: &Setting, deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    let given = i64::deserialize(deserializer)?;
+    u64::try_from(given)
+        .ok()
+        .filter(|number| (setting.min..=setting.max).contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| {
+            let Setting { key, min, max, .. } = setting;
+            serde::de::Error::custom(format_args!("{key} = {given}: allowed is {min} to {max}"))
+        })
+}
+
+macro_rules! numbers {
+    ($($reader:ident: $type:ty = $setting:ident;)*) => {
+        $(fn $reader<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+            number(&$setting, deserializer)
+        })*
+    };
+}
+
+numbers! {
+    site_prefix: u8 = SITE_PREFIX;
+    packets_per_second: u32 = PACKETS_PER_SECOND;
+    bytes_per_day: u64 = BYTES_PER_DAY;
+    concurrent: u32 = CONCURRENT;
+    target_interval_ms: u32 = TARGET_INTERVAL_MS;
+    target_packets_per_second: u32 = TARGET_PACKETS_PER_SECOND;
+}
+
+fn resolvers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<NameServer>, D::Error> {
+    let found: Vec<NameServer> = texts::deserialize(deserializer)?;
+    if found.len() > MAX_RESOLVERS {
+        return Err(serde::de::Error::custom(format_args!("at most {MAX_RESOLVERS} resolvers")));
+    }
+    Ok(found)
+}
+
+fn network<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<NetworkFile>, D::Error> {
+    CheckedNetwork::deserialize(deserializer).map(|network| Some(network.0))
+}
+
+/// A network that a probe could join.
+#[derive(Deserialize)]
+#[serde(try_from = "NetworkFile")]
+struct CheckedNetwork(NetworkFile);
+
+impl TryFrom<NetworkFile> for CheckedNetwork {
+    type Error = &'static str;
+    fn try_from(network: NetworkFile) -> Result<Self, Self::Error> {
+        if network.roots.is_empty() {
+            return Err("a network has at least one root key (`roots`)");
+        }
+        if network.collectors.iter().all(|collector| collector.addresses.is_empty()) {
+            return Err("a network has at least one collector with an address (`[[collectors]]`)");
+        }
+        Ok(Self(network))
+    }
+}
+
+/// A list of things that are written as text.
+mod texts {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use ipnet::IpNet;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::resolve::NameServer;
+
+    /// What may stand in such a list.
+    pub(super) trait Entry: Sized {
+        /// What is allowed, for whoever wrote something else.
+        const ALLOWED: &'static str;
+        fn read(text: &str) -> Option<Self>;
+    }
+
+    impl Entry for IpNet {
+        const ALLOWED: &'static str = "a network such as \"192.0.2.0/24\" or \"2001:db8::/32\"";
+        fn read(text: &str) -> Option<Self> {
+            text.parse::<IpNet>().map(|net| net.trunc()).ok()
+        }
+    }
+
+    impl Entry for NameServer {
+        const ALLOWED: &'static str = "an IP address such as \"192.0.2.53\", \"2001:db8::53\" or \"fe80::1%eth0\"";
+        fn read(text: &str) -> Option<Self> {
+            NameServer::from_str(text).ok()
+        }
+    }
+
+    pub(super) fn serialize<T: Display, S: Serializer>(list: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(list.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, T: Entry, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+        let read = |text: String| {
+            T::read(&text).ok_or_else(|| D::Error::custom(format_args!("\"{text}\": allowed is {}", T::ALLOWED)))
+        };
+        Vec::<String>::deserialize(deserializer)?.into_iter().map(read).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../docs/sonde.toml.sample");
+
+    /// The sample with its example of a network switched on: what is commented out has no space behind the `#`.
+    fn sample_with_network() -> String {
+        let switch_on = |line: &str| match line.strip_prefix('#') {
+            Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting.to_owned(),
+            _ => line.to_owned(),
+        };
+        SAMPLE.lines().map(switch_on).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Every key of a file, with its section.
+    fn keys(text: &str) -> Vec<String> {
+        let table: toml::Table = text.parse().unwrap();
+        let section = |(name, value): (&String, &toml::Value)| {
+            let inner = value.as_table().unwrap().keys();
+            inner.map(|key| format!("{name}.{key}")).collect::<Vec<_>>()
+        };
+        table.iter().flat_map(section).collect()
+    }
+
+    fn failure(text: &str) -> String {
+        let error = text.parse::<Config>().unwrap_err();
+        format!("{error}: {}", std::error::Error::source(&error).unwrap())
+    }
+
+    #[test]
+    fn the_sample_says_the_defaults() {
+        assert_eq!(SAMPLE.parse::<Config>().unwrap(), Config::default());
+        assert_eq!("".parse::<Config>().unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_sample_lists_every_key_and_its_example_of_a_network_can_be_used() {
+        let text = sample_with_network();
+        let config: Config = text.parse().unwrap();
+        assert!(config.network.is_some());
+        assert_eq!(keys(&text), keys(&config.effective()), "the second is made from the types");
+    }
+
+    #[test]
+    fn the_effective_configuration_reads_back_without_its_secret() {
+        let mut config: Config = sample_with_network().parse().unwrap();
+        config.policy.allow = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        config.policy.resolvers = vec!["192.0.2.53".parse().unwrap(), "fe80::1%eth0".parse().unwrap()];
+        config.limits.concurrent = 7;
+        let token = config.network.as_mut().unwrap().token.replace("secret".into());
+        assert!(token.is_some(), "the sample shows one");
+        let text = config.effective();
+        assert!(!text.contains("secret"), "{text}");
+        let mut back: Config = text.parse().unwrap();
+        back.network.as_mut().unwrap().token = Some("secret".into());
+        assert_eq!(back, config);
+    }
+
+    #[test]
+    fn errors_name_the_place_and_what_is_allowed() {
+        for (text, expected) in [
+            ("[policy]\nsite_prefix = 70", ["line 2", "site_prefix = 70", "48 to 64"]),
+            ("[limits]\nconcurrent = -1", ["line 2", "concurrent = -1", "1 to 512"]),
+            ("[limits]\nbytes_per_day = 99999999999999999", ["line 2", "bytes_per_day", "1048576 to"]),
+            ("[limits]\npackets = 3", ["line 2", "`packets`", "`packets_per_second`"]),
+            ("[policies]", ["line 1", "`policies`", "`policy`"]),
+            ("[policy]\nallow = [\"10.0.0.0/33\"]", ["line 2", "\"10.0.0.0/33\"", "192.0.2.0/24"]),
+            ("[policy]\nresolvers = [\"dns.example\"]", ["line 2", "\"dns.example\"", "an IP address"]),
+            ("[network]\nname = \"x\"\nroots = []\ncollectors = []", ["line 1", "network", "root key"]),
+        ] {
+            let message = failure(text);
+            for part in expected {
+                assert!(message.contains(part), "{part} is not in:\n{message}");
+            }
+        }
+        assert!(
+            failure("[policy]\nresolvers = [\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\"]")
+                .contains("at most 8")
+        );
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sonde.toml");
+        let missing = Config::load(&path).unwrap_err();
+        assert!(matches!(missing, ConfigError::Read { .. }) && missing.to_string().contains("sonde.toml"));
+        std::fs::write(&path, "[policy]\nx = 1").unwrap();
+        let wrong = Config::load(&path).unwrap_err();
+        assert!(matches!(wrong, ConfigError::Parse { .. }) && wrong.to_string().contains("sonde.toml"));
+        std::fs::write(&path, vec![b' '; MAX_FILE as usize + 1]).unwrap();
+        assert!(matches!(Config::load(&path), Err(ConfigError::Read { .. })), "too large");
+    }
+
+    #[test]
+    fn a_network_file_is_the_section_on_its_own() {
+        let config: Config = sample_with_network().parse().unwrap();
+        let network = config.network.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("network.toml");
+        std::fs::write(&path, toml::to_string(&network).unwrap()).unwrap();
+        assert_eq!(read_network(&path).unwrap(), network);
+        std::fs::write(&path, "name = \"x\"\nroots = []\ncollectors = []").unwrap();
+        assert!(matches!(read_network(&path), Err(ConfigError::Parse { .. })));
+    }
+}

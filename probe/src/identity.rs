@@ -1,0 +1,219 @@
+//! The state directory: who this probe is and which network it trusts.
+//!
+//! `probe.key` is the probe's identity and never leaves the machine; `directory.cbor` is the newest directory that a root
+//! key of the network signed. Both are written whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sonde_protocol::directory::{Collector, Directory, DirectoryError, NetworkFile, SignedDirectory};
+use sonde_protocol::key::PublicKey;
+use sonde_protocol::message::to_cbor;
+use sonde_protocol::tls::{Ring, SecretKey};
+
+const KEY: &str = "probe.key";
+const DIRECTORY: &str = "directory.cbor";
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The key's file is there but holds no key. It is not replaced: the probe would lose its identity.
+    #[error("{0} holds no key; put the right one back, or remove it to become a new probe")]
+    Key(PathBuf),
+    /// No key can be made.
+    #[error("no key could be made from the system's random numbers")]
+    Random,
+}
+
+/// Who the probe is, and whom it trusts.
+#[derive(Debug)]
+pub struct Identity {
+    dir: PathBuf,
+    key: SecretKey,
+    network: NetworkFile,
+    directory: Option<Directory>,
+}
+
+impl Identity {
+    /// Opens the state in `dir`, making a key at the first start.
+    pub fn open(dir: &Path, network: NetworkFile) -> Result<Self, StateError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StateError::File { path, source }
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
+        let path = dir.join(KEY);
+        let key = match fs::read(&path) {
+            Ok(bytes) => SecretKey::from_pkcs8(&bytes).map_err(|_| StateError::Key(path.clone()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = SecretKey::generate().map_err(|_| StateError::Random)?;
+                write_whole(&path, key.to_pkcs8()).map_err(failed(&path))?;
+                key
+            }
+            Err(error) => return Err(failed(&path)(error)),
+        };
+        let mut identity = Self { dir: dir.into(), key, network, directory: None };
+        let path = dir.join(DIRECTORY);
+        match fs::read(&path) {
+            // A directory that cannot be read or is not signed by our network's roots is as good as none.
+            Ok(bytes) => {
+                if let Ok(signed) = minicbor::decode::<SignedDirectory>(&bytes) {
+                    // It was checked against the roots of its time when it was kept; its own roots signed it or its
+                    // predecessor's did, and the file is ours alone.
+                    identity.directory = signed.open(&[signed.root], &Ring).ok();
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&path)(error)),
+        }
+        Ok(identity)
+    }
+
+    /// The probe's key.
+    pub const fn key(&self) -> &SecretKey {
+        &self.key
+    }
+
+    /// The state directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The network's name.
+    pub fn network_name(&self) -> &str {
+        self.directory.as_ref().map_or(&self.network.name, |directory| directory.network.as_str())
+    }
+
+    /// The join token, if the network file has one.
+    pub fn token(&self) -> Option<Vec<u8>> {
+        self.network.token.as_ref().map(|token| token.as_bytes().to_vec())
+    }
+
+    /// Serial of the newest directory; 0 before the first.
+    pub fn serial(&self) -> u64 {
+        self.directory.as_ref().map_or(0, |directory| directory.serial)
+    }
+
+    /// The collectors to try, in order.
+    pub fn collectors(&self) -> Vec<Collector> {
+        match &self.directory {
+            Some(directory) => directory.collectors.iter().cloned().collect(),
+            None => self.network.collectors.clone(),
+        }
+    }
+
+    /// The collector keys that are accepted.
+    pub fn collector_keys(&self) -> Vec<PublicKey> {
+        self.collectors().into_iter().map(|collector| collector.key).collect()
+    }
+
+    /// Checks a directory and keeps it if it is newer than ours. `Ok(false)`: not newer.
+    pub fn accept(&mut self, signed: &SignedDirectory) -> Result<bool, AcceptError> {
+        let roots: Vec<PublicKey> = match &self.directory {
+            Some(directory) => directory.roots.iter().copied().collect(),
+            None => self.network.roots.clone(),
+        };
+        let directory = signed.open(&roots, &Ring)?;
+        if directory.serial <= self.serial() {
+            return Ok(false);
+        }
+        let path = self.dir.join(DIRECTORY);
+        write_whole(&path, &to_cbor(signed)).map_err(|source| StateError::File { path, source })?;
+        self.directory = Some(directory);
+        Ok(true)
+    }
+}
+
+/// Why a directory was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// It is not to be trusted.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// It cannot be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use sonde_protocol::bounded::{List, Text};
+    use sonde_protocol::directory::Endpoint;
+
+    use super::*;
+
+    fn network(root: &SecretKey) -> NetworkFile {
+        NetworkFile {
+            name: "test".into(),
+            roots: vec![root.public()],
+            token: None,
+            collectors: vec![collector(7)],
+        }
+    }
+
+    fn collector(n: u8) -> Collector {
+        Collector { key: PublicKey([n; 32]), addresses: List::cut([Endpoint::cut("192.0.2.1:1")]) }
+    }
+
+    fn signed(serial: u64, by: &SecretKey, roots: &[PublicKey], key: u8) -> SignedDirectory {
+        let directory = Directory {
+            serial,
+            network: Text::cut("test"),
+            roots: List::cut(roots.iter().copied()),
+            collectors: List::cut([collector(key)]),
+            http_hosts: List::default(),
+        };
+        let (to_sign, bytes) = directory.to_sign();
+        SignedDirectory::new(bytes, by.public(), by.sign(&to_sign)).unwrap()
+    }
+
+    #[test]
+    fn the_key_is_made_once_and_a_damaged_one_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = SecretKey::generate().unwrap();
+        let first = Identity::open(dir.path(), network(&root)).unwrap().key().public();
+        assert_eq!(Identity::open(dir.path(), network(&root)).unwrap().key().public(), first);
+        fs::write(dir.path().join(KEY), b"").unwrap();
+        assert!(matches!(Identity::open(dir.path(), network(&root)), Err(StateError::Key(_))));
+    }
+
+    #[test]
+    fn the_newest_directory_of_a_known_root_wins_and_survives_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, next, stranger) =
+            (SecretKey::generate().unwrap(), SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+        let mut identity = Identity::open(dir.path(), network(&root)).unwrap();
+        assert_eq!(identity.collector_keys(), [PublicKey([7; 32])]);
+        assert!(identity.accept(&signed(5, &stranger, &[stranger.public()], 66)).is_err());
+        assert!(identity.accept(&signed(2, &root, &[next.public()], 8)).unwrap());
+        assert!(!identity.accept(&signed(1, &next, &[next.public()], 9)).unwrap(), "an older serial changes nothing");
+        assert!(identity.accept(&signed(3, &root, &[root.public()], 9)).is_err(), "the old root is no root any more");
+        assert!(identity.accept(&signed(3, &next, &[next.public()], 10)).unwrap());
+        let again = Identity::open(dir.path(), network(&root)).unwrap();
+        assert_eq!((again.serial(), again.collector_keys()), (3, vec![PublicKey([10; 32])]));
+    }
+}

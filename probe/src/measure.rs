@@ -1,0 +1,262 @@
+//! `sonde-probe measure`: one engine, once, without any network of ours. The host's own command: its caps apply, the
+//! address rules do not.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use sonde_protocol::address::Neighbourhood;
+use sonde_protocol::atlas::{ResultContext, write_result};
+use sonde_protocol::ids::{MeasurementId, ProbeId};
+use sonde_protocol::net::{Family, Transport};
+use sonde_protocol::spec::{DnsSpec, HttpMethod, Kind, Spec, Target, dns_class, dns_type};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::local::LocalNetwork;
+use crate::net::clock::{ClockSource, SystemClock};
+use crate::net::{Driver, NetError, Options};
+use crate::policy::Policy;
+use crate::resolve::Resolver;
+use crate::run::{Request, Runner};
+use crate::wall_clock::WallClock;
+
+/// What is to be measured, from the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measure {
+    /// The definition.
+    pub spec: Spec,
+    /// The family; the first that the target has when absent.
+    pub af: Option<Family>,
+    /// The target; absent for dns with the own resolvers.
+    pub target: Option<Target>,
+}
+
+/// What is wrong with the command line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+fn usage<T>(text: impl Into<String>) -> Result<T, UsageError> {
+    Err(UsageError(text.into()))
+}
+
+impl Measure {
+    /// Reads `KIND TARGET [--option value]…`. Options are Atlas's names, with `-` or `_`; `--af 4|6` and, for dns,
+    /// `--server ADDRESS` are ours.
+    ///
+    /// # Errors
+    /// When a name is unknown or a value is not allowed.
+    pub fn parse(kind: &str, target: &str, options: &[String]) -> Result<Self, UsageError> {
+        let kind: Kind = match kind.parse() {
+            Ok(kind) => kind,
+            Err(()) => {
+                let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+                return usage(format!("{kind} is no kind of measurement; there are {}", names.join(", ")));
+            }
+        };
+        let mut measure = Self { spec: Spec::default_of(kind), af: None, target: Target::new(target) };
+        if measure.target.is_none() {
+            return usage("the target is too long");
+        }
+        if let Spec::Dns(dns) = &mut measure.spec {
+            // The target is the name asked for; who is asked is an option.
+            dns.query_argument = Target::cut(target);
+            dns.use_probe_resolver = true;
+            dns.set_rd_bit = true;
+            measure.target = None;
+        }
+        let mut rest = options.iter().peekable();
+        while let Some(option) = rest.next() {
+            let Some(name) = option.strip_prefix("--") else { return usage(format!("{option} is not an option")) };
+            let (name, inline) = match name.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (name, None),
+            };
+            let name = name.replace('-', "_");
+            // A value that is left out is true: flags.
+            let value = inline.or_else(|| rest.next_if(|next| !next.starts_with("--")).cloned());
+            measure.set(&name, value.as_deref().unwrap_or("true"))?;
+        }
+        match measure.spec.problems().into_iter().next() {
+            None => Ok(measure),
+            Some(problem) => usage(format!("--{}: {}", problem.field.replace('_', "-"), problem.detail)),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), UsageError> {
+        if name == "af" {
+            let family = value.parse().ok().and_then(Family::from_number);
+            self.af = Some(family.ok_or_else(|| UsageError("--af is 4 or 6".into()))?);
+            return Ok(());
+        }
+        if let (Spec::Dns(dns), "server") = (&mut self.spec, name) {
+            self.target = Target::new(value);
+            dns.use_probe_resolver = false;
+            return Ok(());
+        }
+        let known = set_option(&mut self.spec, name, value);
+        known.unwrap_or_else(|| usage(format!("{} has no option --{}", self.spec.kind(), name.replace('_', "-"))))
+    }
+}
+
+/// Sets one option of a definition; `None` when the kind has no such option.
+fn set_option(spec: &mut Spec, name: &str, value: &str) -> Option<Result<(), UsageError>> {
+    let wrong = |what: &str| UsageError(format!("--{}: {value:?} is not {what}", name.replace('_', "-")));
+    let number = |slot: &mut u32| value.parse().map(|n| *slot = n).map_err(|_| wrong("a number"));
+    let flag = |slot: &mut bool| value.parse().map(|b| *slot = b).map_err(|_| wrong("true or false"));
+    let transport = |slot: &mut Transport| {
+        Transport::from_name(value).map(|t| *slot = t).ok_or_else(|| wrong("ICMP, UDP or TCP"))
+    };
+    Some(match (spec, name) {
+        (Spec::Ping(s), "packets") => number(&mut s.packets),
+        (Spec::Ping(s), "size") => number(&mut s.size),
+        (Spec::Ping(s), "packet_interval") => number(&mut s.packet_interval),
+        (Spec::Ping(s), "include_probe_id") => flag(&mut s.include_probe_id),
+        (Spec::Traceroute(s), "protocol") => transport(&mut s.protocol),
+        (Spec::Traceroute(s), "packets") => number(&mut s.packets),
+        (Spec::Traceroute(s), "size") => number(&mut s.size),
+        (Spec::Traceroute(s), "first_hop") => number(&mut s.first_hop),
+        (Spec::Traceroute(s), "max_hops") => number(&mut s.max_hops),
+        (Spec::Traceroute(s), "paris") => number(&mut s.paris),
+        (Spec::Traceroute(s), "port") => number(&mut s.port),
+        (Spec::Traceroute(s), "response_timeout") => number(&mut s.response_timeout),
+        (Spec::Traceroute(s), "duplicate_timeout") => number(&mut s.duplicate_timeout),
+        (Spec::Traceroute(s), "hop_by_hop_option_size") => number(&mut s.hop_by_hop_option_size),
+        (Spec::Traceroute(s), "destination_option_size") => number(&mut s.destination_option_size),
+        (Spec::Traceroute(s), "dont_fragment") => flag(&mut s.dont_fragment),
+        (Spec::Traceroute(s), "traffic_class") => number(&mut s.traffic_class),
+        (Spec::Dns(s), _) => return set_dns_option(s, name, value),
+        (Spec::Sslcert(s), "port") => number(&mut s.port),
+        (Spec::Sslcert(s), "hostname") => Target::new(value).map(|h| s.hostname = Some(h)).ok_or_else(|| wrong("a host name")),
+        (Spec::Http(s), "method") => HttpMethod::from_name(value).map(|m| s.method = m).ok_or_else(|| wrong("GET, HEAD or POST")),
+        (Spec::Http(s), "port") => number(&mut s.port),
+        (Spec::Http(s), "https") => flag(&mut s.https),
+        (Spec::Ntp(s), "packets") => number(&mut s.packets),
+        (Spec::Ntp(s), "timeout") => number(&mut s.timeout),
+        _ => return None,
+    })
+}
+
+fn set_dns_option(s: &mut DnsSpec, name: &str, value: &str) -> Option<Result<(), UsageError>> {
+    let wrong = |what: &str| UsageError(format!("--{}: {value:?} is not {what}", name.replace('_', "-")));
+    let number = |slot: &mut u32| value.parse().map(|n| *slot = n).map_err(|_| wrong("a number"));
+    let flag = |slot: &mut bool| value.parse().map(|b| *slot = b).map_err(|_| wrong("true or false"));
+    Some(match name {
+        "query_class" => dns_class(value).map(|c| s.query_class = c).ok_or_else(|| wrong("a class")),
+        "query_type" => dns_type(value).map(|t| s.query_type = t).ok_or_else(|| wrong("a type of record")),
+        "protocol" => Transport::from_name(value).map(|t| s.protocol = t).ok_or_else(|| wrong("UDP or TCP")),
+        "udp_payload_size" => number(&mut s.udp_payload_size),
+        "retry" => number(&mut s.retry),
+        "timeout" => number(&mut s.timeout),
+        "set_rd_bit" => flag(&mut s.set_rd_bit),
+        "set_do_bit" => flag(&mut s.set_do_bit),
+        "set_cd_bit" => flag(&mut s.set_cd_bit),
+        "set_nsid_bit" => flag(&mut s.set_nsid_bit),
+        "include_abuf" => flag(&mut s.include_abuf),
+        "include_qbuf" => flag(&mut s.include_qbuf),
+        "prepend_probe_id" => flag(&mut s.prepend_probe_id),
+        "use_macros" => flag(&mut s.use_macros),
+        "port" => number(&mut s.port),
+        "default_client_subnet" => flag(&mut s.default_client_subnet),
+        "cookies" => flag(&mut s.cookies),
+        "ttl" => number(s.ttl.insert(0)),
+        _ => return None,
+    })
+}
+
+/// Measures, and gives the result as one line of RIPE Atlas JSON with `msm_id` and `prb_id` 0.
+///
+/// # Errors
+/// When no measurement can be made at all.
+pub async fn measure(measure: &Measure, config: &Config) -> Result<String, NetError> {
+    let clock: Arc<dyn ClockSource> = Arc::new(SystemClock);
+    let resolver = Resolver::new(&config.policy);
+    let local = LocalNetwork::read().unwrap_or_default();
+    let af = match measure.af {
+        Some(af) => af,
+        None => family_of(measure, &resolver, &local).await,
+    };
+    let (_keep, policy) = watch::channel(Arc::new(everything_allowed()));
+    let options = Options { packets_per_second: config.limits.packets_per_second, ..Options::default() };
+    let driver = Driver::new(clock.clone(), options)?;
+    let mut wall = WallClock::new();
+    if let Ok(kernel) = crate::wall_clock::kernel_clock() {
+        wall.kernel_state(kernel.synchronised, kernel.max_error, clock.monotonic());
+    }
+    let runner = Runner::new(driver, clock, Arc::new(Mutex::new(wall)), resolver, policy);
+    let request = Request {
+        measurement: MeasurementId(0),
+        spec: measure.spec.clone(),
+        af,
+        target: measure.target.clone(),
+        addresses: Vec::new(),
+        planned_at: runner.time_of_day(runner.moment()),
+        interval: None,
+    };
+    let result = runner.run(ProbeId(0), &request).await;
+    let mut line = Vec::new();
+    let context = ResultContext { spec: Some(&measure.spec), ..ResultContext::new(ProbeId(0)) };
+    write_result(&mut line, &result, &context);
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// The host asks about its own network too.
+fn everything_allowed() -> Policy {
+    let all = [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())];
+    Policy { exceptions: all.into(), neighbourhood: Neighbourhood::default(), http_hosts: Vec::new() }
+}
+
+/// The family of a literal; of a name the first that it has and this machine has a route for, IPv6 first; of the own
+/// resolvers the first one's.
+async fn family_of(measure: &Measure, resolver: &Resolver, local: &LocalNetwork) -> Family {
+    let Some(target) = &measure.target else {
+        return resolver.own_resolvers().first().map_or(Family::V4, |server| Family::of(server.ip()));
+    };
+    if let Ok(literal) = target.parse::<IpAddr>() {
+        return Family::of(literal);
+    }
+    for family in Family::BOTH {
+        let limit = std::time::Duration::from_secs(5);
+        if local.has_route(family) && resolver.addresses(target, family, limit).await.is_ok() {
+            return family;
+        }
+    }
+    Family::V4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Result<Measure, UsageError> {
+        let words: Vec<String> = words.split(' ').map(Into::into).collect();
+        Measure::parse(&words[0], &words[1], &words[2..])
+    }
+
+    #[test]
+    fn options_are_atlas_names_with_either_dash() {
+        let measure = parse("traceroute ::1 --protocol icmp --max_hops=5 --first-hop 2 --dont-fragment --af 6").unwrap();
+        let Spec::Traceroute(spec) = &measure.spec else { panic!("{measure:?}") };
+        assert_eq!((spec.protocol, spec.max_hops, spec.first_hop), (Transport::Icmp, 5, 2));
+        assert!(spec.dont_fragment && measure.af == Some(Family::V6));
+    }
+
+    #[test]
+    fn dns_asks_the_own_resolvers_unless_told() {
+        let own = parse("dns example.net --query-type AAAA").unwrap();
+        assert!(own.target.is_none() && matches!(&own.spec, Spec::Dns(d) if d.use_probe_resolver && d.query_type == 28));
+        let told = parse("dns example.net --server 192.0.2.1").unwrap();
+        assert_eq!(told.target.as_deref(), Some("192.0.2.1"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let text = |words: &str| parse(words).unwrap_err().to_string();
+        assert!(text("pong x").contains("ping, traceroute"));
+        assert!(text("ping x --packets 17").contains("between 1 and 16"));
+        assert!(text("ping x --packets many").contains("not a number"));
+        assert!(text("ping x --max-hops 3").contains("no option --max-hops"));
+        assert!(text("ping x y").contains("not an option"));
+    }
+}

@@ -1,0 +1,421 @@
+//! One loop for all packet kinds: it waits for sockets, deadlines and commands, and moves packets between the sockets and
+//! the engines. It sleeps until something is due; an idle probe is not woken.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Read;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use socket2::Socket;
+use sonde_engine::{Channel, Token, Transmit};
+use sonde_protocol::net::Family;
+use sonde_protocol::result::{Outcome, Why};
+use sonde_protocol::time::Nanos;
+
+use super::clock::{ClockSource, Moment, StampConverter};
+use super::driver::{AnyEngine, Command, Finished, Job, JobId, MakeEngine, Options, Reply, RunInfo};
+use super::pace::Bucket;
+use super::sequences::SequenceBlocks;
+use super::socket::{Arrival, PacketSocket, SCRATCH};
+use super::stamps::StampLedger;
+use super::{NetError, icmp_socket, udp_socket};
+
+/// How long to wait at least for a deadline that has passed already although the engine was just told the time. An engine
+/// that never moves its deadline costs some wake-ups then, not the processor.
+const OVERDUE: Duration = Duration::from_micros(100);
+
+/// Names a packet of any job.
+type Tag = (JobId, Token);
+
+pub(super) struct EventLoop {
+    clock: StampConverter,
+    options: Options,
+    commands: mpsc::Receiver<Command>,
+    wake: UnixStream,
+    v4: Shared,
+    v6: Shared,
+    jobs: BTreeMap<JobId, Running>,
+    /// When which engine wants to be called; one entry a job at most, as in [`Running::deadline`].
+    deadlines: BTreeSet<(Nanos, JobId)>,
+    /// Jobs that may have something to send or to say, in turn.
+    ready: VecDeque<JobId>,
+    bucket: Bucket,
+    scratch: Vec<u8>,
+    /// Keeps the kernel's stamping of arrivals switched on: it takes effect some time after the first socket asks for it,
+    /// so the first answers to a new socket would come without.
+    _stamps_on: Option<Socket>,
+}
+
+/// The ICMP socket of a family, which all jobs share.
+struct Shared {
+    socket: Option<PacketSocket<Tag>>,
+    sequences: SequenceBlocks<JobId>,
+}
+
+/// A job under way.
+struct Running {
+    family: Family,
+    engine: Box<dyn AnyEngine>,
+    udp: Option<PacketSocket<Tag>>,
+    reply: Reply,
+    started_at: Moment,
+    src_addr: Option<IpAddr>,
+    stamps: StampLedger,
+    deadline: Option<Nanos>,
+    queued: bool,
+}
+
+/// Something to wait for.
+#[derive(Clone, Copy)]
+enum Source {
+    Wake,
+    Icmp(Family),
+    Udp(JobId),
+}
+
+impl EventLoop {
+    pub(super) fn new(
+        clock: Arc<dyn ClockSource>,
+        options: Options,
+        commands: mpsc::Receiver<Command>,
+        wake: UnixStream,
+    ) -> Self {
+        let clock = StampConverter::new(clock);
+        let bucket = Bucket::new(options.packets_per_second, options.burst, clock.now());
+        let shared = || Shared { socket: None, sequences: SequenceBlocks::new(random(), options.quarantine) };
+        Self {
+            v4: shared(),
+            v6: shared(),
+            clock,
+            commands,
+            wake,
+            jobs: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            ready: VecDeque::new(),
+            bucket,
+            scratch: vec![0; SCRATCH],
+            _stamps_on: udp_socket::stamping_switched_on(),
+            options,
+        }
+    }
+
+    /// Runs until told to stop. Jobs under way are dropped then, which their owners see.
+    pub(super) fn run(mut self) {
+        loop {
+            if self.obey().is_break() {
+                return;
+            }
+            self.fire();
+            self.transmit();
+            match self.wait() {
+                Ok(sources) => sources.into_iter().for_each(|source| self.read(source)),
+                Err(error) => {
+                    tracing::error!(%error, "cannot wait for sockets; the network thread ends");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self) -> std::ops::ControlFlow<()> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Start { id, job, reply }) => self.start(id, job, reply),
+                Ok(Command::Cancel(id)) => drop(self.remove(id)),
+                Err(mpsc::TryRecvError::Empty) => return std::ops::ControlFlow::Continue(()),
+                Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
+                    return std::ops::ControlFlow::Break(());
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, id: JobId, job: Job<MakeEngine>, reply: Reply) {
+        let Job { family, sequences, make } = job;
+        match self.reserve(id, family, sequences) {
+            Ok(first) => {
+                let started_at = self.clock.moment();
+                let running = Running {
+                    family,
+                    engine: make(first, started_at),
+                    udp: None,
+                    reply,
+                    started_at,
+                    src_addr: None,
+                    stamps: StampLedger::default(),
+                    deadline: None,
+                    queued: true,
+                };
+                self.jobs.insert(id, running);
+                self.ready.push_back(id);
+            }
+            // Who has gone does not need to know.
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Room, the ICMP socket, and sequence numbers for a new job.
+    fn reserve(&mut self, id: JobId, family: Family, count: u16) -> Result<u16, NetError> {
+        if self.jobs.len() >= self.options.max_jobs {
+            return Err(NetError::Busy);
+        }
+        if count == 0 {
+            return Ok(0);
+        }
+        let now = self.clock.now();
+        let mode = self.options.icmp;
+        let shared = self.shared(family);
+        if shared.socket.is_none() {
+            shared.socket = Some(icmp_socket::open(family, mode, random(), now)?);
+        }
+        shared.sequences.reserve(id, count, now).ok_or(NetError::Sequences { count })
+    }
+
+    fn shared(&mut self, family: Family) -> &mut Shared {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+
+    /// Takes a job out, ended or cancelled.
+    fn remove(&mut self, id: JobId) -> Option<Running> {
+        let job = self.jobs.remove(&id)?;
+        if let Some(at) = job.deadline {
+            self.deadlines.remove(&(at, id));
+        }
+        let now = self.clock.now();
+        self.shared(job.family).sequences.release(id, now);
+        Some(job)
+    }
+
+    /// Tells the time to every engine whose deadline has come.
+    fn fire(&mut self) {
+        let now = self.clock.now();
+        while let Some(&(at, id)) = self.deadlines.first()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.deadline = None;
+                job.engine.handle_timeout(now);
+                self.enqueue(id);
+            }
+        }
+    }
+
+    /// The engine of this job was called: it may have something to send or to say.
+    fn enqueue(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        // While it waits for its turn its deadline is void: it may be due because of the very packet that waits.
+        if let Some(at) = job.deadline.take() {
+            self.deadlines.remove(&(at, id));
+        }
+        if !job.queued {
+            job.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Lets the jobs send in turn, one packet each, as far as the pace allows; those without a packet may end or sleep.
+    fn transmit(&mut self) {
+        while let Some(id) = self.ready.pop_front() {
+            if !self.bucket.ready(self.clock.now()) {
+                self.ready.push_front(id);
+                return;
+            }
+            match self.send_one(id) {
+                Ok(true) => self.ready.push_back(id),
+                Ok(false) => self.settle(id),
+                Err(error) => {
+                    if let Some(job) = self.remove(id) {
+                        drop(job.reply.send(Err(error)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the next packet of a job; `false` when it has none now.
+    fn send_one(&mut self, id: JobId) -> Result<bool, NetError> {
+        let now = self.clock.now();
+        let Some(job) = self.jobs.get_mut(&id) else { return Ok(false) };
+        let Some(transmit) = job.engine.poll_transmit(now) else { return Ok(false) };
+        self.bucket.take();
+        let shared = match job.family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        };
+        let (socket, sequence) = match transmit.channel {
+            Channel::Icmp => {
+                let sequence = icmp_socket::sequence(job.family, &transmit.payload);
+                // An engine may use its own numbers only, or it would get others' replies.
+                let own = sequence.and_then(|sequence| shared.sequences.owner(sequence)) == Some(id);
+                (shared.socket.as_mut().filter(|_| own), sequence)
+            }
+            Channel::Udp { .. } => {
+                if job.udp.is_none() {
+                    job.udp = Some(udp_socket::open(job.family, now)?);
+                }
+                (job.udp.as_mut(), None)
+            }
+        };
+        if job.src_addr.is_none() {
+            job.src_addr = udp_socket::source_address(transmit.dst).ok();
+        }
+        let Transmit { token, .. } = transmit;
+        match socket {
+            None => job.engine.handle_send_error(token, now, Why::cut("sequence number of another measurement")),
+            Some(socket) => match socket.send(&self.clock, &transmit, (id, token)) {
+                Ok(sent_at) => {
+                    job.stamps.sent(token, sequence, socket.stamping());
+                    job.engine.handle_sent(token, sent_at);
+                }
+                Err(error) => job.engine.handle_send_error(token, self.clock.now(), Why::cut(error.desc())),
+            },
+        }
+        Ok(true)
+    }
+
+    /// A job with nothing to send: it has ended, or sleeps until its deadline.
+    fn settle(&mut self, id: JobId) {
+        let now = self.clock.now();
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.queued = false;
+        let stamp_due = job.stamps.wait_until().filter(|until| *until > now);
+        if stamp_due.is_none()
+            && let Some(outcome) = job.engine.poll_outcome()
+        {
+            return self.finish(id, outcome);
+        }
+        let deadline = job.engine.poll_timeout().into_iter().chain(stamp_due).min();
+        if let Some(at) = deadline {
+            let at = if at <= now { now + OVERDUE } else { at };
+            job.deadline = Some(at);
+            self.deadlines.insert((at, id));
+        }
+    }
+
+    fn finish(&mut self, id: JobId, outcome: Outcome) {
+        if let Some(job) = self.remove(id) {
+            let info = RunInfo {
+                started_at: job.started_at,
+                ended_at: self.clock.moment(),
+                source: job.stamps.source(),
+                src_addr: job.src_addr,
+            };
+            drop(job.reply.send(Ok(Finished { outcome, engine: job.engine, info })));
+        }
+    }
+
+    /// Sleeps until a socket has something, the next deadline, or the next packet may go; gives what is ready.
+    fn wait(&self) -> nix::Result<Vec<Source>> {
+        let pace = (!self.ready.is_empty()).then(|| self.bucket.next());
+        let until = self.deadlines.first().map(|(at, _)| *at).into_iter().chain(pace).min();
+        let timeout = until.map(|until| TimeSpec::from_duration(until.since(self.clock.now())));
+
+        let mut sources = vec![Source::Wake];
+        // Errors (stamps are among them) are always waited for, asked or not.
+        let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        for (family, shared) in [(Family::V4, &self.v4), (Family::V6, &self.v6)] {
+            if let Some(socket) = &shared.socket {
+                sources.push(Source::Icmp(family));
+                fds.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
+            }
+        }
+        for (id, job) in &self.jobs {
+            if let Some(socket) = &job.udp {
+                sources.push(Source::Udp(*id));
+                fds.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
+            }
+        }
+        match ppoll(&mut fds, timeout, None) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        }
+        let ready = sources.into_iter().zip(&fds).filter(|(_, fd)| fd.any().unwrap_or(true));
+        Ok(ready.map(|(source, _)| source).collect())
+    }
+
+    fn read(&mut self, source: Source) {
+        let mut arrivals = Vec::new();
+        match source {
+            Source::Wake => {
+                // Commands are looked for on every round; the bytes only wake.
+                let _ = (&self.wake).read(&mut self.scratch);
+                return;
+            }
+            Source::Icmp(family) => {
+                let shared = match family {
+                    Family::V4 => &mut self.v4,
+                    Family::V6 => &mut self.v6,
+                };
+                if let Some(socket) = &mut shared.socket {
+                    socket.receive(&self.clock, &mut self.scratch, &mut arrivals);
+                }
+            }
+            Source::Udp(id) => {
+                if let Some(socket) = self.jobs.get_mut(&id).and_then(|job| job.udp.as_mut()) {
+                    socket.receive(&self.clock, &mut self.scratch, &mut arrivals);
+                }
+            }
+        }
+        for arrival in arrivals {
+            self.deliver(source, arrival);
+        }
+    }
+
+    /// Gives an arrival to the engine it belongs to; what belongs to none (a late reply, a stranger's) is dropped.
+    fn deliver(&mut self, source: Source, arrival: Arrival<Tag>) {
+        let now = self.clock.now();
+        let (owner, sequence) = match &arrival {
+            Arrival::Stamp { tag: (id, _), .. } => (Some(*id), None),
+            Arrival::Datagram { bytes, .. } => self.owner(source, bytes),
+            Arrival::IcmpError { event, .. } => self.owner(source, &event.quoted),
+        };
+        let Some((id, job)) = owner.and_then(|id| Some((id, self.jobs.get_mut(&id)?))) else { return };
+        match arrival {
+            Arrival::Stamp { tag: (_, token), sent_at } => {
+                job.stamps.stamped(token);
+                job.engine.handle_sent(token, sent_at);
+            }
+            Arrival::Datagram { meta, kernel, bytes } => {
+                job.stamps.received(sequence, kernel, now);
+                job.engine.handle_datagram(&meta, &bytes);
+            }
+            Arrival::IcmpError { event, kernel } => {
+                job.stamps.received(sequence, kernel, now);
+                job.engine.handle_icmp_error(&event);
+            }
+        }
+        self.enqueue(id);
+    }
+
+    /// Whose packet an ICMP message answers or quotes, by its sequence number; on a job's own socket all is its own.
+    fn owner(&self, source: Source, message: &[u8]) -> (Option<JobId>, Option<u16>) {
+        let (family, shared) = match source {
+            Source::Icmp(Family::V4) => (Family::V4, &self.v4),
+            Source::Icmp(Family::V6) => (Family::V6, &self.v6),
+            Source::Udp(id) => return (Some(id), None),
+            Source::Wake => return (None, None),
+        };
+        let sequence = icmp_socket::sequence(family, message);
+        (sequence.and_then(|sequence| shared.sequences.owner(sequence)), sequence)
+    }
+}
+
+/// A random start for sequence numbers and identifiers, so that those of the process before are not hit. Where there is no
+/// randomness, any number does.
+fn random() -> u16 {
+    let mut bytes = [0; 2];
+    let _ = getrandom::fill(&mut bytes);
+    u16::from_ne_bytes(bytes)
+}

@@ -1,0 +1,82 @@
+//! The socket layer, and the one loop that drives the engines of the packet kinds.
+//!
+//! [`driver::Driver`] is the entry: it takes a job (a way to make an engine), moves packets, kernel stamps and deadlines
+//! between the engine and the sockets on a thread of its own, and gives the outcome back. [`tcp`] runs a TCP exchange and
+//! returns timed events. [`clock`] is where time comes from.
+//!
+//! This module must not know about orders, policy or results beyond an engine's outcome: whether an address may be
+//! measured is decided before a job is made.
+
+pub mod clock;
+mod control;
+pub mod driver;
+mod event_loop;
+pub mod icmp_socket;
+mod pace;
+mod sequences;
+pub mod socket;
+mod stamps;
+mod sys;
+pub mod tcp;
+pub mod udp_socket;
+
+use std::io;
+
+use sonde_protocol::net::Family;
+
+pub use driver::{Driver, Finished, Job, Options, RunInfo};
+pub use udp_socket::source_address;
+
+/// Why a job could not be run. What happens to packets on the network is never an error here.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// The system does not speak this family.
+    #[error("this system has no IPv{family}")]
+    NoFamily {
+        /// The family.
+        family: Family,
+    },
+    /// No kind of ICMP socket is allowed. An absent cause means that this kind was not wanted.
+    #[error(
+        "may not open an ICMP socket for IPv{family} (unprivileged: {}; raw: {}): allow the unprivileged one with \
+         `sysctl net.ipv4.ping_group_range=\"0 2147483647\"` (it rules IPv6 too), or give this program CAP_NET_RAW",
+        cause(.datagram),
+        cause(.raw)
+    )]
+    NoIcmp {
+        /// The family.
+        family: Family,
+        /// Why there is no unprivileged one.
+        datagram: Option<io::Error>,
+        /// Why there is no raw one.
+        raw: Option<io::Error>,
+    },
+    /// A UDP socket could not be opened.
+    #[error("cannot open a UDP socket for IPv{family}")]
+    Udp {
+        /// The family.
+        family: Family,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// As many jobs run as may.
+    #[error("too many measurements at once")]
+    Busy,
+    /// The shared ICMP socket has no room now for so many sequence numbers.
+    #[error("no {count} ICMP sequence numbers are free now")]
+    Sequences {
+        /// How many were asked for.
+        count: u16,
+    },
+    /// The thread of the driver could not be started.
+    #[error("cannot start the network thread")]
+    Start(#[source] io::Error),
+    /// The driver has ended.
+    #[error("the network thread has ended")]
+    Stopped,
+}
+
+fn cause(error: &Option<io::Error>) -> String {
+    error.as_ref().map_or_else(|| "not tried".into(), ToString::to_string)
+}

@@ -1,0 +1,410 @@
+//! What the ICMP and UDP sockets of a probe have in common: sending with a hop limit, kernel stamps both ways, the error
+//! queue. Non-blocking; the caller waits for the socket (`POLLIN` and `POLLERR`) and calls [`PacketSocket::receive`].
+//!
+//! The kernel side is in Documentation/networking/timestamping.rst and ip(7), `IP_RECVERR`. This module does not know
+//! jobs or engines' state; a `T` of the caller travels with each packet until its stamp comes.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, recvmsg, sendmsg};
+use socket2::Socket;
+use sonde_engine::icmp::Kind::{EchoReply, EchoRequest};
+use sonde_engine::{IcmpErrorEvent, Meta, Transmit};
+use sonde_protocol::net::Family;
+use sonde_protocol::time::{Nanos, UnixNanos};
+
+use super::clock::{Offset, StampConverter};
+use super::control::{self, Control, socket_addr};
+use super::{icmp_socket, sys};
+
+/// The largest IP packet, so the buffer that [`PacketSocket::receive`] wants.
+pub const SCRATCH: usize = 65_536;
+
+/// Messages read at most in one call from each of the two queues, so that one busy socket does not starve the others.
+const BATCH: usize = 256;
+/// Sends that may wait for their stamp; the oldest ones lose it beyond.
+const UNSTAMPED_LIMIT: usize = 4096;
+/// A packet without a stamp for so long was dropped on its way out (no neighbour, for instance).
+const UNSTAMPED_LIFE: Duration = Duration::from_secs(5);
+/// How often a send or receive is repeated that failed for an ICMP error of an earlier packet.
+const REPEATS: usize = 8;
+/// How long before our last look a packet can have been stamped that was not there then: it waits between the stamping and
+/// the socket's queue when the machine is busy.
+const BACKLOG: Duration = Duration::from_millis(100);
+/// Receive buffer in bytes; stamps and ICMP errors are charged to it too.
+const RECEIVE_BUFFER: libc::c_int = 1 << 20;
+/// Send buffer in bytes, large enough for packets that wait for a neighbour that does not answer.
+const SEND_BUFFER: libc::c_int = 1 << 20;
+
+const STAMPING: libc::c_uint = libc::SOF_TIMESTAMPING_TX_SOFTWARE
+    | libc::SOF_TIMESTAMPING_RX_SOFTWARE
+    | libc::SOF_TIMESTAMPING_SOFTWARE
+    | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+
+/// Which protocol the socket speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Unprivileged ICMP: the kernel sets identifier and checksum and filters by identifier.
+    IcmpDatagram,
+    /// Raw ICMP with an identifier that we chose.
+    IcmpRaw(u16),
+    /// UDP.
+    Udp,
+}
+
+/// What came out of a socket.
+#[derive(Debug)]
+pub enum Arrival<T> {
+    /// The kernel's stamp of a packet that was sent.
+    Stamp {
+        /// The packet.
+        tag: T,
+        /// When it left.
+        sent_at: Nanos,
+    },
+    /// A datagram.
+    Datagram {
+        /// What is known of it.
+        meta: Meta,
+        /// `meta.received_at` is the kernel's.
+        kernel: bool,
+        /// For ICMP the message from its type byte on, for UDP the payload.
+        bytes: Vec<u8>,
+    },
+    /// An ICMP error about a packet of this socket.
+    IcmpError {
+        /// The error.
+        event: IcmpErrorEvent,
+        /// `event.received_at` is the kernel's.
+        kernel: bool,
+    },
+}
+
+/// A packet socket of one family.
+#[derive(Debug)]
+pub struct PacketSocket<T> {
+    socket: Socket,
+    family: Family,
+    kind: Kind,
+    stamping: bool,
+    /// The kernel's count of sends with a stamp, as we believe it to be (`SOF_TIMESTAMPING_OPT_ID`).
+    next_key: u32,
+    unstamped: VecDeque<Unstamped<T>>,
+    dont_fragment: Option<bool>,
+    /// When both queues were last seen empty.
+    drained_at: Nanos,
+}
+
+#[derive(Debug)]
+struct Unstamped<T> {
+    key: u32,
+    tag: T,
+    before: Nanos,
+    offset: Offset,
+}
+
+impl<T: Copy> PacketSocket<T> {
+    /// Sets `socket` up: non-blocking, stamps, hop limits, ICMP errors. Kernels without stamps or RFC 4884 extensions do
+    /// without; what else fails is an error.
+    pub(super) fn new(socket: Socket, family: Family, kind: Kind, now: Nanos) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let fd = socket.as_fd();
+        match family {
+            Family::V4 => {
+                sys::set(fd, libc::IPPROTO_IP, libc::IP_RECVTTL, 1)?;
+                sys::set(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
+                let _ = sys::set(fd, libc::IPPROTO_IP, sys::IP_RECVERR_RFC4884, 1);
+            }
+            Family::V6 => {
+                sys::set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, 1)?;
+                sys::set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
+                let _ = sys::set(fd, libc::IPPROTO_IPV6, sys::IPV6_RECVERR_RFC4884, 1);
+            }
+        }
+        // Beyond the system's limit only with CAP_NET_ADMIN; otherwise up to the limit.
+        for (force, ask, size) in [
+            (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BUFFER),
+            (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER),
+        ] {
+            if sys::set(fd, libc::SOL_SOCKET, force, size).is_err() {
+                let _ = sys::set(fd, libc::SOL_SOCKET, ask, size);
+            }
+        }
+        let mut socket = Self {
+            socket,
+            family,
+            kind,
+            stamping: false,
+            next_key: 0,
+            unstamped: VecDeque::new(),
+            dont_fragment: None,
+            drained_at: now,
+        };
+        socket.restart_keys();
+        Ok(socket)
+    }
+
+    /// What it speaks.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether the kernel stamps packets of this socket at all.
+    pub fn stamping(&self) -> bool {
+        self.stamping
+    }
+
+    /// Sets the kernel's counter of sends to 0, which switching `OPT_ID` on does.
+    ///
+    /// Needed after every failed send: whether such a send was counted depends on where in the kernel it failed (a
+    /// netfilter drop is counted, a missing route is not) and, for a pending ICMP error, on the kernel's version. Stamps of
+    /// older sends may still come; [`Self::claim`] sorts them out.
+    fn restart_keys(&mut self) {
+        let set = |flags| sys::set(self.socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags);
+        self.stamping = set(STAMPING).is_ok() && set(STAMPING | libc::SOF_TIMESTAMPING_OPT_ID).is_ok();
+        self.next_key = 0;
+    }
+
+    /// Sends one packet and gives the time right *before* the system call. That is the time to use when no kernel stamp
+    /// comes: a delay then makes a round trip longer than it was, where a clock read afterwards could make it shorter than
+    /// the path allows.
+    pub fn send(&mut self, clock: &StampConverter, transmit: &Transmit, tag: T) -> Result<Nanos, Errno> {
+        if Family::of(transmit.dst) != self.family {
+            return Err(Errno::EAFNOSUPPORT);
+        }
+        self.set_dont_fragment(transmit.dont_fragment)?;
+        let port = match transmit.channel {
+            sonde_engine::Channel::Udp { port } => port,
+            sonde_engine::Channel::Icmp => 0,
+        };
+        let dst = SockaddrStorage::from(SocketAddr::new(transmit.dst, port));
+        let filled = match self.kind {
+            Kind::IcmpRaw(identifier) => {
+                Some(icmp_socket::fill(self.family, identifier, &transmit.payload).ok_or(Errno::EINVAL)?)
+            }
+            _ => None,
+        };
+        let payload = [IoSlice::new(filled.as_deref().unwrap_or(&transmit.payload))];
+        let hop_limit = transmit.hop_limit.map(libc::c_int::from);
+        let class = (transmit.traffic_class, libc::c_int::from(transmit.traffic_class));
+        let mut control = Vec::with_capacity(2);
+        match self.family {
+            Family::V4 => {
+                control.extend(hop_limit.as_ref().map(ControlMessage::Ipv4Ttl));
+                control.extend((class.0 != 0).then_some(ControlMessage::Ipv4Tos(&class.0)));
+            }
+            Family::V6 => {
+                control.extend(hop_limit.as_ref().map(ControlMessage::Ipv6HopLimit));
+                control.extend((class.0 != 0).then_some(ControlMessage::Ipv6TClass(&class.1)));
+            }
+        }
+        let fd = self.socket.as_raw_fd();
+        let mut repeats = 0;
+        loop {
+            let before = clock.now();
+            match sendmsg(fd, &payload, &control, MsgFlags::MSG_DONTWAIT, Some(&dst)) {
+                Ok(_) => {
+                    self.remember(Unstamped { key: self.next_key, tag, before, offset: clock.offset() });
+                    self.next_key = self.next_key.wrapping_add(1);
+                    return Ok(before);
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => {
+                    self.restart_keys();
+                    repeats += 1;
+                    if repeats > REPEATS || !pending(error) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// DF and fragmenting at the source cannot be chosen by control message, so the option is set when it changes. `PROBE`
+    /// rather than `DO`: what a path MTU learned by others allows must not decide what a measurement sends.
+    fn set_dont_fragment(&mut self, wanted: bool) -> Result<(), Errno> {
+        if self.dont_fragment != Some(wanted) {
+            let (level, name) = match self.family {
+                Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+                Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+            };
+            let value = if wanted { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_DONT };
+            sys::set(self.socket.as_fd(), level, name, value)
+                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
+            self.dont_fragment = Some(wanted);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, entry: Unstamped<T>) {
+        if !self.stamping {
+            return;
+        }
+        let old = entry.before - UNSTAMPED_LIFE;
+        while self.unstamped.len() >= UNSTAMPED_LIMIT || self.unstamped.front().is_some_and(|first| first.before < old)
+        {
+            self.unstamped.pop_front();
+        }
+        self.unstamped.push_back(entry);
+    }
+
+    /// The send that the kernel counted as `key` and stamped at `stamp`, with that time for engines.
+    ///
+    /// After [`Self::restart_keys`] several sends may have the number. Those that began after the stamp cannot be meant; if
+    /// that leaves more than one, all stay without a stamp, because a wrong one is worse than none.
+    fn claim(&mut self, key: u32, stamp: UnixNanos, now: Nanos) -> Option<(T, Nanos)> {
+        let mut candidates = Vec::new();
+        self.unstamped.retain(|entry| {
+            let time = StampConverter::place(stamp, entry.offset, entry.before, now).filter(|_| entry.key == key);
+            candidates.extend(time.map(|time| (entry.tag, time)));
+            time.is_none()
+        });
+        match candidates.as_slice() {
+            [claimed] => Some(*claimed),
+            _ => None,
+        }
+    }
+
+    /// Reads what has come, appending to `out`: stamps and ICMP errors first, then datagrams. `scratch` should have
+    /// [`SCRATCH`] bytes.
+    ///
+    /// The datagrams are read first all the same: a packet is stamped before its answer can be there, so whatever answer
+    /// has been read, its stamp is in the error queue by then.
+    pub fn receive(&mut self, clock: &StampConverter, scratch: &mut [u8], out: &mut Vec<Arrival<T>>) {
+        let started = clock.now();
+        let mut datagrams = Vec::new();
+        let empty = self.drain(scratch, MsgFlags::empty(), |socket, control, from, bytes| {
+            datagrams.extend(socket.datagram(clock, control, from, bytes));
+        });
+        let queue_empty = self.drain(scratch, MsgFlags::MSG_ERRQUEUE, |socket, control, _, bytes| {
+            out.extend(socket.queued(clock, control, bytes));
+        });
+        out.append(&mut datagrams);
+        if empty && queue_empty {
+            self.drained_at = started;
+        }
+    }
+
+    /// Reads one of the two queues; `true` when it is empty now.
+    fn drain(
+        &mut self,
+        scratch: &mut [u8],
+        flags: MsgFlags,
+        mut take: impl FnMut(&mut Self, Control, Option<SocketAddr>, &[u8]),
+    ) -> bool {
+        let mut repeats = 0;
+        for _ in 0..BATCH {
+            let mut control_buffer = [0u8; control::SPACE];
+            let (length, control, from) = {
+                let mut slices = [IoSliceMut::new(scratch)];
+                let result = recvmsg::<SockaddrStorage>(
+                    self.socket.as_raw_fd(),
+                    &mut slices,
+                    Some(&mut control_buffer),
+                    flags | MsgFlags::MSG_DONTWAIT,
+                );
+                match result {
+                    Ok(message) => (message.bytes, Control::read(&message), message.address.and_then(socket_addr)),
+                    Err(Errno::EAGAIN) => return true,
+                    Err(Errno::EINTR) => continue,
+                    // The error of an earlier packet, told once; the message itself is still there.
+                    Err(_) if repeats < REPEATS => {
+                        repeats += 1;
+                        continue;
+                    }
+                    Err(_) => return false,
+                }
+            };
+            take(self, control, from, scratch.get(..length).unwrap_or_default());
+        }
+        false
+    }
+
+    /// An ordinary message.
+    fn datagram(
+        &mut self,
+        clock: &StampConverter,
+        control: Control,
+        from: Option<SocketAddr>,
+        bytes: &[u8],
+    ) -> Option<Arrival<T>> {
+        let from = from?;
+        let bytes = match (self.kind, self.family) {
+            (Kind::IcmpRaw(_), Family::V4) => icmp_socket::without_ip_header(bytes)?,
+            _ => bytes,
+        };
+        if let Kind::IcmpRaw(identifier) = self.kind {
+            // What came before the filters were set is still in the queue.
+            icmp_socket::is_ours(self.family, identifier, EchoReply, bytes).then_some(())?;
+        }
+        let (received_at, kernel) = self.arrival_time(clock, control.stamp);
+        let meta = Meta {
+            received_at,
+            from: from.ip(),
+            from_port: if self.kind == Kind::Udp { from.port() } else { 0 },
+            hop_limit: control.hop_limit,
+        };
+        Some(Arrival::Datagram { meta, kernel, bytes: bytes.to_vec() })
+    }
+
+    /// A message of the error queue: a stamp, an ICMP error, or something local that the failed call has told already.
+    fn queued(&mut self, clock: &StampConverter, control: Control, bytes: &[u8]) -> Option<Arrival<T>> {
+        let error = control.error?;
+        match error.ee_origin {
+            libc::SO_EE_ORIGIN_TIMESTAMPING if error.ee_info == sys::SCM_TSTAMP_SND => {
+                let (tag, sent_at) = self.claim(error.ee_data, control.stamp?, clock.now())?;
+                Some(Arrival::Stamp { tag, sent_at })
+            }
+            libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => {
+                if let Kind::IcmpRaw(identifier) = self.kind {
+                    // A raw socket is told the errors of everybody's echo requests.
+                    icmp_socket::is_ours(self.family, identifier, EchoRequest, bytes).then_some(())?;
+                }
+                let (received_at, kernel) = self.arrival_time(clock, control.stamp);
+                let udp = self.kind == Kind::Udp;
+                let event = control.icmp_error(self.family, udp, received_at, bytes)?;
+                Some(Arrival::IcmpError { event, kernel })
+            }
+            _ => None,
+        }
+    }
+
+    /// The kernel's stamp when there is a plausible one (`true`), else this moment.
+    fn arrival_time(&self, clock: &StampConverter, stamp: Option<UnixNanos>) -> (Nanos, bool) {
+        let offset = clock.offset();
+        let now = clock.now();
+        stamp
+            .and_then(|stamp| StampConverter::place(stamp, offset, self.drained_at - BACKLOG, now))
+            .map_or((now, false), |time| (time, true))
+    }
+}
+
+impl<T> AsFd for PacketSocket<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Whether a send can have failed for an ICMP error of an earlier packet (the errno values of `icmp_err_convert` and
+/// `icmpv6_err_convert`); then it did not try to send, and must be repeated.
+fn pending(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::EHOSTUNREACH
+            | Errno::ENETUNREACH
+            | Errno::ECONNREFUSED
+            | Errno::EHOSTDOWN
+            | Errno::ENONET
+            | Errno::ENOPROTOOPT
+            | Errno::EOPNOTSUPP
+            | Errno::EMSGSIZE
+            | Errno::EACCES
+            | Errno::EPROTO
+    )
+}

@@ -1,0 +1,192 @@
+//! How the probe is, in one line: kept by the running probe, told over a socket in its state directory, printed by
+//! `sonde-probe status`.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use sonde_protocol::ids::ProbeId;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+use crate::identity::Identity;
+
+/// How long somebody who asks may take to listen.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The longest answer.
+const MAX_ANSWER: u64 = 64 * 1024;
+
+/// Where the connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Trying to reach a collector.
+    Connecting,
+    /// A collector has welcomed the probe.
+    Connected,
+    /// No collector is reached.
+    Disconnected,
+    /// A collector will not have the probe.
+    Refused,
+}
+
+/// The answer to `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where the connection stands.
+    pub state: State,
+    /// Since when, in Unix seconds by the machine's clock.
+    pub since: u64,
+    /// Why, when something is wrong, and what to do.
+    pub why: Option<String>,
+    /// The network's name.
+    pub network: String,
+    /// The probe's number, once it is known.
+    pub probe: Option<u64>,
+    /// The probe's public key.
+    pub key: String,
+    /// Orders it has.
+    pub orders: usize,
+    /// Measurements running now.
+    pub running: usize,
+    /// Reports not yet durable at the collector.
+    pub spool: u64,
+}
+
+impl Status {
+    /// One line for people.
+    pub fn line(&self) -> String {
+        let who = self.probe.map_or_else(|| format!("key {}", self.key), |id| format!("probe {id}"));
+        let state = match self.state {
+            State::Connecting => "connecting",
+            State::Connected => "connected",
+            State::Disconnected => "not connected",
+            State::Refused => "refused",
+        };
+        let why = self.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let ago = now().saturating_sub(self.since);
+        format!(
+            "{who} of {}: {state} for {ago} s{why}; {} orders, {} running, {} reports waiting",
+            self.network, self.orders, self.running, self.spool
+        )
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn socket(state: &Path) -> PathBuf {
+    state.join("status.sock")
+}
+
+/// The running probe's side.
+#[derive(Debug)]
+pub struct StatusServer {
+    listener: UnixListener,
+    asking: Option<UnixStream>,
+    state: State,
+    since: u64,
+    why: Option<String>,
+    probe: Option<ProbeId>,
+}
+
+impl StatusServer {
+    /// Listens in the state directory.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn listen(state: &Path) -> std::io::Result<Self> {
+        let path = socket(state);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+        Ok(Self { listener, asking: None, state: State::Connecting, since: now(), why: None, probe: None })
+    }
+
+    fn become_(&mut self, state: State, why: Option<String>) {
+        if self.state != state {
+            self.since = now();
+        }
+        self.state = state;
+        self.why = why;
+    }
+
+    /// A connection is being made. What was wrong before stays visible until it stands.
+    pub fn connecting(&mut self) {
+        if self.state == State::Connected {
+            self.become_(State::Connecting, None);
+        }
+    }
+
+    /// A collector has welcomed the probe.
+    pub fn connected(&mut self, probe: ProbeId) {
+        self.probe = Some(probe);
+        self.become_(State::Connected, None);
+    }
+
+    /// There is no connection.
+    pub fn disconnected(&mut self, why: &str) {
+        if self.state != State::Refused {
+            self.become_(State::Disconnected, Some(why.into()));
+        }
+    }
+
+    /// The collector refuses.
+    pub fn refused(&mut self, why: &str) {
+        self.become_(State::Refused, Some(why.into()));
+    }
+
+    /// Completes when somebody asks. Dropping the future loses nothing.
+    pub async fn ready(&mut self) {
+        loop {
+            if let Ok((stream, _)) = self.listener.accept().await {
+                self.asking = Some(stream);
+                return;
+            }
+            // Out of descriptors: it will pass.
+            tokio::time::sleep(PATIENCE).await;
+        }
+    }
+
+    /// Tells whoever asked.
+    pub async fn answer(&mut self, status: &Status) {
+        if let (Some(mut stream), Ok(text)) = (self.asking.take(), serde_json::to_string(status)) {
+            let _ = timeout(PATIENCE, stream.write_all(format!("{text}\n").as_bytes())).await;
+        }
+    }
+
+    /// The answer.
+    pub fn status(&self, identity: &Identity, spool: u64, running: usize, orders: usize) -> Status {
+        Status {
+            state: self.state,
+            since: self.since,
+            why: self.why.clone(),
+            network: identity.network_name().to_owned(),
+            probe: self.probe.map(|probe| probe.0),
+            key: identity.key().public().to_string(),
+            orders,
+            running,
+            spool,
+        }
+    }
+}
+
+/// Asks the running probe of a state directory.
+///
+/// # Errors
+/// When none runs there.
+pub fn ask(state: &Path) -> std::io::Result<Status> {
+    let stream = std::os::unix::net::UnixStream::connect(socket(state))?;
+    stream.set_read_timeout(Some(PATIENCE * 5))?;
+    let mut line = String::new();
+    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut line)?;
+    serde_json::from_str(&line).map_err(std::io::Error::other)
+}

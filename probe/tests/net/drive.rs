@@ -1,0 +1,162 @@
+//! The driver: many jobs, numbers that run out, jobs that are given up, clocks that lie.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sonde_probe::net::clock::{ClockSource, SystemClock};
+use sonde_probe::net::{Driver, Job, NetError, Options};
+use sonde_protocol::net::Family;
+use sonde_protocol::result::StampSource;
+use sonde_protocol::time::{Nanos, UnixNanos};
+
+use crate::lab::*;
+
+const V4: Family = Family::V4;
+
+/// A job that waits for what never comes.
+fn endless(sequences: u16) -> Job<impl FnOnce(u16, sonde_probe::net::clock::Moment) -> Script + Send> {
+    Job { family: V4, sequences, make: |first, moment| Script::new(first, moment, Vec::new(), 1) }
+}
+
+#[test]
+fn sequence_numbers_go_round() {
+    in_namespace(|| async {
+        let driver = driver(Options { quarantine: Duration::ZERO, ..Options::default() });
+        let dst = localhost(V4);
+        let mut firsts = Vec::new();
+        for _ in 0..6 {
+            let finished = play(&driver, V4, 20_000, move |first| {
+                vec![echo(dst, first, b"first"), echo(dst, first + 19_999, b"last")]
+            })
+            .await;
+            assert_eq!(finished.engine.datagrams.len(), 2);
+            firsts.push(finished.engine.first_sequence);
+        }
+        assert!(firsts.windows(2).any(|pair| pair[1] < pair[0]), "went round: {firsts:?}");
+        assert!(
+            firsts.windows(2).all(|pair| pair[0].abs_diff(pair[1]) >= 20_000),
+            "no number twice in a row: {firsts:?}"
+        );
+    });
+}
+
+#[test]
+fn numbers_rest_after_a_job() {
+    in_namespace(|| async {
+        let driver = driver(Options::default());
+        let dst = localhost(V4);
+        play(&driver, V4, 40_000, move |first| vec![echo(dst, first, b"x")]).await;
+        let error = driver.run(endless(40_000)).await.err();
+        assert!(matches!(error, Some(NetError::Sequences { count: 40_000 })), "{error:?}");
+    });
+}
+
+#[test]
+fn a_job_given_up_frees_its_numbers() {
+    in_namespace(|| async {
+        let driver = driver(Options { quarantine: Duration::ZERO, ..Options::default() });
+        {
+            let mut given_up = std::pin::pin!(driver.run(endless(60_000)));
+            // Polled once: it has begun.
+            assert!(poll_once(given_up.as_mut()).await.is_none());
+            let error = driver.run(endless(60_000)).await.err();
+            assert!(matches!(error, Some(NetError::Sequences { .. })), "{error:?}");
+        }
+        let dst = localhost(V4);
+        let finished = play(&driver, V4, 60_000, move |first| vec![echo(dst, first, b"x")]).await;
+        assert_eq!(finished.engine.datagrams.len(), 1);
+    });
+}
+
+async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    std::future::poll_fn(|context| {
+        std::task::Poll::Ready(match future.as_mut().poll(context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+#[test]
+fn no_more_jobs_than_allowed() {
+    in_namespace(|| async {
+        let driver = driver(Options { max_jobs: 1, ..Options::default() });
+        let mut first = std::pin::pin!(driver.run(endless(1)));
+        assert!(poll_once(first.as_mut()).await.is_none());
+        let error = driver.run(endless(1)).await.err();
+        assert!(matches!(error, Some(NetError::Busy)), "{error:?}");
+    });
+}
+
+#[test]
+fn all_packets_leave_however_slow_the_pace() {
+    in_namespace(|| async {
+        let driver = driver(Options { packets_per_second: 500, burst: 1, ..Options::default() });
+        let dst = localhost(V4);
+        let ping = || play(&driver, V4, 20, move |first| numbers(first, 20).map(|n| echo(dst, n, b"x")).collect());
+        let (one, other) = tokio::join!(ping(), ping());
+        assert_eq!((one.engine.datagrams.len(), other.engine.datagrams.len()), (20, 20));
+    });
+}
+
+#[test]
+fn an_engine_cannot_use_the_numbers_of_another() {
+    in_namespace(|| async {
+        let driver = driver(Options::default());
+        let dst = localhost(V4);
+        let finished = play(&driver, V4, 2, move |first| vec![echo(dst, first.wrapping_add(2), b"x")]).await;
+        assert_eq!(finished.engine.send_errors.len(), 1);
+        assert!(finished.engine.sent.is_empty());
+    });
+}
+
+/// The machine's clocks with a monotonic one that began at another time, and a wall clock that is wrong by `wrong` but
+/// whose kernel stamps are not: as if it had been stepped between each stamp and the look at the clock.
+struct Shifted {
+    monotonic: i64,
+    wrong: i64,
+}
+
+impl ClockSource for Shifted {
+    fn realtime(&self) -> UnixNanos {
+        UnixNanos(SystemClock.realtime().0 + self.wrong)
+    }
+
+    fn monotonic(&self) -> Nanos {
+        Nanos(SystemClock.monotonic().0 + self.monotonic)
+    }
+}
+
+#[test]
+fn stamps_are_given_in_the_time_of_the_injected_clock() {
+    in_namespace(|| async {
+        let shifted = Shifted { monotonic: 3_600_000_000_000, wrong: 0 };
+        let driver = Driver::new(Arc::new(shifted), Options::default()).unwrap();
+        until_stamped(&driver).await;
+        let dst = localhost(V4);
+        let finished = play(&driver, V4, 1, move |first| vec![echo(dst, first, b"x")]).await;
+        let script = finished.engine;
+        assert_eq!(finished.info.source, StampSource::Kernel);
+        let received_at = script.datagrams[0].0.received_at;
+        assert!(script.started_at.monotonic <= script.sent_at(script.first_sequence.into()));
+        assert!(received_at <= finished.info.ended_at.monotonic);
+    });
+}
+
+#[test]
+fn stamps_of_a_clock_that_was_stepped_are_not_used_and_the_result_says_so() {
+    in_namespace(|| async {
+        for wrong in [10_000_000_000, -10_000_000_000] {
+            let driver = Driver::new(Arc::new(Shifted { monotonic: 0, wrong }), Options::default()).unwrap();
+            let dst = localhost(V4);
+            let finished = play(&driver, V4, 1, move |first| vec![echo(dst, first, b"x")]).await;
+            let script = finished.engine;
+            let (sent_at, received_at) =
+                (script.sent_at(script.first_sequence.into()), script.datagrams[0].0.received_at);
+            assert_eq!(finished.info.source, StampSource::User, "wrong by {wrong} ns");
+            assert!(script.started_at.monotonic <= sent_at && sent_at <= received_at, "wrong by {wrong} ns");
+            assert!(received_at <= finished.info.ended_at.monotonic, "wrong by {wrong} ns");
+        }
+    });
+}

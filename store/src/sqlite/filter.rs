@@ -1,0 +1,63 @@
+//! Conditions of a list, and the part of the list that somebody wants. The text of a condition is always ours; what
+//! callers ask for is bound to it.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use crate::catalog::{Page, Slice};
+
+/// Conditions that must all hold.
+#[derive(Default)]
+pub(super) struct Filter {
+    conditions: Vec<&'static str>,
+    values: Vec<Value>,
+}
+
+impl Filter {
+    /// Adds a condition, with a value for each `?` in it.
+    pub(super) fn and(&mut self, condition: &'static str, values: impl IntoIterator<Item = Value>) {
+        self.conditions.push(condition);
+        self.values.extend(values);
+    }
+
+    /// The part `slice` of the rows of `from` that meet the conditions, by `id`.
+    pub(super) fn page<T>(
+        mut self,
+        connection: &Connection,
+        columns: &str,
+        from: &str,
+        slice: Slice,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Page<T>> {
+        let conditions = match self.conditions.as_slice() {
+            [] => String::new(),
+            all => format!("WHERE ({})", all.join(") AND (")),
+        };
+        let total: i64 = connection
+            .prepare_cached(&format!("SELECT count(*) FROM {from} {conditions}"))?
+            .query_row(params_from_iter(&self.values), |row| row.get(0))?;
+        let direction = if slice.descending { "DESC" } else { "ASC" };
+        let sql = format!("SELECT {columns} FROM {from} {conditions} ORDER BY id {direction} LIMIT ? OFFSET ?");
+        self.values.push(clamped(slice.limit));
+        self.values.push(clamped(slice.offset));
+        let mut statement = connection.prepare_cached(&sql)?;
+        let items = statement.query_map(params_from_iter(&self.values), read)?.collect::<rusqlite::Result<_>>()?;
+        Ok(Page { total: total.cast_unsigned(), items })
+    }
+}
+
+fn clamped(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+/// Numbers as one bound value, for `IN (SELECT value FROM json_each(?))`. None of ours is beyond the signed range, so
+/// what a caller asks for beyond it is rightly found nowhere.
+pub(super) fn numbers(numbers: impl IntoIterator<Item = u64>) -> Value {
+    let signed: Vec<i64> = numbers.into_iter().map(u64::cast_signed).collect();
+    Value::Text(serde_json::Value::from(signed).to_string())
+}
+
+/// Texts as one bound value, as [`numbers`].
+pub(super) fn texts(texts: &[String]) -> Value {
+    Value::Text(serde_json::Value::from(texts).to_string())
+}
