@@ -95,12 +95,12 @@ async fn choose_all(
     now: UnixNanos,
 ) -> Result<BTreeMap<u8, Vec<ProbeId>>, ApiError> {
     let mut chosen = BTreeMap::new();
-    for definition in &asked.definitions {
-        if let std::collections::btree_map::Entry::Vacant(entry) = chosen.entry(definition.af.number()) {
-            let viewer = Viewer::Account(account);
-            let seed = now.0.unsigned_abs();
-            entry.insert(sources::choose(api, viewer, &asked.sources, definition.af, seed).await?);
-        }
+    // Repeatable, and different for every request.
+    let seed = now.0.unsigned_abs();
+    let families: BTreeMap<u8, Family> = asked.definitions.iter().map(|one| (one.af.number(), one.af)).collect();
+    for (number, family) in families {
+        let probes = sources::choose(api, Viewer::Account(account), &asked.sources, family, seed).await?;
+        chosen.insert(number, probes);
     }
     Ok(chosen)
 }

@@ -132,8 +132,8 @@ fn common(fields: &mut Reader<'_>) -> Common {
 fn agree(known: &mut Common, fields: &mut Reader<'_>) {
     let own = common(fields);
     let mut differs = Vec::new();
-    if own.is_oneoff.is_some()
-        && *known.is_oneoff.get_or_insert(own.is_oneoff == Some(true)) != (own.is_oneoff == Some(true))
+    if let Some(own) = own.is_oneoff
+        && *known.is_oneoff.get_or_insert(own) != own
     {
         differs.push("is_oneoff");
     }

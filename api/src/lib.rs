@@ -13,8 +13,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::header::ACCESS_CONTROL_ALLOW_ORIGIN;
+use axum::extract::Request;
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -104,7 +104,6 @@ pub fn router(api: Api) -> Router {
     router
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
-        .layer(DefaultBodyLimit::max(body::MAX_BODY))
         .layer(middleware::from_fn(around))
         .with_state(Arc::new(api))
 }
@@ -118,6 +117,10 @@ async fn around(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if is_read && path.starts_with("/api/") {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    if !is_read && response.status().is_client_error() {
+        // Perhaps its body was not read; then the connection ends here, and the client had better know.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let (status, took_us) = (response.status().as_u16(), began.elapsed().as_micros() as u64);
     tracing::debug!(%method, path, status, took_us, "request");

@@ -135,6 +135,15 @@ fn check(address: IpAddr, allowed: &[IpNet]) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn the_system_resolver_answers_or_says_why_not() {
+        // Answered without a packet (RFC 6761); a machine without a resolver configuration has words instead.
+        match SystemResolver::new().resolve("localhost", Family::V4).await {
+            Ok(addresses) => assert_eq!(addresses, ["127.0.0.1".parse::<IpAddr>().unwrap()]),
+            Err(why) => assert_eq!(why, "this server has no resolver"),
+        }
+    }
+
     #[test]
     fn forbidden_literals() {
         for text in ["192.168.0.1", "127.0.0.1", "100.64.0.1", "0.0.0.0"] {

@@ -49,6 +49,19 @@ pub enum AdminCommand {
     Network(NetworkCommand),
 }
 
+#[derive(Debug, clap::Parser)]
+#[command(no_binary_name = true)]
+struct Words {
+    #[command(subcommand)]
+    command: AdminCommand,
+}
+
+/// Reads a command from its words.
+pub fn parse(words: &[&str]) -> Result<AdminCommand, clap::Error> {
+    use clap::Parser;
+    Ok(Words::try_parse_from(words)?.command)
+}
+
 /// Accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
 pub enum AccountCommand {

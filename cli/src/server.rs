@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
-use sonde_api::{Api, ApiConfig, Dispatch};
+use sonde_api::{Api, ApiConfig, Dispatch, SystemClock, SystemResolver};
 use sonde_collector::server::Handle;
 use sonde_collector::{Collector, CollectorConfig, Network};
 use sonde_protocol::ids::ProbeId;
@@ -15,7 +15,7 @@ use sonde_protocol::message::Drain;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::admin::{self, AdminContext, Net};
 use crate::config::Config;
@@ -40,10 +40,11 @@ impl Dispatch for Direct {
 /// A running server.
 pub struct Server {
     collector: Collector,
-    api: Vec<SocketAddr>,
+    addresses: Vec<SocketAddr>,
     context: Arc<AdminContext>,
     stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    api: JoinHandle<()>,
+    admin: JoinHandle<()>,
     _data: DataDir,
 }
 
@@ -53,58 +54,58 @@ impl Server {
         let data = DataDir::open(data)?;
         let (catalog, results) = (data.catalog()?, data.results()?);
         let network = open_network(&data.network(), config)?;
-        if network.root_is_here() {
-            warn!(
-                path = %data.network().join("root.key").display(),
-                "the network's root key lies on this server: move it to a safe place once the network is more than a trial"
-            );
-        }
         let listen = CollectorConfig { listen: config.collector.listen.clone() };
         let collector = Collector::start(&listen, catalog.clone(), results.clone(), network)
             .await
             .context("the collector cannot start")?;
         let handle = collector.handle();
         let context = Arc::new(AdminContext { catalog: catalog.clone(), network: Net::Live(handle.clone()) });
-        let api = Api::new(
+        let api = Api {
             catalog,
             results,
-            Arc::new(Direct(handle)),
-            ApiConfig {
+            dispatch: Arc::new(Direct(handle)),
+            resolver: Arc::new(SystemResolver::default()),
+            clock: Arc::new(SystemClock),
+            config: ApiConfig {
                 public_url: config.api.public_url.clone(),
                 allow_targets: config.api.allow_targets.clone(),
                 min_interval: config.api.min_interval,
             },
-        )
-        .context("the API cannot start")?;
+        };
         let (stop, stopped) = watch::channel(false);
-        let mut tasks = Vec::new();
+        let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for address in &config.api.listen {
             let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
             addresses.push(listener.local_addr()?);
-            let mut stopped = stopped.clone();
-            let shutdown = async move {
-                // An error means that the server is gone, which is a stop too.
-                let _ = stopped.wait_for(|&stop| stop).await;
-            };
-            let router = sonde_api::router(api.clone());
-            tasks.push(tokio::spawn(async move { sonde_api::serve(listener, router, shutdown).await }));
+            listeners.push(listener);
         }
-        tasks.push(admin::listen(&data.admin_socket(), context.clone())?);
+        let shutdown = async move {
+            let mut stopped = stopped;
+            // An error means that the server is gone, which is a stop too.
+            let _ = stopped.wait_for(|&stop| stop).await;
+        };
+        let api = tokio::spawn(sonde_api::serve(listeners, sonde_api::router(api), shutdown));
+        let admin = admin::listen(&data.admin_socket(), context.clone())?;
         for address in &addresses {
             info!(url = %format!("http://{address}/"), "API listens");
         }
-        Ok(Self { collector, api: addresses, context, stop, tasks, _data: data })
+        Ok(Self { collector, addresses, context, stop, api, admin, _data: data })
     }
 
     /// Where the API listens.
     pub fn api_addresses(&self) -> &[SocketAddr] {
-        &self.api
+        &self.addresses
     }
 
     /// What administration works on.
     pub fn admin(&self) -> &AdminContext {
         &self.context
+    }
+
+    /// Does the network's root key lie in the data directory?
+    pub fn root_is_here(&self) -> bool {
+        self.collector.handle().with_network(Network::root_is_here)
     }
 
     /// Where the collector listens.
@@ -120,9 +121,8 @@ impl Server {
         let spread_ms = u32::try_from(connected).unwrap_or(u32::MAX).max(500);
         self.collector.stop(Drain { after_ms: DRAIN_AFTER_MS, spread_ms }, DRAIN_PATIENCE).await;
         let _ = self.stop.send(true);
-        for task in self.tasks {
-            task.abort();
-        }
+        self.admin.abort();
+        let _ = self.api.await;
     }
 }
 

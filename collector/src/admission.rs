@@ -100,6 +100,7 @@ mod tests {
             token: None,
             directory: 0,
             kinds: List::default(),
+            families: List::default(),
         }
     }
 

@@ -563,6 +563,7 @@ impl Agent {
                     now: self.time_of_day(),
                     clock_synchronised: synchronised,
                     addresses: self.local.own().filter(|own| sonde_protocol::address::special(*own, &[]).is_none()).collect(),
+                    families: Family::BOTH.into_iter().filter(|family| self.local.has_route(*family)).collect(),
                     token: self.identity.token(),
                     directory: self.identity.serial(),
                 };

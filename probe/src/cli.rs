@@ -1,7 +1,7 @@
 //! The probe's command line: `sonde-probe`, and `sonde probe` which is the same.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -105,9 +105,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Logs to standard error what `SONDE_LOG` asks for (`info`, `debug`, `sonde_probe=trace,warn` …), `info` by default.
 pub fn start_log() {
-    let asked = std::env::var("SONDE_LOG").unwrap_or_else(|_| "info".into());
-    let targets = Targets::from_str(&asked).unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    start_log_at(&std::env::var("SONDE_LOG").unwrap_or_else(|_| "info".into()));
+}
+
+/// Logs to standard error what `asked` says, in the same words.
+pub fn start_log_at(asked: &str) {
+    let targets = Targets::from_str(asked).unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
     // A second initialisation, in tests, changes nothing.
     let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }

@@ -1,7 +1,8 @@
 //! What the probe knows of its surroundings, in a network namespace made for each test. Needs root; says so otherwise.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -10,12 +11,11 @@ use hickory_resolver::proto::rr::{RData, Record};
 use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::geteuid;
+use nix::unistd::{geteuid, gettid};
 use sonde_probe::local::{AddressWatch, LocalNetwork};
 use sonde_probe::resolve::Resolver;
 use sonde_protocol::address::Refusal;
 use sonde_protocol::net::Family;
-use tokio::net::UdpSocket;
 
 /// Runs `test` on a thread in a network namespace of its own, where `v0` and `v1` are the ends of one cable.
 fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
@@ -116,28 +116,50 @@ fn the_watch_rings_for_addresses_links_and_routes() {
     });
 }
 
+/// Answers one question: 2a00::1.
+fn answer_one(socket: &UdpSocket) {
+    let mut buffer = [0; 1500];
+    let (length, from) = socket.recv_from(&mut buffer).expect("a question");
+    let mut message = Message::from_vec(&buffer[..length]).expect("of DNS").into_response();
+    let name = message.queries[0].name().clone();
+    message.add_answer(Record::from_rdata(name, 60, RData::AAAA("2a00::1".parse().expect("an address"))));
+    socket.send_to(&message.to_vec().expect("it fits"), from).expect("the way back");
+}
+
 #[test]
 fn a_link_local_resolver_is_reached_in_its_zone() {
     in_a_namespace(|| {
-        ip("-6 addr add fe80::53/64 dev v0 nodad");
+        // The resolver is another machine, at the other end of the cable.
+        let (say, hear) = mpsc::channel();
+        let (plugged_in, cable) = mpsc::channel();
+        let router = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("root may");
+            say.send(gettid()).unwrap();
+            cable.recv().unwrap();
+            ip("-6 addr add fe80::53/64 dev v1 nodad");
+            ip("link set v1 up");
+            let socket = UdpSocket::bind("[::]:5353").unwrap();
+            say.send(gettid()).unwrap();
+            answer_one(&socket);
+        });
+        ip(&format!("link set v1 netns {}", hear.recv().unwrap()));
+        // Without the zone the packet would go here.
+        ip("link add d0 type veth peer name d1");
+        ip("link set d1 addrgenmode none up");
+        ip("link set d0 addrgenmode none up");
+        ip("-6 addr add fe80::1/64 dev d0 nodad");
+        ip("-6 addr add fe80::1/64 dev v0 nodad");
+        plugged_in.send(()).unwrap();
+        hear.recv().unwrap();
+
+        let zone = if_nametoindex("v0").unwrap();
+        let server: SocketAddr = format!("[fe80::53%{zone}]:5353").parse().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let zone = if_nametoindex("v0").unwrap();
-            let server: SocketAddr = format!("[fe80::53%{zone}]:5353").parse().unwrap();
-            let socket = UdpSocket::bind(server).await.unwrap();
-            let answer_one = async {
-                let mut buffer = [0; 1500];
-                let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
-                let mut message = Message::from_vec(&buffer[..length]).unwrap().into_response();
-                let name = message.queries[0].name().clone();
-                message.add_answer(Record::from_rdata(name, 60, RData::AAAA("2a00::1".parse().unwrap())));
-                socket.send_to(&message.to_vec().unwrap(), from).await.unwrap();
-            };
             let resolver = Resolver::of_servers(&[server]);
-            let ask = resolver.addresses("www.example", Family::V6, Duration::from_secs(60));
-            let ((), answer) = tokio::join!(answer_one, ask);
+            let answer = resolver.addresses("www.example", Family::V6, Duration::from_secs(60)).await;
             assert_eq!(answer.unwrap().0, [address("2a00::1")]);
-            assert_eq!(resolver.own_resolvers(), [server]);
         });
+        router.join().unwrap();
     });
 }

@@ -11,7 +11,7 @@ use minicbor::{Decode, Encode};
 use crate::bounded::{Bytes, List, Text};
 use crate::directory::SignedDirectory;
 use crate::ids::{BootId, ProbeId, Revision, Seq};
-use crate::net::Ip;
+use crate::net::{Family, Ip};
 use crate::order::OrdersUpdate;
 use crate::range_set::RangeSet;
 use crate::result::MAX_REPORT;
@@ -133,6 +133,10 @@ pub struct Hello {
     /// Kinds it can run, by number.
     #[n(12)]
     pub kinds: List<u8, 64>,
+    /// Families that it has an address and a route to the internet for. An address behind a translator is nobody's
+    /// business, but that IPv4 works there is.
+    #[n(13)]
+    pub families: List<Family, 2>,
 }
 
 /// A boot of which the spool holds something.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -298,9 +298,22 @@ impl Lab {
 
     /// Sends bytes as they are and gives everything that comes back until the server closes.
     pub fn raw(&self, bytes: &[u8]) -> String {
+        self.raw_then(bytes, false)
+    }
+
+    /// As [`Lab::raw`], for requests that are not whole: tells the server that nothing more comes, so that it need not
+    /// wait for the rest.
+    pub fn raw_cut(&self, bytes: &[u8]) -> String {
+        self.raw_then(bytes, true)
+    }
+
+    fn raw_then(&self, bytes: &[u8], cut: bool) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         // The server may answer and close before it has read everything.
         let _ = stream.write_all(bytes);
+        if cut {
+            let _ = stream.shutdown(Shutdown::Write);
+        }
         let mut reply = Vec::new();
         let _ = stream.read_to_end(&mut reply);
         String::from_utf8_lossy(&reply).into_owned()

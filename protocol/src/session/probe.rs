@@ -12,7 +12,7 @@ use crate::bounded::{Bytes, List, Text};
 use crate::directory::SignedDirectory;
 use crate::ids::{BootId, ProbeId, Seq};
 use crate::message::{Bye, Down, Frame, Health, Hello, RefusedReason, TimeReply, TimeRequest, Up, VERSION, Welcome};
-use crate::net::Ip;
+use crate::net::{Family, Ip};
 use crate::order::{Changes, OrderBook};
 use crate::seed::Rng;
 use crate::spec::Kind;
@@ -41,6 +41,8 @@ pub struct HelloFacts {
     pub clock_synchronised: bool,
     /// Own addresses.
     pub addresses: Vec<IpAddr>,
+    /// Families with an address and a route to the internet.
+    pub families: Vec<Family>,
     /// The join token, if the probe has one.
     pub token: Option<Vec<u8>>,
     /// Serial of the newest directory.
@@ -179,6 +181,7 @@ impl ProbeSession {
             token: facts.token.filter(|_| !self.welcomed_once).and_then(Bytes::new),
             directory: facts.directory,
             kinds: List::cut(self.kinds.iter().copied()),
+            families: List::cut(facts.families),
         })));
     }
 

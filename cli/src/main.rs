@@ -1,0 +1,140 @@
+//! The `sonde` command: parses, runs, reports. Everything else is in the library.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use sonde::admin::{self, AdminCommand, ProbeCommand};
+use sonde::config::Config;
+use sonde::demo::{self, DemoOptions};
+use sonde::server::Server;
+
+/// Sonde: an internet-measurement network that anyone can run.
+#[derive(Debug, Parser)]
+#[command(name = "sonde", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows a whole network on this machine: server, probes, measurements, results
+    Demo {
+        /// Measures once over both families, prints each result as a JSON line, and ends
+        #[arg(long)]
+        once: bool,
+        /// Where the API listens; a free port of the loopback interface by default
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
+    },
+    /// Runs collector and API
+    Serve {
+        /// The data directory; made if it is not there
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// The configuration file
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Administers accounts, keys, probes and the network
+    Admin {
+        /// The data directory of the server, running or not
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
+    /// Prints the server's configuration in force
+    Config {
+        /// The configuration file
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// The probe: the same as sonde-probe
+    #[command(disable_help_flag = true)]
+    Probe {
+        /// What sonde-probe is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    if let Command::Probe { arguments } = command {
+        return sonde_probe::cli::main([OsString::from("sonde probe")].into_iter().chain(arguments));
+    }
+    match execute(command) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot start")?;
+    match command {
+        Command::Demo { once, listen } => {
+            // The demo's own lines are what is to be seen; the log says only what goes wrong.
+            if std::env::var_os("SONDE_LOG").is_none() {
+                sonde_probe::cli::start_log_at("warn");
+            } else {
+                sonde_probe::cli::start_log();
+            }
+            runtime.block_on(demo::run(DemoOptions { once, listen }, interrupted()))
+        }
+        Command::Serve { data, config } => {
+            sonde_probe::cli::start_log();
+            let config = Config::load(config.as_deref())?;
+            runtime.block_on(async {
+                let server = Server::start(&data, &config).await?;
+                if server.root_is_here() {
+                    tracing::warn!(
+                        file = %sonde::data::network_path(&data).join("root.key").display(),
+                        "the network's root key lies on this server: move it to a safe place once this is more than a trial"
+                    );
+                }
+                interrupted().await;
+                server.stop().await;
+                Ok(ExitCode::SUCCESS)
+            })
+        }
+        Command::Admin { data, command } => {
+            let text = runtime.block_on(admin::run(&data, &command))?;
+            match &command {
+                AdminCommand::Probe(ProbeCommand::Add { out: Some(path), .. }) => {
+                    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+                }
+                _ => write!(std::io::stdout(), "{text}")?,
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Config { config } => {
+            write!(std::io::stdout(), "{}", toml::to_string(&Config::load(config.as_deref())?)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Probe { .. } => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Completes at SIGTERM or SIGINT.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut term), Ok(mut int)) => {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        }
+        // Without signals only a kill ends it.
+        _ => std::future::pending().await,
+    }
+}
