@@ -182,7 +182,11 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 
 fn plausible(email: &str) -> Result<()> {
     match email.split_once('@') {
-        Some((name, host)) if !name.is_empty() && !host.is_empty() && email.len() <= 254 && !email.contains(char::is_whitespace) => Ok(()),
+        Some((name, host))
+            if !name.is_empty() && !host.is_empty() && email.len() <= 254 && !email.contains(char::is_whitespace) =>
+        {
+            Ok(())
+        }
         _ => bail!("{email:?} is no mail address"),
     }
 }

@@ -137,7 +137,9 @@ mod tests {
     #[test]
     fn the_sample_file_shows_every_setting_with_its_default() {
         // Every line that is a commented setting, uncommented.
-        let setting = |line: &str| line.strip_prefix("#").filter(|rest| rest.contains(" = ") && !rest.starts_with(' ')).map(str::to_owned);
+        let setting = |line: &str| {
+            line.strip_prefix("#").filter(|rest| rest.contains(" = ") && !rest.starts_with(' ')).map(str::to_owned)
+        };
         let text: Vec<String> = SAMPLE.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned())).collect();
         let config: Config = toml::from_str(&text.join("\n")).unwrap();
         let expected = Config {

@@ -54,7 +54,8 @@ fn definitions(name_server: &NameServer, once: bool) -> Vec<Value> {
     let mut all = Vec::new();
     for (af, target, server) in [(4, "127.0.0.1", name_server.v4), (6, "::1", name_server.v6)] {
         let common = |kind: &str, target: &str| {
-            let mut definition = json!({"type": kind, "af": af, "target": target, "description": format!("{kind} over IPv{af}")});
+            let mut definition =
+                json!({"type": kind, "af": af, "target": target, "description": format!("{kind} over IPv{af}")});
             if once {
                 definition["is_oneoff"] = json!(true);
             } else {
@@ -96,9 +97,9 @@ fn say(text: &str) {
 async fn show(options: &DemoOptions) -> Result<ExitCode> {
     let begun = Instant::now();
     for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
-        tokio::net::UdpSocket::bind((address, 0))
-            .await
-            .with_context(|| format!("this machine has no {address}: the demo needs IPv4 and IPv6 on the loopback interface"))?;
+        tokio::net::UdpSocket::bind((address, 0)).await.with_context(|| {
+            format!("this machine has no {address}: the demo needs IPv4 and IPv6 on the loopback interface")
+        })?;
     }
     let folder = tempfile::Builder::new().prefix("sonde-demo-").tempdir().context("no temporary directory")?;
     let name_server = NameServer::start().await.context("the demo's name server")?;
@@ -134,7 +135,11 @@ async fn show(options: &DemoOptions) -> Result<ExitCode> {
         bail!("the API made {} measurements of {}: {answer}", ids.len(), definitions.len());
     }
     for (id, definition) in ids.iter().zip(&definitions) {
-        say(&format!("measuring  {id}: {} {}", definition["description"].as_str().unwrap_or_default(), definition["target"]));
+        say(&format!(
+            "measuring  {id}: {} {}",
+            definition["description"].as_str().unwrap_or_default(),
+            definition["target"]
+        ));
     }
     if !options.once {
         invite(&base, &key, ids.first().copied().unwrap_or_default());
@@ -148,12 +153,21 @@ async fn show(options: &DemoOptions) -> Result<ExitCode> {
                 break;
             }
             if Instant::now() > deadline {
-                bail!("only {} of {} results came back within {} s", results.seen.len(), ids.len() * PROBES, PATIENCE.as_secs());
+                bail!(
+                    "only {} of {} results came back within {} s",
+                    results.seen.len(),
+                    ids.len() * PROBES,
+                    PATIENCE.as_secs()
+                );
             }
         }
         sleep(POLL).await;
     }
-    say(&format!("done       {} results over both families in {:.1} s", results.seen.len(), begun.elapsed().as_secs_f64()));
+    say(&format!(
+        "done       {} results over both families in {:.1} s",
+        results.seen.len(),
+        begun.elapsed().as_secs_f64()
+    ));
     // The probes are still there to be let go.
     server.stop().await;
     drop(probes);
@@ -275,7 +289,12 @@ impl Progress<'_> {
 fn in_words(result: &Value) -> String {
     let kind = result["type"].as_str().unwrap_or_default();
     let seen = match kind {
-        "ping" => format!("{} of {} answered, {:.3} ms at best", result["rcvd"], result["sent"], result["min"].as_f64().unwrap_or(-1.0)),
+        "ping" => format!(
+            "{} of {} answered, {:.3} ms at best",
+            result["rcvd"],
+            result["sent"],
+            result["min"].as_f64().unwrap_or(-1.0)
+        ),
         "traceroute" => format!("{} hops", result["result"].as_array().map_or(0, Vec::len)),
         "dns" => match result["result"]["rt"].as_f64() {
             Some(rt) => format!("answer in {rt:.3} ms"),

@@ -105,7 +105,13 @@ mod tests {
     }
 
     fn record(boot: u64, settled: i64, closed: bool) -> BootRecord {
-        BootRecord { probe: PROBE, boot: BootId(boot), started_at: UnixNanos(boot as i64), settled: UnixNanos(settled), closed }
+        BootRecord {
+            probe: PROBE,
+            boot: BootId(boot),
+            started_at: UnixNanos(boot as i64),
+            settled: UnixNanos(settled),
+            closed,
+        }
     }
 
     #[test]
@@ -141,7 +147,10 @@ mod tests {
     fn a_stopped_boot_leaves_a_gap_of_time_alone() {
         let arrival = arrive(PROBE, &hello(7, 30), &[record(3, 500, true)], &[], UnixNanos(1000));
         let (_, gap) = &arrival.batch.gaps[0];
-        assert_eq!((gap.first, gap.reason, gap.from, gap.to), (Seq(0), GapReason::Stopped, UnixNanos(500), UnixNanos(970)));
+        assert_eq!(
+            (gap.first, gap.reason, gap.from, gap.to),
+            (Seq(0), GapReason::Stopped, UnixNanos(500), UnixNanos(970))
+        );
         assert!(arrival.batch.ranges.is_empty());
     }
 }

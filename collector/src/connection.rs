@@ -275,7 +275,10 @@ impl Served {
             }
             Admission::UnknownKey => {
                 info!(key = %self.key.short(), "an unknown key without a token");
-                self.session.refuse(RefusedReason::UnknownKey, "this network does not know the probe's key, and it brought no join token");
+                self.session.refuse(
+                    RefusedReason::UnknownKey,
+                    "this network does not know the probe's key, and it brought no join token",
+                );
                 return Ok(());
             }
             Admission::BadToken => {

@@ -156,11 +156,8 @@ impl Writer {
     fn commit(&mut self, arrivals: &mut Vec<(oneshot::Sender<Option<Arrived>>, Arrived)>) {
         if self.intake.wants_commit() {
             let (batch, receipts) = self.intake.begin_commit();
-            let outcome = if batch.is_empty() {
-                Ok(())
-            } else {
-                self.runtime.block_on(self.results.append(&batch, now()))
-            };
+            let outcome =
+                if batch.is_empty() { Ok(()) } else { self.runtime.block_on(self.results.append(&batch, now())) };
             if let Err(error) = outcome {
                 // Nothing was acknowledged: ended connections make the probes send it again.
                 error!(%error, reports = batch.reports.len(), "a batch could not be made durable");

@@ -290,20 +290,27 @@ mod tests {
 
     fn intake() -> Intake {
         let mut intake = Intake::default();
-        let record = BootRecord { probe: PROBE, boot: BOOT, started_at: UnixNanos(0), settled: UnixNanos(0), closed: false };
+        let record =
+            BootRecord { probe: PROBE, boot: BOOT, started_at: UnixNanos(0), settled: UnixNanos(0), closed: false };
         intake.arrive(PROBE, &[], &[], Batch { boots: vec![record], ..Batch::default() });
         commit(&mut intake);
         intake
     }
 
     fn report(n: i64) -> Vec<u8> {
-        let skipped = Skipped { measurement: MeasurementId(1), planned_at: UnixNanos(n), runs: 1, reason: SkipReason::Limit };
+        let skipped =
+            Skipped { measurement: MeasurementId(1), planned_at: UnixNanos(n), runs: 1, reason: SkipReason::Limit };
         Report::Skipped(skipped).to_cbor()
     }
 
     fn frame(first: u64, last: u64) -> Stored {
         let reports = (first..=last).map(|n| Bytes::new(report(n as i64)).unwrap());
-        Stored::Frame(Frame { boot: BOOT, first: Seq(first), reports: List::cut(reports), settled: UnixNanos(last as i64) })
+        Stored::Frame(Frame {
+            boot: BOOT,
+            first: Seq(first),
+            reports: List::cut(reports),
+            settled: UnixNanos(last as i64),
+        })
     }
 
     fn commit(intake: &mut Intake) -> (Batch, Receipts) {

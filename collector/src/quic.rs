@@ -80,7 +80,6 @@ pub fn endpoint(address: SocketAddr, server: ServerConfig, secret: &QuicSecret) 
         .map_err(|source| QuicError::Socket { address, source })
 }
 
-
 fn socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {

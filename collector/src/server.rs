@@ -112,8 +112,7 @@ impl Shared {
         let (_, orders) = self.catalog.orders(probe, now()).await?;
         let mut pairs = Vec::new();
         for order in orders.iter().filter(|order| matches!(order.when, When::Once { .. })) {
-            let query =
-                ResultQuery { measurement: order.measurement, from: None, to: None, probes: Some(vec![probe]) };
+            let query = ResultQuery { measurement: order.measurement, from: None, to: None, probes: Some(vec![probe]) };
             let mut page = self.results.scan(&query, None, 1).await?;
             while let (true, Some(next)) = (page.reports.is_empty(), page.next.take()) {
                 page = self.results.scan(&query, Some(&next), 1).await?;
@@ -159,8 +158,8 @@ impl Collector {
             endpoints.push(quic::endpoint(address, server, network.quic_secret())?);
         }
         let (oneoffs, settled) = mpsc::unbounded_channel();
-        let (ingest, writer) = Ingest::start(results.clone(), oneoffs, tokio::runtime::Handle::current())
-            .map_err(StartError::Thread)?;
+        let (ingest, writer) =
+            Ingest::start(results.clone(), oneoffs, tokio::runtime::Handle::current()).map_err(StartError::Thread)?;
         let shared = Arc::new(Shared {
             catalog,
             results,

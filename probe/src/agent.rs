@@ -154,16 +154,14 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
     let wall = Arc::new(Mutex::new(WallClock::new()));
     let resolver = Resolver::new(&options.config.policy);
     let caps = Caps::new(options.config.limits.clone(), DayUse::default(), started);
-    let driver_options =
-        Options { packets_per_second: options.config.limits.packets_per_second, ..Options::default() };
+    let driver_options = Options { packets_per_second: options.config.limits.packets_per_second, ..Options::default() };
     let driver = Driver::new(clock.clone(), driver_options)?;
     let (policy, policy_seen) = watch::channel(Arc::new(policy_of(&options.config, Neighbourhood::default())));
     let runner = Arc::new(Runner::new(driver, clock, wall, resolver, policy_seen));
     let random = |what| move |_| AgentError::System { what, source: std::io::ErrorKind::Unsupported.into() };
     let boot = BootId(getrandom::u64().map_err(random("no random numbers"))?);
     let seed = getrandom::u64().map_err(random("no random numbers"))?;
-    let session =
-        ProbeSession::new(boot, SpoolLimits::default(), Text::cut(SOFTWARE), &KINDS, seed, started);
+    let session = ProbeSession::new(boot, SpoolLimits::default(), Text::cut(SOFTWARE), &KINDS, seed, started);
     info!(key = %identity.key().public(), network = identity.network_name(), boot = %format!("{:016x}", boot.0), "probe starts");
     let mut agent = Agent {
         identity,
@@ -426,7 +424,11 @@ impl Agent {
             spec,
             af: order.af,
             target: order.target.clone(),
-            addresses: if order.resolve_on_probe { Vec::new() } else { order.addresses.iter().map(|ip| ip.0).collect() },
+            addresses: if order.resolve_on_probe {
+                Vec::new()
+            } else {
+                order.addresses.iter().map(|ip| ip.0).collect()
+            },
             planned_at,
             interval: order.interval(),
         };
@@ -517,8 +519,12 @@ impl Agent {
     fn connect(&mut self) {
         let (events, receiver) = mpsc::channel(LINK_EVENTS);
         let (key, keys) = (self.identity.key().clone(), self.identity.collector_keys());
-        let endpoints: Vec<String> =
-            self.identity.collectors().iter().flat_map(|c| c.addresses.iter().map(|a| a.to_string()).collect::<Vec<_>>()).collect();
+        let endpoints: Vec<String> = self
+            .identity
+            .collectors()
+            .iter()
+            .flat_map(|c| c.addresses.iter().map(|a| a.to_string()).collect::<Vec<_>>())
+            .collect();
         let runner = self.runner.clone();
         self.status.connecting();
         let attempt = async move {
@@ -562,7 +568,11 @@ impl Agent {
                     uptime: now.since(self.started),
                     now: self.time_of_day(),
                     clock_synchronised: synchronised,
-                    addresses: self.local.own().filter(|own| sonde_protocol::address::special(*own, &[]).is_none()).collect(),
+                    addresses: self
+                        .local
+                        .own()
+                        .filter(|own| sonde_protocol::address::special(*own, &[]).is_none())
+                        .collect(),
                     families: Family::BOTH.into_iter().filter(|family| self.local.has_route(*family)).collect(),
                     token: self.identity.token(),
                     directory: self.identity.serial(),
@@ -633,7 +643,12 @@ impl Agent {
     }
 
     fn status(&self) -> Status {
-        self.status.status(&self.identity, self.session.spool().depth(), self.runs.len(), self.session.orders().orders().count())
+        self.status.status(
+            &self.identity,
+            self.session.spool().depth(),
+            self.runs.len(),
+            self.session.orders().orders().count(),
+        )
     }
 
     async fn shut_down(&mut self) {
@@ -683,12 +698,7 @@ fn policy_of(config: &Config, neighbourhood: Neighbourhood) -> Policy {
     Policy { exceptions: config.policy.allow.clone(), neighbourhood, http_hosts: Vec::new() }
 }
 
-fn admit(
-    caps: &mut Caps,
-    order: &Order,
-    now: Nanos,
-    (wall, realtime): (UnixNanos, UnixNanos),
-) -> Admit {
+fn admit(caps: &mut Caps, order: &Order, now: Nanos, (wall, realtime): (UnixNanos, UnixNanos)) -> Admit {
     let Ok(spec) = order.spec() else { return Admit::Never(SkipReason::Unsupported) };
     let addresses: Vec<IpAddr> = order.addresses.iter().take(1).map(|ip| ip.0).collect();
     match caps.admit(now, realtime, &spec, &addresses) {
@@ -718,7 +728,8 @@ async fn resolve_endpoints(resolver: &Resolver, endpoints: &[String]) -> Result<
             addresses.push(literal);
             continue;
         }
-        let Some((name, port)) = endpoint.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse().ok()?))) else {
+        let Some((name, port)) = endpoint.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse().ok()?)))
+        else {
             why = format!("{endpoint} is not host:port");
             continue;
         };

@@ -111,7 +111,10 @@ pub fn start_log() {
 /// Logs to standard error what `asked` says, in the same words.
 pub fn start_log_at(asked: &str) {
     let targets = Targets::from_str(asked).unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     // A second initialisation, in tests, changes nothing.
     let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }
@@ -142,7 +145,8 @@ fn execute(command: Command) -> Result<()> {
             writeln!(out, "{line}")?;
         }
         Command::Status { state, json } => {
-            let status = status::ask(&state).with_context(|| format!("no probe runs with the state directory {}", state.display()))?;
+            let status = status::ask(&state)
+                .with_context(|| format!("no probe runs with the state directory {}", state.display()))?;
             if json {
                 writeln!(out, "{}", serde_json::to_string(&status)?)?;
             } else {

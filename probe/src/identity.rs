@@ -167,12 +167,7 @@ mod tests {
     use super::*;
 
     fn network(root: &SecretKey) -> NetworkFile {
-        NetworkFile {
-            name: "test".into(),
-            roots: vec![root.public()],
-            token: None,
-            collectors: vec![collector(7)],
-        }
+        NetworkFile { name: "test".into(), roots: vec![root.public()], token: None, collectors: vec![collector(7)] }
     }
 
     fn collector(n: u8) -> Collector {

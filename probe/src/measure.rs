@@ -105,9 +105,8 @@ fn set_option(spec: &mut Spec, name: &str, value: &str) -> Option<Result<(), Usa
     let wrong = |what: &str| UsageError(format!("--{}: {value:?} is not {what}", name.replace('_', "-")));
     let number = |slot: &mut u32| value.parse().map(|n| *slot = n).map_err(|_| wrong("a number"));
     let flag = |slot: &mut bool| value.parse().map(|b| *slot = b).map_err(|_| wrong("true or false"));
-    let transport = |slot: &mut Transport| {
-        Transport::from_name(value).map(|t| *slot = t).ok_or_else(|| wrong("ICMP, UDP or TCP"))
-    };
+    let transport =
+        |slot: &mut Transport| Transport::from_name(value).map(|t| *slot = t).ok_or_else(|| wrong("ICMP, UDP or TCP"));
     Some(match (spec, name) {
         (Spec::Ping(s), "packets") => number(&mut s.packets),
         (Spec::Ping(s), "size") => number(&mut s.size),
@@ -128,8 +127,12 @@ fn set_option(spec: &mut Spec, name: &str, value: &str) -> Option<Result<(), Usa
         (Spec::Traceroute(s), "traffic_class") => number(&mut s.traffic_class),
         (Spec::Dns(s), _) => return set_dns_option(s, name, value),
         (Spec::Sslcert(s), "port") => number(&mut s.port),
-        (Spec::Sslcert(s), "hostname") => Target::new(value).map(|h| s.hostname = Some(h)).ok_or_else(|| wrong("a host name")),
-        (Spec::Http(s), "method") => HttpMethod::from_name(value).map(|m| s.method = m).ok_or_else(|| wrong("GET, HEAD or POST")),
+        (Spec::Sslcert(s), "hostname") => {
+            Target::new(value).map(|h| s.hostname = Some(h)).ok_or_else(|| wrong("a host name"))
+        }
+        (Spec::Http(s), "method") => {
+            HttpMethod::from_name(value).map(|m| s.method = m).ok_or_else(|| wrong("GET, HEAD or POST"))
+        }
         (Spec::Http(s), "port") => number(&mut s.port),
         (Spec::Http(s), "https") => flag(&mut s.https),
         (Spec::Ntp(s), "packets") => number(&mut s.packets),
@@ -236,7 +239,8 @@ mod tests {
 
     #[test]
     fn options_are_atlas_names_with_either_dash() {
-        let measure = parse("traceroute ::1 --protocol icmp --max_hops=5 --first-hop 2 --dont-fragment --af 6").unwrap();
+        let measure =
+            parse("traceroute ::1 --protocol icmp --max_hops=5 --first-hop 2 --dont-fragment --af 6").unwrap();
         let Spec::Traceroute(spec) = &measure.spec else { panic!("{measure:?}") };
         assert_eq!((spec.protocol, spec.max_hops, spec.first_hop), (Transport::Icmp, 5, 2));
         assert!(spec.dont_fragment && measure.af == Some(Family::V6));
@@ -245,7 +249,9 @@ mod tests {
     #[test]
     fn dns_asks_the_own_resolvers_unless_told() {
         let own = parse("dns example.net --query-type AAAA").unwrap();
-        assert!(own.target.is_none() && matches!(&own.spec, Spec::Dns(d) if d.use_probe_resolver && d.query_type == 28));
+        assert!(
+            own.target.is_none() && matches!(&own.spec, Spec::Dns(d) if d.use_probe_resolver && d.query_type == 28)
+        );
         let told = parse("dns example.net --server 192.0.2.1").unwrap();
         assert_eq!(told.target.as_deref(), Some("192.0.2.1"));
     }

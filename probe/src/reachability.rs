@@ -15,7 +15,10 @@ pub async fn explain(addresses: &[SocketAddr], why: &str) -> String {
     let Some(address) = addresses.first() else { return why.to_owned() };
     let host = address.ip();
     match timeout(PATIENCE, answers(host)).await {
-        Ok(Ok(())) => format!("{why}; {host} answers a ping, so UDP port {} may be blocked or nobody listens there", address.port()),
+        Ok(Ok(())) => format!(
+            "{why}; {host} answers a ping, so UDP port {} may be blocked or nobody listens there",
+            address.port()
+        ),
         Ok(Err(SurgeError::IOError(error))) => format!("{why}; {host} cannot be reached: {error}"),
         Ok(Err(_)) | Err(_) => format!("{why}; {host} does not answer a ping either"),
     }
@@ -24,7 +27,8 @@ pub async fn explain(addresses: &[SocketAddr], why: &str) -> String {
 async fn answers(host: IpAddr) -> Result<(), SurgeError> {
     let kind = if host.is_ipv4() { ICMP::V4 } else { ICMP::V6 };
     let client = Client::new(&Config::builder().kind(kind).build())?;
-    let identifier = PingIdentifier(std::process::id().to_le_bytes().first_chunk::<2>().map_or(1, |b| u16::from_le_bytes(*b)));
+    let identifier =
+        PingIdentifier(std::process::id().to_le_bytes().first_chunk::<2>().map_or(1, |b| u16::from_le_bytes(*b)));
     let mut pinger = client.pinger(host, identifier).await;
     pinger.timeout(PATIENCE).ping(PingSequence(0), b"sonde").await.map(|_| ())
 }

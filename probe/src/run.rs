@@ -216,7 +216,9 @@ impl Runner {
         let job = Job {
             family: Family::of(dst),
             sequences: sequences_needed(&Spec::Ping(spec.clone())),
-            make: move |first_sequence, moment: Moment| Ping::new(PingConfig { first_sequence, ..config }, moment.monotonic),
+            make: move |first_sequence, moment: Moment| {
+                Ping::new(PingConfig { first_sequence, ..config }, moment.monotonic)
+            },
         };
         Ok(seen(self.driver.run(job).await?, dst))
     }
@@ -392,12 +394,7 @@ impl Runner {
     }
 
     fn exchange(&self, dst: IpAddr, moment: Moment) -> Exchange {
-        Exchange {
-            dst,
-            src: source_address(dst).ok(),
-            now: moment.monotonic,
-            time: self.time_of_day(moment),
-        }
+        Exchange { dst, src: source_address(dst).ok(), now: moment.monotonic, time: self.time_of_day(moment) }
     }
 }
 

@@ -402,7 +402,9 @@ mod tests {
                     match decision {
                         Decision::Start { planned_at, .. } => seen.push(planned_at.as_secs()),
                         Decision::Skip(skip) => {
-                            seen.extend((0..i64::from(skip.runs)).map(|n| skip.planned_at.as_secs() + n * i64::from(interval)));
+                            seen.extend(
+                                (0..i64::from(skip.runs)).map(|n| skip.planned_at.as_secs() + n * i64::from(interval)),
+                            );
                         }
                     }
                 }

@@ -3,6 +3,8 @@
 //! The test starts itself again as a child that appends and says so, kills it at a random moment, and looks at what is
 //! left. This shows that the transactions are right; a power cut, which the flushes are for, cannot be made here.
 
+#![expect(clippy::unwrap_used, reason = "an error must end the test")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -159,7 +161,7 @@ fn acknowledged_batches_survive_kills_whole() {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).unwrap();
     let seed = u64::from_le_bytes(seed);
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut rng = Rng::new(seed);
     let dir = tempfile::tempdir().unwrap();
     let mut last = None;

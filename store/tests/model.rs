@@ -1,5 +1,7 @@
 //! Random histories of a store of results against a model that is too simple to be wrong.
 
+#![expect(clippy::unwrap_used, reason = "an error must end the test")]
+
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;

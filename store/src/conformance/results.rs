@@ -182,7 +182,7 @@ pub(super) async fn what_was_appended_is_there_and_stays(place: &impl Fixture<dy
                 .collect();
             assert_eq!(results.digests(probe, boot).await.unwrap(), digests);
         }
-        assert_eq!(results.boots(ProbeId(1)).await.unwrap(), [record.clone()]);
+        assert_eq!(results.boots(ProbeId(1)).await.unwrap(), std::slice::from_ref(&record));
         assert_eq!(results.gaps(ProbeId(1), at(-9), at(0)).await.unwrap(), [gap(3, -9, -5)]);
     };
     check(&results).await;
@@ -234,17 +234,16 @@ pub(super) async fn reports_are_kept_as_they_came(place: &impl Fixture<dyn Resul
 pub(super) async fn range_sets_are_united(place: &impl Fixture<dyn Results>) {
     let results = place.open().await;
     let (one, two) = (BootId(1), BootId(u64::MAX));
-    let steps: [(i64, u64, BootId, &[(u64, u64)]); 6] = [
-        (0, 1, one, &[(1, 5), (9, 9)]),
+    for (seconds, probe, boot, numbers) in [
+        (0, 1, one, &[(1, 5), (9, 9)][..]),
         (1, 1, one, &[(6, 6)]),
         (DAY, 1, one, &[(7, 8)]),
         (DAY, 1, two, &[(4, 4)]),
         (2 * DAY, 2, one, &[(1, 100)]),
         // The clock went back.
         (2, 1, one, &[(20, u64::MAX)]),
-    ];
-    for (seconds, probe, boot, ranges) in steps {
-        let ranges = vec![(ProbeId(probe), BootRanges { boot, ranges: set(ranges) })];
+    ] {
+        let ranges = vec![(ProbeId(probe), BootRanges { boot, ranges: set(numbers) })];
         results.append(&Batch { ranges, ..Batch::default() }, at(seconds)).await.unwrap();
     }
     let check = async |results: &Arc<dyn Results>| {

@@ -23,8 +23,8 @@ pub(super) async fn a_scan_takes_times_and_probes(place: &impl Fixture<dyn Resul
     drop(results);
     let results = place.open().await;
     let just_after = |seconds| UnixNanos(at(seconds).0 + 1);
-    let cases: Vec<(Option<UnixNanos>, Option<UnixNanos>, Option<Vec<u64>>, &[u64])> = vec![
-        (None, None, None, &[1, 2, 3, 5, 6, 7]),
+    for (from, to, probes, expected) in [
+        (None, None, None, &[1, 2, 3, 5, 6, 7][..]),
         (Some(at(200)), None, None, &[2, 3, 5, 7]),
         (Some(just_after(200)), None, None, &[3, 5, 7]),
         (None, Some(at(200)), None, &[1, 6]),
@@ -38,9 +38,8 @@ pub(super) async fn a_scan_takes_times_and_probes(place: &impl Fixture<dyn Resul
         (None, None, Some(vec![1, 3, 99]), &[1, 3, 7]),
         (None, None, Some(vec![]), &[]),
         (Some(at(120)), Some(at(250)), Some(vec![2]), &[2, 6]),
-    ];
-    for (from, to, probes, expected) in cases {
-        let probes = probes.map(|probes| probes.into_iter().map(ProbeId).collect());
+    ] {
+        let probes = probes.map(|probes: Vec<u64>| probes.into_iter().map(ProbeId).collect());
         let query = ResultQuery { measurement: MEASUREMENT, from, to, probes };
         for limit in [1, 2, 100] {
             let mut found = seqs(&all(&results, &query, limit).await);
