@@ -94,15 +94,16 @@ impl Schema {
         let failed = |error| self.error("prepare", name, error);
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;").map_err(failed)?;
+        if self.check_version(connection, name)? == self.migrations.len() {
+            return Ok(());
+        }
         // Looked at again under the write lock, so that two programs cannot both migrate.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let version = self.check_version(&transaction, name)?;
         for step in self.migrations.iter().skip(version) {
             transaction.execute_batch(step).map_err(failed)?;
         }
-        if version < self.migrations.len() {
-            transaction.pragma_update(None, "user_version", self.migrations.len() as i64).map_err(failed)?;
-        }
+        transaction.pragma_update(None, "user_version", self.migrations.len() as i64).map_err(failed)?;
         transaction.commit().map_err(failed)
     }
 

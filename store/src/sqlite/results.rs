@@ -8,8 +8,8 @@
 //! One connection writes; readers have their own, so that neither waits for the other. Every method is done when its
 //! future is polled first.
 //!
-//! Left out as yet: the compaction of log rows into column chunks. Log rows have numbers that are never used again, and a
-//! reader meets them only by way of [`log::Place`], so a run of them can be replaced.
+//! Left out as yet: the compaction of log rows into column chunks. Log rows have numbers that are never used again, and
+//! readers come to them by way of the index alone, so a run of them can be replaced.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};

@@ -1,0 +1,27 @@
+# What ./demo and ./tests/run share: what is needed from the system, and a word of progress. Sourced, not run.
+
+say() { printf '\n\033[1m== %s\033[0m\n' "$*" >&2; }
+
+die() { printf '\nerror: %s\n' "$*" >&2; exit 1; }
+
+# need COMMAND PACKAGE …: installs the Debian packages of the commands that are missing.
+need() {
+    local missing=()
+    while [ $# -ge 2 ]; do
+        command -v "$1" >/dev/null 2>&1 || missing+=("$2")
+        shift 2
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    command -v apt-get >/dev/null 2>&1 || die "please install: ${missing[*]}"
+    [ "$(id -u)" -eq 0 ] || die "please install (as root): apt-get install ${missing[*]}"
+    say "installing ${missing[*]}"
+    apt-get -o DPkg::Lock::Timeout=300 update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+need_rust() {
+    command -v cargo >/dev/null 2>&1 || die "Rust is not installed (cargo is not on the PATH): see README"
+    # A C compiler links, and builds SQLite and zstd.
+    need cc gcc
+    [ -e /usr/include/stdlib.h ] || need no-such-command-libc libc6-dev
+}
