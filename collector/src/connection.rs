@@ -292,6 +292,7 @@ impl Served {
             probe: probe.id,
             public_address: address,
             addresses: hello.addresses.iter().map(|ip| ip.0).collect(),
+            families: hello.families.iter().copied().collect(),
             software: hello.software.to_string(),
             at: now(),
         };

@@ -52,13 +52,16 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
 }
 
+/// A connection, and where it is told things.
+type Inbox = (ConnectionId, mpsc::Sender<ToConnection>);
+
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) results: Arc<dyn Results>,
     pub(crate) ingest: Ingest,
     network: Mutex<Network>,
-    probes: Mutex<HashMap<ProbeId, Vec<(ConnectionId, mpsc::Sender<ToConnection>)>>>,
+    probes: Mutex<HashMap<ProbeId, Vec<Inbox>>>,
     next_connection: AtomicU64,
 }
 

@@ -127,6 +127,8 @@ struct Agent {
     runs: JoinSet<MeasurementResult>,
     /// What each run is, in case it dies.
     started_runs: HashMap<task::Id, (MeasurementId, UnixNanos)>,
+    /// Where names led that are resolved before each run.
+    last_targets: HashMap<MeasurementId, IpAddr>,
     report_log: Option<File>,
     status: StatusServer,
     closing: bool,
@@ -182,6 +184,7 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
         asked_at: None,
         runs: JoinSet::new(),
         started_runs: HashMap::new(),
+        last_targets: HashMap::new(),
         report_log,
         status,
         closing: false,
@@ -339,10 +342,8 @@ impl Agent {
     fn act(&mut self, action: Action, now: Nanos) {
         match action {
             Action::Send(message) => {
-                if let Some((link, _)) = &self.link {
-                    if !link.send(message) {
-                        self.lost("the control stream is stuck");
-                    }
+                if self.link.as_ref().is_some_and(|(link, _)| !link.send(message)) {
+                    self.lost("the control stream is stuck");
                 }
             }
             Action::Clock { local, remote, error } => {
@@ -367,6 +368,7 @@ impl Agent {
                 let wall = self.time_of_day();
                 let settled = self.settled();
                 for id in changes.removed {
+                    self.last_targets.remove(&id);
                     let skipped = self.scheduler.as_mut().and_then(|scheduler| scheduler.remove(id));
                     self.skip(skipped, None, settled);
                 }
@@ -399,8 +401,8 @@ impl Agent {
         let Some(scheduler) = &mut self.scheduler else { return false };
         // The day of the host's byte budget is by the machine's clock: no collector has a say in it.
         let realtime = self.runner.clock.realtime();
-        let caps = &mut self.caps;
-        let decisions = scheduler.poll(wall, |order| admit(caps, order, now, (wall, realtime)));
+        let (caps, last) = (&mut self.caps, &self.last_targets);
+        let decisions = scheduler.poll(wall, |order| admit(caps, last, order, now, (wall, realtime)));
         let busy = !decisions.is_empty();
         for decision in decisions {
             match decision {
@@ -457,6 +459,9 @@ impl Agent {
     fn run_ended(&mut self, result: MeasurementResult) {
         let id = result.measurement;
         self.caps.release();
+        if let (Some(dst), true) = (result.dst_addr, self.session.orders().get(id).is_some_and(|o| o.resolve_on_probe)) {
+            self.last_targets.insert(id, dst.0);
+        }
         let (planned_at, urgent) = (result.planned_at, result.interval.is_none());
         // What is settled counts this run as done only from its own report on.
         if let Some(scheduler) = &mut self.scheduler {
@@ -698,9 +703,17 @@ fn policy_of(config: &Config, neighbourhood: Neighbourhood) -> Policy {
     Policy { exceptions: config.policy.allow.clone(), neighbourhood, http_hosts: Vec::new() }
 }
 
-fn admit(caps: &mut Caps, order: &Order, now: Nanos, (wall, realtime): (UnixNanos, UnixNanos)) -> Admit {
+fn admit(
+    caps: &mut Caps,
+    last: &HashMap<MeasurementId, IpAddr>,
+    order: &Order,
+    now: Nanos,
+    (wall, realtime): (UnixNanos, UnixNanos),
+) -> Admit {
     let Ok(spec) = order.spec() else { return Admit::Never(SkipReason::Unsupported) };
-    let addresses: Vec<IpAddr> = order.addresses.iter().take(1).map(|ip| ip.0).collect();
+    // A name that is resolved before each run most likely leads where it led last time.
+    let target = order.addresses.first().map(|ip| ip.0).filter(|_| !order.resolve_on_probe);
+    let addresses: Vec<IpAddr> = target.or_else(|| last.get(&order.measurement).copied()).into_iter().collect();
     match caps.admit(now, realtime, &spec, &addresses) {
         CapsAdmit::Now => Admit::Now,
         CapsAdmit::Later(at) => Admit::Later(wall + at.since(now)),

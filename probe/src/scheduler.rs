@@ -179,10 +179,10 @@ impl Scheduler {
 
     /// A run has ended and its report has been pushed.
     pub fn finished(&mut self, id: MeasurementId) {
-        if self.orphans.remove(&id).is_none() {
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.running = None;
-            }
+        if self.orphans.remove(&id).is_none()
+            && let Some(entry) = self.entries.get_mut(&id)
+        {
+            entry.running = None;
         }
     }
 
@@ -230,11 +230,11 @@ impl Entry {
         let id = self.order.measurement;
         match self.runs {
             Runs::Once { expires, .. } => {
-                if self.waiting.is_none() {
-                    if let Some(due) = self.next.filter(|&due| due <= now) {
-                        self.next = None;
-                        self.waiting = Some((due, now));
-                    }
+                if self.waiting.is_none()
+                    && let Some(due) = self.next.filter(|&due| due <= now)
+                {
+                    self.next = None;
+                    self.waiting = Some((due, now));
                 }
                 if let Some((due, _)) = self.waiting.filter(|_| now >= expires) {
                     self.waiting = None;
@@ -413,7 +413,8 @@ mod tests {
             note(s.add(order(1, every(interval)), true, at(first)).map(Decision::Skip).into_iter().collect());
             let mut now = first;
             for _ in 0..60 {
-                now += rng.below(if rng.one_in(10) { 500 } else { 20 }) as i64;
+                let most = if rng.one_in(10) { 500 } else { 20 };
+                now += rng.below(most) as i64;
                 let later = now + rng.below(100) as i64;
                 let answer = match rng.below(4) {
                     0 => Admit::Later(at(later)),

@@ -137,13 +137,14 @@ impl Spool {
 
     fn add_gap(&mut self, seq: u64, from: UnixNanos, to: UnixNanos, reason: GapReason) {
         // A gap that is on its way is not changed any more: what it says was said.
-        if let Some((gap, false)) = self.gaps.last_mut() {
-            if gap.reason == reason && gap.last.is_some_and(|last| last.0 + 1 == seq) {
-                gap.last = Some(Seq(seq));
-                gap.from = gap.from.min(from);
-                gap.to = gap.to.max(to);
-                return;
-            }
+        if let Some((gap, false)) = self.gaps.last_mut()
+            && gap.reason == reason
+            && gap.last.is_some_and(|last| last.0 + 1 == seq)
+        {
+            gap.last = Some(Seq(seq));
+            gap.from = gap.from.min(from);
+            gap.to = gap.to.max(to);
+            return;
         }
         let gap = Gap { boot: self.boot, first: Seq(seq), last: Some(Seq(seq)), reason, from, to };
         self.gaps.push((gap, false));

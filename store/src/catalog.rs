@@ -115,6 +115,8 @@ pub struct NewSession {
     pub public_address: IpAddr,
     /// Its own addresses, as it tells.
     pub addresses: Vec<IpAddr>,
+    /// Families that it says it has an address and a route to the internet for, be it behind a translator.
+    pub families: Vec<Family>,
     /// Name and version of its software.
     pub software: String,
     /// When.
@@ -377,8 +379,8 @@ pub trait Catalog: Send + Sync {
     async fn probes(&self, filter: &ProbeFilter, slice: Slice) -> Result<Page<Probe>, StoreError>;
 
     /// Records that a probe has connected, with its addresses, and gives the session its number. An address family that
-    /// the probe shows a global address of (seen from outside, or own) gets the tags `system-ipvN-works` and
-    /// `system-ipvN-capable`; families it does not show lose them.
+    /// the probe shows a global address of (seen from outside, or own), or says it has a way out by, gets the tags
+    /// `system-ipvN-works` and `system-ipvN-capable`; the others lose them.
     async fn open_session(&self, session: &NewSession) -> Result<SessionId, StoreError>;
 
     /// Records that a session has ended. The probe counts as disconnected only if it has no newer session.

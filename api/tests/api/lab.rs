@@ -234,6 +234,7 @@ impl Lab {
     /// Connects a probe from this address, with these of its own.
     pub fn connect(&self, probe: ProbeId, from: &str, own: &[&str]) -> SessionId {
         let session = NewSession {
+            families: Vec::new(),
             probe,
             public_address: from.parse().unwrap(),
             addresses: own.iter().map(|address| address.parse().unwrap()).collect(),

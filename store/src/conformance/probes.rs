@@ -7,6 +7,8 @@ use sonde_protocol::ids::{AccountId, Asn, ProbeId, SessionId};
 
 use super::accounts::{account, probe};
 use super::{Fixture, at};
+use sonde_protocol::net::Family;
+
 use crate::Catalog;
 use crate::catalog::{Connection, NewSession, ProbeFilter, Slice};
 
@@ -14,6 +16,7 @@ const ALL: Slice = Slice { offset: 0, limit: 100, descending: false };
 
 fn session(probe: ProbeId, seconds: i64, public: &str, own: &[&str]) -> NewSession {
     NewSession {
+        families: Vec::new(),
         probe,
         public_address: public.parse().unwrap(),
         addresses: own.iter().map(|text| text.parse().unwrap()).collect(),
@@ -112,6 +115,12 @@ pub(super) async fn families_are_shown_by_global_addresses(place: &impl Fixture<
             [(v4, V4), (v6, V6)].into_iter().filter(|(a, _)| a.is_some()).flat_map(|(_, t)| t).collect();
         assert_eq!(seen.tags, tags, "{public} {own:?}");
     }
+    // Behind a translator: no address to show, and a way out all the same.
+    let behind = NewSession { families: vec![Family::V4], ..session(id, 0, "2a00:1::5", &["192.168.1.5"]) };
+    catalog.open_session(&behind).await.unwrap();
+    let seen = catalog.probe(id).await.unwrap().unwrap();
+    assert_eq!(seen.address_v4, None);
+    assert_eq!(seen.tags, [V4, V6].concat());
 }
 
 pub(super) async fn session_addresses_are_kept(place: &impl Fixture<dyn Catalog>) {

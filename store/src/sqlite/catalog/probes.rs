@@ -156,7 +156,7 @@ pub(super) fn open_session(db: &Connection, session: &NewSession) -> rusqlite::R
     )?
     .execute(params![probe, at, id, v4.map(|a| a.to_string()), v6.map(|a| a.to_string()), session.software])?;
     for (family, is_shown) in [(Family::V4, v4.is_some()), (Family::V6, v6.is_some())] {
-        let change = match is_shown {
+        let change = match is_shown || session.families.contains(&family) {
             true => "INSERT INTO probe_tag (probe, tag) VALUES (?, ?) ON CONFLICT DO NOTHING",
             false => "DELETE FROM probe_tag WHERE probe = ? AND tag = ?",
         };

@@ -116,7 +116,7 @@ impl Page<'_> {
                     return Ok(ControlFlow::Break(()));
                 }
                 let place = Place { max_at: UnixNanos(place.get(0)?), log: place.get(1)? };
-                let row = row_at(db, place)?; if self.reports.len() + 1 >= self.limit { self.last = Some(Position { day, place }); return Ok(ControlFlow::Break(())); }
+                let row = row_at(db, place)?;
                 self.unpacked = self.unpacked.saturating_add(row.size());
                 self.last = Some(Position { day, place });
                 damage = row.unpack(|entry| {
