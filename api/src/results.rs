@@ -42,7 +42,7 @@ pub(crate) async fn all(
 ) -> Result<Response, ApiError> {
     let measurement = visible(&api, viewer, MeasurementId(id)).await?;
     let format = Format::read(&params)?;
-    let query = query(&params, measurement.id)?;
+    let query = query(&api, &params, measurement.id).await?;
     let reports = Reports::Stored(Walk::new(Arc::clone(&api), query));
     respond(Lines::new(api, measurement, format, reports, Masks::new(viewer)), format.content_type()).await
 }
@@ -60,26 +60,41 @@ pub(crate) async fn latest(
     if !(1..=MAX_VERSIONS).contains(&versions) {
         return Err(ApiError::parameter("versions", format!("Enter a number between 1 and {MAX_VERSIONS}.")));
     }
-    let probes = probes(&params)?;
-    let from = match (params.parsed::<u32>("lookback_days")?.map_or(LOOKBACK_DAYS, i64::from), &probes) {
+    let named = probes(&params)?;
+    let from = match (params.parsed::<u32>("lookback_days")?.map_or(LOOKBACK_DAYS, i64::from), &named) {
         (0, None) => return Err(ApiError::parameter("lookback_days", "0, for unlimited, needs probe_ids.")),
         (0, Some(_)) => None,
         (days, _) => Some(UnixNanos::from_secs(api.clock.now().as_secs().saturating_sub(days * 86_400))),
     };
-    let expected = match &probes {
-        Some(probes) => probes.len().min(measurement.participants as usize),
-        None => measurement.participants as usize,
-    };
-    let query = ResultQuery { measurement: measurement.id, from, to: None, probes };
-    let reports = Reports::Ready(api.results.latest(&query, versions, Some(expected)).await?);
+    let probes = taking_part(&api, measurement.id, named).await?;
+    let expected = Some(probes.len());
+    let query = ResultQuery { measurement: measurement.id, from, to: None, probes: Some(probes) };
+    let reports = Reports::Ready(api.results.latest(&query, versions, expected).await?);
     respond(Lines::new(api, measurement, format, reports, Masks::new(viewer)), format.content_type()).await
 }
 
 /// Which reports `start`, `stop` (both inclusive) and `probe_ids` ask for.
-pub(crate) fn query(params: &Params, measurement: MeasurementId) -> Result<ResultQuery, ApiError> {
+pub(crate) async fn query(api: &Api, params: &Params, measurement: MeasurementId) -> Result<ResultQuery, ApiError> {
     let from = params.time("start")?.map(UnixNanos::from_secs);
     let to = params.time("stop")?.map(|stop| UnixNanos::from_secs(stop.saturating_add(1)));
-    Ok(ResultQuery { measurement, from, to, probes: probes(params)? })
+    let probes = taking_part(api, measurement, probes(params)?).await?;
+    Ok(ResultQuery { measurement, from, to, probes: Some(probes) })
+}
+
+/// The probes that take part, or did, among those that are named. A probe may report what it likes under any number; only
+/// what was asked of it is a result.
+async fn taking_part(
+    api: &Api,
+    measurement: MeasurementId,
+    named: Option<Vec<ProbeId>>,
+) -> Result<Vec<ProbeId>, StoreError> {
+    let parts = api.catalog.participants(measurement).await?;
+    let mut probes: Vec<ProbeId> = parts.into_iter().map(|part| part.probe).collect();
+    if let Some(named) = named {
+        probes.retain(|probe| named.contains(probe));
+    }
+    probes.sort_unstable();
+    Ok(probes)
 }
 
 /// The probes that are asked for, sorted; all of them when nothing narrows them.

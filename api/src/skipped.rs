@@ -34,15 +34,11 @@ pub(crate) async fn list(
     params: Params,
 ) -> Result<Response, ApiError> {
     let measurement = visible(&api, viewer, MeasurementId(id)).await?;
-    let query = query(&params, measurement.id)?;
+    let query = query(&api, &params, measurement.id).await?;
     let now = api.clock.now();
     let from = query.from.unwrap_or(measurement.asked.start);
     let to = query.to.or(measurement.stopped_at).or(measurement.asked.stop).unwrap_or(now).min(now).max(from);
-    let mut probes: Vec<ProbeId> =
-        api.catalog.participants(measurement.id).await?.iter().map(|part| part.probe).collect();
-    if let Some(wanted) = &query.probes {
-        probes.retain(|probe| wanted.contains(probe));
-    }
+    let probes = query.probes.clone().unwrap_or_default();
     let walk = Walk::new(Arc::clone(&api), query);
     let head = b"{\"results\":[";
     let pieces = Account { api, stage: Stage::Runs(walk), probes: probes.into_iter(), from, to, head, written: 0 };

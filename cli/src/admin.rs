@@ -319,15 +319,19 @@ pub fn listen(path: &Path, context: Arc<AdminContext>) -> Result<JoinHandle<()>>
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(tokio::spawn(async move {
         loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                // Out of descriptors: it will pass.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
             let context = context.clone();
             tokio::spawn(async move {
                 let (read, mut write) = stream.into_split();
-                let mut line = String::new();
-                if tokio::io::BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line).await.is_err() {
+                let mut line = Vec::new();
+                if tokio::io::BufReader::new(read.take(MAX_REQUEST)).read_until(b'\n', &mut line).await.is_err() {
                     return;
                 }
-                let answer = match serde_json::from_str::<AdminCommand>(&line) {
+                let answer = match serde_json::from_slice::<AdminCommand>(&line) {
                     Ok(command) => match context.execute(&command).await {
                         Ok(text) => Answer::Done(text),
                         Err(error) => Answer::Failed(format!("{error:#}")),

@@ -302,6 +302,6 @@ fn in_words(result: &Value) -> String {
         },
         _ => String::new(),
     };
-    let target = result["dst_name"].as_str().unwrap_or("its own resolvers");
+    let target = result["dst_name"].as_str().or(result["dst_addr"].as_str()).unwrap_or("its own resolvers");
     format!("probe {} {kind} {target}: {seen}", result["prb_id"])
 }

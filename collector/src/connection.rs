@@ -12,7 +12,7 @@ use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::ids::{ProbeId, SessionId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
-    BootRanges, Down, Drain, Frame, Hello, MAX_CONTROL_UP, MAX_FRAME, RefusedReason, Up, from_cbor, to_cbor,
+    BootRanges, Down, Drain, Frame, Health, Hello, MAX_CONTROL_UP, MAX_FRAME, RefusedReason, Up, from_cbor, to_cbor,
 };
 use sonde_protocol::session::CollectorSession;
 use sonde_protocol::session::collector::{Admitted, Command};
@@ -37,6 +37,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Messages that may wait for one connection.
 pub(crate) const INBOX: usize = 256;
+
+/// How often a probe's addresses may change during one connection.
+const MAX_MOVES: u32 = 256;
 
 /// How much is read from a stream at a time.
 const CHUNK: usize = 64 * 1024;
@@ -88,7 +91,7 @@ pub(crate) async fn serve(connection: Connection, id: ConnectionId, shared: Arc<
         connection.close(VarInt::from_u32(close::MALFORMED), b"no Ed25519 key");
         return;
     };
-    let mut served = Served { connection, id, key, shared, probe: None, session: CollectorSession::new() };
+    let mut served = Served { connection, id, key, shared, probe: None, known: None, moves: 0, session: CollectorSession::new() };
     let end = served.run().await;
     let (code, text) = match &end {
         End::Malformed(why) => (close::MALFORMED, why.as_str()),
@@ -116,6 +119,10 @@ struct Served {
     key: PublicKey,
     shared: Arc<Shared>,
     probe: Option<(ProbeId, SessionId)>,
+    /// The session as it was recorded.
+    known: Option<NewSession>,
+    /// How often its addresses have changed.
+    moves: u32,
     session: CollectorSession,
 }
 
@@ -141,7 +148,9 @@ impl Served {
             Ok(Err(error)) => return End::Gone(error.to_string()),
             Err(_) => return End::Malformed("no hello".into()),
         };
+        // The writer keeps the one strong end: when it lets go of a connection that does not keep up, this loop ends.
         let (outbox, mut inbox) = mpsc::channel(INBOX);
+        let mut outbox = Some(outbox);
         let mut reader = Reader::new(MAX_CONTROL_UP);
         let mut lanes = [Lane::default(), Lane::default()];
         let hello_by = tokio::time::Instant::now() + HELLO_TIMEOUT;
@@ -174,7 +183,11 @@ impl Served {
                 () = tokio::time::sleep_until(hello_by), if !open => Err(End::Malformed("no hello".into())),
             };
             let step = match step {
-                Ok(()) => self.commands(&mut send, &outbox).await,
+                Ok(()) => self.follow_address().await,
+                Err(end) => Err(end),
+            };
+            let step = match step {
+                Ok(()) => self.commands(&mut send, &mut outbox).await,
                 Err(end) => Err(end),
             };
             if let Err(end) = step {
@@ -221,7 +234,11 @@ impl Served {
         Ok(())
     }
 
-    async fn commands(&mut self, send: &mut SendStream, outbox: &mpsc::Sender<ToConnection>) -> Result<(), End> {
+    async fn commands(
+        &mut self,
+        send: &mut SendStream,
+        outbox: &mut Option<mpsc::Sender<ToConnection>>,
+    ) -> Result<(), End> {
         while let Some(command) = self.session.poll_command() {
             match command {
                 Command::Admit(hello) => self.admit(hello, outbox).await?,
@@ -233,6 +250,7 @@ impl Served {
                 }
                 Command::Orders => self.push_orders().await?,
                 Command::Health(health) => {
+                    self.note_addresses(&health).await?;
                     debug!(probe_id = ?self.probe.map(|(probe, _)| probe.0), spool = health.spool_depth, "health");
                 }
                 Command::Close => return Err(End::Refused),
@@ -259,7 +277,7 @@ impl Served {
     }
 
     /// Who is it, what do we have of it, what is it to do?
-    async fn admit(&mut self, hello: Hello, outbox: &mpsc::Sender<ToConnection>) -> Result<(), End> {
+    async fn admit(&mut self, hello: Hello, outbox: &mut Option<mpsc::Sender<ToConnection>>) -> Result<(), End> {
         let token = hello.token.as_ref().map(|token| {
             let mut bytes = [0; 32];
             bytes.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
@@ -296,10 +314,12 @@ impl Served {
             software: hello.software.to_string(),
             at: now(),
         };
-        let session = self.shared.catalog.open_session(&session).await.map_err(internal)?;
+        let known = self.known.insert(session);
+        let session = self.shared.catalog.open_session(known).await.map_err(internal)?;
         self.probe = Some((probe.id, session));
-        self.shared.register(probe.id, self.id, outbox.clone());
-        let open = ToIngest::Open { connection: self.id, inbox: outbox.clone() };
+        let Some(outbox) = outbox.take() else { return Err(End::Internal("admitted twice".into())) };
+        self.shared.register(probe.id, self.id, outbox.downgrade());
+        let open = ToIngest::Open { connection: self.id, inbox: outbox };
         self.shared.ingest.send(open).await.map_err(|_| End::Ours)?;
         let (reply, arrived) = oneshot::channel();
         let serial = hello.directory;
@@ -322,6 +342,54 @@ impl Served {
             orders,
         };
         self.session.handle_admitted(admitted, now());
+        Ok(())
+    }
+
+    /// Addresses change now and then; a probe that claims it all the time fills the catalog.
+    fn count_move(&mut self) -> Result<(), End> {
+        self.moves += 1;
+        if self.moves > MAX_MOVES { Err(End::Malformed("the probe's addresses change too often".into())) } else { Ok(()) }
+    }
+
+    /// The probe's own addresses have changed: what is known of its families changes with them.
+    async fn note_addresses(&mut self, health: &Health) -> Result<(), End> {
+        let (Some(addresses), Some((probe, old)), Some(known)) = (&health.addresses, self.probe, &mut self.known) else {
+            return Ok(());
+        };
+        let addresses: Vec<_> = addresses.iter().map(|ip| ip.0).collect();
+        let families: Vec<_> = health.families.iter().copied().collect();
+        if known.addresses == addresses && known.families == families {
+            return Ok(());
+        }
+        *known = NewSession { addresses, families, at: now(), ..known.clone() };
+        let known = known.clone();
+        self.count_move()?;
+        let session = self.shared.catalog.open_session(&known).await;
+        let session = session.map_err(|error| End::Internal(error.to_string()))?;
+        self.probe = Some((probe, session));
+        let closed = self.shared.catalog.close_session(old, now()).await;
+        closed.map_err(|error| End::Internal(error.to_string()))
+    }
+
+    /// A probe whose address changes keeps its connection (RFC 9000, section 9). What it hands in from then on comes from
+    /// the new address, so that is a session of its own; and the probe must learn what it must not measure.
+    async fn follow_address(&mut self) -> Result<(), End> {
+        let address = self.connection.remote_address().ip().to_canonical();
+        let (Some((probe, old)), Some(known)) = (self.probe, &mut self.known) else { return Ok(()) };
+        if known.public_address == address {
+            return Ok(());
+        }
+        info!(probe_id = %probe, %address, "the probe has moved");
+        *known = NewSession { public_address: address, at: now(), ..known.clone() };
+        let known = known.clone();
+        self.count_move()?;
+        let session = self.shared.catalog.open_session(&known).await;
+        let session = session.map_err(|error| End::Internal(error.to_string()))?;
+        self.probe = Some((probe, session));
+        if let Err(error) = self.shared.catalog.close_session(old, now()).await {
+            warn!(probe_id = %probe, %error, "the end of a session could not be recorded");
+        }
+        self.session.handle_address(address);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq, SessionId};
 use sonde_protocol::message::{BootRanges, Bye, Frame, Gap, GapReason};
-use sonde_protocol::range_set::RangeSet;
+use sonde_protocol::range_set::{MAX_RANGES, RangeSet};
 use sonde_protocol::result::Report;
 use sonde_protocol::session::collector::Stored;
 use sonde_protocol::time::UnixNanos;
@@ -88,7 +88,8 @@ impl Intake {
         self.boots.retain(|(owner, _), boot| *owner != probe || !boot.queued.is_empty());
     }
 
-    /// Takes what a connection handed in. `false` when the boot is not known: the connection must say hello again.
+    /// Takes what a connection handed in. `false` when the boot is not known, and the connection must say hello again, or
+    /// when its numbers have more holes than a probe of ours leaves.
     pub fn take(
         &mut self,
         connection: ConnectionId,
@@ -98,7 +99,7 @@ impl Intake {
     ) -> bool {
         match stored {
             Stored::Frame(frame) => self.take_frame(connection, (probe, session), &frame, now),
-            Stored::Gaps(gaps) => gaps.into_iter().all(|gap| self.take_gap(connection, probe, gap)),
+            Stored::Gaps(gaps) => gaps.into_iter().all(|gap| self.take_gap(connection, probe, gap, now)),
             Stored::Bye(bye) => self.take_bye(probe, bye),
         }
     }
@@ -111,6 +112,9 @@ impl Intake {
         now: UnixNanos,
     ) -> bool {
         let Some(boot) = self.boots.get_mut(&(probe, frame.boot)) else { return false };
+        if boot.is_riddled() {
+            return false;
+        }
         let Some(last) = frame.last() else { return true };
         let mut added = RangeSet::new();
         for (seq, bytes) in frame.numbered() {
@@ -165,8 +169,14 @@ impl Intake {
         true
     }
 
-    fn take_gap(&mut self, connection: ConnectionId, probe: ProbeId, gap: Gap) -> bool {
+    fn take_gap(&mut self, connection: ConnectionId, probe: ProbeId, mut gap: Gap, now: UnixNanos) -> bool {
         let (Some(boot), Some(last)) = (self.boots.get_mut(&(probe, gap.boot)), gap.last) else { return false };
+        if boot.is_riddled() {
+            return false;
+        }
+        // No probe can lose what another boot of it ran, nor what is still to come.
+        gap.to = gap.to.min(now + TIME_SLACK);
+        gap.from = gap.from.max(boot.record.started_at - TIME_SLACK).min(gap.to);
         let numbers = RangeSet::of(gap.first..=last);
         let known = |set: &RangeSet| set.missing(gap.first..=last).is_empty();
         if !known(&boot.durable) && !known(&boot.queued) {
@@ -244,6 +254,11 @@ impl Intake {
 }
 
 impl Boot {
+    /// Does its set have so many holes that no message could carry it? Every further number costs time and memory then.
+    fn is_riddled(&self) -> bool {
+        self.durable.range_count() + self.queued.range_count() > MAX_RANGES
+    }
+
     /// Moves `settled` as far as the numbers without a hole allow. True when it moved.
     fn settle(&mut self) -> bool {
         let mut have = self.durable.clone();

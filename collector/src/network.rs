@@ -116,7 +116,9 @@ impl Network {
         let signed: SignedDirectory = minicbor::decode(&read(&path)?)
             .map_err(|error| NetworkError::Damaged { path: path.clone(), why: error.to_string() })?;
         // Our own file: the root that signed it is one that it names, or it has been tampered with.
-        let directory = signed.open(&[signed.root], &Ring)?;
+        let directory = signed
+            .open(&[signed.root], &Ring)
+            .map_err(|error| NetworkError::Damaged { path: path.clone(), why: error.to_string() })?;
         if !directory.roots.contains(&signed.root) {
             return Err(NetworkError::Damaged { path, why: "signed by a key that is not among its roots".into() });
         }

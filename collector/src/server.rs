@@ -14,6 +14,7 @@ use sonde_protocol::message::{ALPN_DIRECTORY, Drain, to_cbor};
 use sonde_protocol::order::When;
 use sonde_store::results::ResultQuery;
 use sonde_store::{Catalog, Results, StoreError};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -53,7 +54,7 @@ pub enum StartError {
 }
 
 /// A connection, and where it is told things.
-type Inbox = (ConnectionId, mpsc::Sender<ToConnection>);
+type Inbox = (ConnectionId, mpsc::WeakSender<ToConnection>);
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -72,7 +73,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// A probe's newest connection is the one that is told things.
-    pub(crate) fn register(&self, probe: ProbeId, id: ConnectionId, inbox: mpsc::Sender<ToConnection>) {
+    pub(crate) fn register(&self, probe: ProbeId, id: ConnectionId, inbox: mpsc::WeakSender<ToConnection>) {
         lock(&self.probes).entry(probe).or_default().push((id, inbox));
     }
 
@@ -89,11 +90,11 @@ impl Shared {
     }
 
     fn newest(&self, probe: ProbeId) -> Option<mpsc::Sender<ToConnection>> {
-        lock(&self.probes).get(&probe)?.last().map(|(_, inbox)| inbox.clone())
+        lock(&self.probes).get(&probe)?.last().and_then(|(_, inbox)| inbox.upgrade())
     }
 
     fn all(&self) -> Vec<mpsc::Sender<ToConnection>> {
-        lock(&self.probes).values().flatten().map(|(_, inbox)| inbox.clone()).collect()
+        lock(&self.probes).values().flatten().filter_map(|(_, inbox)| inbox.upgrade()).collect()
     }
 
     pub(crate) fn directory_newer_than(&self, serial: u64) -> Option<SignedDirectory> {
@@ -101,11 +102,14 @@ impl Shared {
         (network.directory().serial > serial).then(|| network.signed().clone())
     }
 
-    async fn orders_changed(&self, probes: &[ProbeId]) {
+    fn orders_changed(&self, probes: &[ProbeId]) {
         for &probe in probes {
             if let Some(inbox) = self.newest(probe) {
-                // If the connection is gone, the next one brings the orders.
-                let _ = inbox.send(ToConnection::Orders).await;
+                // If the connection is gone, the next one brings the orders. One that is full does not keep the others, or
+                // whoever made the change, waiting: either it reads on, or it ends for not doing so.
+                if let Err(TrySendError::Full(message)) = inbox.try_send(ToConnection::Orders) {
+                    tokio::spawn(async move { inbox.send(message).await });
+                }
             }
         }
     }
@@ -219,7 +223,7 @@ impl Collector {
 impl Handle {
     /// These probes' orders have changed in the catalog: push them.
     pub async fn orders_changed(&self, probes: &[ProbeId]) {
-        self.shared.orders_changed(probes).await;
+        self.shared.orders_changed(probes);
     }
 
     /// How many probes are connected.
@@ -280,7 +284,7 @@ async fn settle(
             pairs.extend(more);
         }
         match shared.catalog.settle_oneoffs(&pairs).await {
-            Ok(probes) => shared.orders_changed(&probes).await,
+            Ok(probes) => shared.orders_changed(&probes),
             // The probe's next hello finds them.
             Err(error) => warn!(%error, "settled one-offs could not be recorded"),
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
-use sonde_protocol::address::{Nat64Prefix, Neighbourhood};
+use sonde_protocol::address::{Nat64Prefix, Neighbourhood, special};
 use sonde_protocol::bounded::Text;
 use sonde_protocol::directory::{NetworkFile, SignedDirectory};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId};
@@ -115,6 +115,9 @@ struct Agent {
     local: LocalNetwork,
     public: Vec<IpAddr>,
     nat64: Vec<Nat64Prefix>,
+    /// The question to the resolver about translators. Nothing is measured before the first answer.
+    asking_nat64: Option<task::JoinHandle<Vec<Nat64Prefix>>>,
+    policy_is_whole: bool,
     session: ProbeSession,
     scheduler: Option<Scheduler>,
     probe: ProbeId,
@@ -174,6 +177,8 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
         local,
         public: Vec::new(),
         nat64: Vec::new(),
+        asking_nat64: None,
+        policy_is_whole: false,
         session,
         scheduler: None,
         probe: ProbeId(0),
@@ -190,7 +195,7 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
         closing: false,
         finished: false,
     };
-    agent.look_around().await;
+    agent.look_around();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         agent.advance();
@@ -205,7 +210,7 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
                     warn!(%error, "the kernel's address changes cannot be read");
                     sleep(Duration::from_secs(1)).await;
                 }
-                agent.look_around().await;
+                agent.look_around();
             }
         }
     }
@@ -215,6 +220,7 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
 
 /// What wakes the loop.
 enum Event {
+    Translators(Vec<Nat64Prefix>),
     Link(Option<LinkEvent>),
     Connected(Result<Link, ConnectError>, Option<SignedDirectory>, mpsc::Receiver<LinkEvent>),
     Run(Result<(task::Id, MeasurementResult), task::Id>),
@@ -246,7 +252,17 @@ impl Agent {
                 None => std::future::pending().await,
             }
         };
+        let translators = async {
+            match &mut self.asking_nat64 {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            found = translators => {
+                self.asking_nat64 = None;
+                Event::Translators(found.unwrap_or_default())
+            }
             event = link => Event::Link(event),
             (result, directory) = connecting => {
                 let events = self.connecting.take().map(|(_, events)| events);
@@ -264,7 +280,7 @@ impl Agent {
         let now = self.now();
         let session = self.session.poll_timeout().filter(|_| self.connecting.is_none()).map(|at| at.since(now));
         let wall = self.time_of_day();
-        let schedule = self.scheduler.as_ref().filter(|_| !self.closing).and_then(Scheduler::next_wake);
+        let schedule = self.scheduler.as_ref().filter(|_| !self.closing && self.policy_is_whole).and_then(Scheduler::next_wake);
         let schedule = schedule.map(|at| at.since(wall));
         let silence = self.asked_at.map(|at| (at + SILENCE).since(now));
         [session, schedule, silence].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
@@ -273,6 +289,11 @@ impl Agent {
     async fn handle(&mut self, event: Event) {
         let now = self.now();
         match event {
+            Event::Translators(found) => {
+                self.nat64 = found;
+                self.policy_is_whole = true;
+                self.publish_policy();
+            }
             Event::Link(Some(LinkEvent::Message(message))) => {
                 self.heard(now);
                 self.session.handle_message(*message, now);
@@ -355,14 +376,10 @@ impl Agent {
                 let wall = self.time_of_day();
                 let scheduler = self.scheduler.get_or_insert_with(|| Scheduler::new(probe, boot_started_at));
                 scheduler.connected(wall);
-                if !self.public.contains(&public_address) {
-                    // One per family: an older one is nobody's business any more.
-                    self.public.retain(|known| Family::of(*known) != Family::of(public_address));
-                    self.public.push(public_address);
-                    self.publish_policy();
-                }
+                self.seen_at(public_address);
                 self.status.connected(probe);
             }
+            Action::SeenAt(public_address) => self.seen_at(public_address),
             Action::Directory(directory) => self.accept_directory(&directory),
             Action::Orders(changes) => {
                 let wall = self.time_of_day();
@@ -393,7 +410,7 @@ impl Agent {
 
     /// Starts what is due. True when anything was done.
     fn schedule(&mut self, now: Nanos) -> bool {
-        if self.closing {
+        if self.closing || !self.policy_is_whole {
             return false;
         }
         let wall = self.time_of_day();
@@ -573,12 +590,8 @@ impl Agent {
                     uptime: now.since(self.started),
                     now: self.time_of_day(),
                     clock_synchronised: synchronised,
-                    addresses: self
-                        .local
-                        .own()
-                        .filter(|own| sonde_protocol::address::special(*own, &[]).is_none())
-                        .collect(),
-                    families: Family::BOTH.into_iter().filter(|family| self.local.has_route(*family)).collect(),
+                    addresses: self.own_addresses(),
+                    families: self.families(),
                     token: self.identity.token(),
                     directory: self.identity.serial(),
                 };
@@ -627,19 +640,42 @@ impl Agent {
     }
 
     /// Reads what is near the machine, and makes the policy from it.
-    async fn look_around(&mut self) {
+    fn look_around(&mut self) {
         match LocalNetwork::read() {
             Ok(local) => self.local = local,
             Err(error) => warn!(%error, "the machine's addresses cannot be read"),
         }
+        // What was known of translators stays in force until the resolver has answered.
         self.publish_policy();
-        self.nat64 = timeout(RESOLVE_TIMEOUT, self.runner.resolver.nat64_prefixes()).await.unwrap_or_default();
-        self.publish_policy();
+        let runner = self.runner.clone();
+        if let Some(before) = self.asking_nat64.replace(tokio::spawn(async move { runner.resolver.nat64_prefixes().await })) {
+            before.abort();
+        }
         let now = self.now();
         self.session.retry_now(now);
-        let own: Vec<IpAddr> = self.local.own().collect();
         let running = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
-        self.session.addresses_changed(&own, running);
+        let (own, families) = (self.own_addresses(), self.families());
+        self.session.addresses_changed(&own, &families, running);
+    }
+
+    /// Others see us there, so it is the host's own address too.
+    fn seen_at(&mut self, address: IpAddr) {
+        if !self.public.contains(&address) {
+            // One per family: an older one is nobody's business any more.
+            self.public.retain(|known| Family::of(*known) != Family::of(address));
+            self.public.push(address);
+            self.publish_policy();
+        }
+    }
+
+    /// The machine's addresses as far as they are anybody else's business.
+    fn own_addresses(&self) -> Vec<IpAddr> {
+        self.local.own().filter(|own| special(*own, &[]).is_none()).collect()
+    }
+
+    /// Families with an address and a route to the internet.
+    fn families(&self) -> Vec<Family> {
+        Family::BOTH.into_iter().filter(|family| self.local.has_route(*family)).collect()
     }
 
     fn publish_policy(&mut self) {

@@ -88,6 +88,9 @@ pub enum Down {
     /// A newer directory.
     #[n(6)]
     Directory(#[n(0)] SignedDirectory),
+    /// The address that the collector sees the probe at has changed, while the connection lives on (RFC 9000, section 9).
+    #[n(7)]
+    SeenAt(#[n(0)] Ip),
 }
 
 /// The first message of a connection.
@@ -233,6 +236,9 @@ pub struct Health {
     /// Own addresses, when they changed.
     #[n(2)]
     pub addresses: Option<List<Ip, 16>>,
+    /// Beside `addresses`: families with an address and a route to the internet.
+    #[n(3)]
+    pub families: List<Family, 2>,
 }
 
 /// A boot and some of its numbers.

@@ -55,10 +55,12 @@ impl Runs {
         match *self {
             Runs::Once { at, .. } => Some(at),
             Runs::Periodic { first, interval, stop } => {
-                let interval = i64::try_from(interval.as_nanos()).unwrap_or(i64::MAX);
-                let late = from.0.saturating_sub(first.0);
-                let n = if late <= 0 { 0 } else { late / interval + i64::from(late % interval != 0) };
-                let due = UnixNanos(first.0.saturating_add(n.saturating_mul(interval)));
+                // Wider than the times: an order may claim any beginning, and an answer before `from` would make the caller
+                // step through all of the years between.
+                let interval = interval.as_nanos().cast_signed().max(1);
+                let late = i128::from(from.0) - i128::from(first.0);
+                let n = if late <= 0 { 0 } else { late / interval + i128::from(late % interval != 0) };
+                let due = UnixNanos(i64::try_from(i128::from(first.0) + n * interval).ok()?);
                 stop.is_none_or(|stop| due < stop).then_some(due)
             }
         }
@@ -70,7 +72,7 @@ impl Runs {
             Runs::Once { .. } => None,
             Runs::Periodic { interval, stop, .. } => {
                 let next = due + interval;
-                stop.is_none_or(|stop| next < stop).then_some(next)
+                (next > due && stop.is_none_or(|stop| next < stop)).then_some(next)
             }
         }
     }
@@ -82,9 +84,8 @@ impl Runs {
             Runs::Once { at, .. } => (at >= from && at < to).then_some((at, 1)),
             Runs::Periodic { interval, stop, .. } => {
                 let end = stop.map_or(to, |stop| stop.min(to));
-                let span = end.0.checked_sub(first.0).filter(|&span| span > 0)?;
-                let interval = i64::try_from(interval.as_nanos()).unwrap_or(i64::MAX);
-                let count = (span - 1) / interval + 1;
+                let span = (i128::from(end.0) - i128::from(first.0)).cast_unsigned();
+                let count = if end > first { (span - 1) / interval.as_nanos().max(1) + 1 } else { return None };
                 Some((first, u64::try_from(count).unwrap_or(0)))
             }
         }

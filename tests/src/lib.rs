@@ -1,5 +1,7 @@
-//! Tests across the parts of Sonde, and what they need: a virtual internet ([`lab`]) and the real programs in it
-//! ([`world`]).
+//! Tests across the parts of Sonde, and what they need: a virtual internet ([`lab`]), the real programs in it ([`world`]),
+//! both together as most tests begin ([`scene`]), and a collector that means harm ([`rogue`]).
 
 pub mod lab;
+pub mod rogue;
+pub mod scene;
 pub mod world;

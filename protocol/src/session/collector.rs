@@ -3,7 +3,7 @@
 //! It asks for what it cannot know ([`Command::Admit`]) and is told later; what it hands to the store
 //! ([`Command::Store`]) is acknowledged only when [`CollectorSession::handle_durable`] says so.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -17,6 +17,10 @@ use crate::message::{
 use crate::net::Ip;
 use crate::order::{Order, OrdersUpdate};
 use crate::time::UnixNanos;
+
+/// How far beyond what is known of its boot a probe may number reports or losses: ten times what a spool holds. Farther on
+/// it would claim what it cannot have made.
+const MAX_AHEAD: u64 = 1 << 20;
 
 /// What the shell is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +82,10 @@ enum State {
 pub struct CollectorSession {
     state: State,
     commands: VecDeque<Command>,
-    boots: BTreeSet<BootId>,
+    /// The boots that hello lists, each with the first number that nothing is known of.
+    boots: BTreeMap<BootId, u64>,
+    /// The boot that still makes reports.
+    own: Option<BootId>,
     /// The orders the probe has or is about to have.
     sent: BTreeSet<MeasurementId>,
     revision: Option<Revision>,
@@ -96,7 +103,8 @@ impl CollectorSession {
         Self {
             state: State::New,
             commands: VecDeque::new(),
-            boots: BTreeSet::new(),
+            boots: BTreeMap::new(),
+            own: None,
             sent: BTreeSet::new(),
             revision: None,
         }
@@ -124,24 +132,24 @@ impl CollectorSession {
                     self.refuse(RefusedReason::Malformed, "hello does not list its own boot");
                     return;
                 }
-                self.boots = hello.boots.iter().map(|spooled| spooled.boot).collect();
+                self.boots = hello.boots.iter().map(|spooled| (spooled.boot, spooled.next.0)).collect();
+                self.own = Some(hello.boot);
                 self.state = State::Admitting { received_at: now, orders: hello.orders };
                 self.commands.push_back(Command::Admit(hello));
             }
             (Up::Gaps(gaps), State::Open) => {
-                // Only what the probe can know: closed ranges of boots it listed, not before their own beginning.
-                let sane = |gap: &Gap| {
-                    self.boots.contains(&gap.boot)
-                        && gap.first >= Seq(1)
-                        && gap.last.is_some_and(|last| last >= gap.first)
+                // Only what the probe can know: closed ranges of boots it listed, of numbers that it can have used.
+                let mut sane = |gap: &Gap| {
+                    let numbers = gap.last.filter(|_| gap.from <= gap.to).map(|last| (gap.first, last));
+                    numbers.is_some_and(|(first, last)| self.can_have_used(gap.boot, first, last))
                 };
-                if gaps.iter().all(sane) {
+                if gaps.iter().all(&mut sane) {
                     self.commands.push_back(Command::Store(Stored::Gaps(gaps.into_vec())));
                 } else {
                     self.refuse(RefusedReason::Malformed, "a gap that makes no sense");
                 }
             }
-            (Up::Bye(bye), State::Open) if self.boots.contains(&bye.boot) => {
+            (Up::Bye(bye), State::Open) if self.boots.contains_key(&bye.boot) => {
                 self.commands.push_back(Command::Store(Stored::Bye(bye)));
             }
             (Up::OrdersApplied(None), State::Open) => {
@@ -169,10 +177,22 @@ impl CollectorSession {
             }
             State::Closed => return,
         }
-        if !self.boots.contains(&frame.boot) || frame.first.0 == 0 || frame.last().is_none() {
-            return self.refuse(RefusedReason::Malformed, "a frame of an unknown boot or without numbers");
+        if !frame.last().is_some_and(|last| self.can_have_used(frame.boot, frame.first, last)) {
+            return self.refuse(RefusedReason::Malformed, "a frame of an unknown boot, or whose numbers make no sense");
         }
         self.commands.push_back(Command::Store(Stored::Frame(frame)));
+    }
+
+    /// Can the probe have used these numbers of this boot? Then they are known. The last number of an earlier boot is in
+    /// hello; of its own boot the probe uses more as it goes, but not many that neither stream has shown yet.
+    fn can_have_used(&mut self, boot: BootId, first: Seq, last: Seq) -> bool {
+        let ahead = if self.own == Some(boot) { MAX_AHEAD } else { 0 };
+        let Some(next) = self.boots.get_mut(&boot) else { return false };
+        if first.0 == 0 || last < first || last.0 >= next.saturating_add(ahead) {
+            return false;
+        }
+        *next = last.0.saturating_add(1).max(*next);
+        true
     }
 
     /// Who it is, in answer to [`Command::Admit`]. `now` is the time of sending.
@@ -234,6 +254,13 @@ impl CollectorSession {
             self.state = State::Closed;
             self.commands.push_back(Command::Send(Down::Refused(Refused { reason, text: Text::cut(text) })));
             self.commands.push_back(Command::Close);
+        }
+    }
+
+    /// The probe is seen at another address than in its welcome.
+    pub fn handle_address(&mut self, public_address: IpAddr) {
+        if self.state == State::Open {
+            self.commands.push_back(Command::Send(Down::SeenAt(Ip(public_address))));
         }
     }
 

@@ -73,6 +73,8 @@ pub enum Action {
         /// Half of the time on the way.
         error: Duration,
     },
+    /// The collector sees us at another address now.
+    SeenAt(IpAddr),
     /// A newer directory: check it and keep it.
     Directory(SignedDirectory),
     /// Orders came or went.
@@ -240,6 +242,7 @@ impl ProbeSession {
                 self.actions.push_back(Action::Disconnect);
             }
             (Down::TimeReply(reply), State::Open) => self.clock_sample(reply, now),
+            (Down::SeenAt(address), State::Open) => self.actions.push_back(Action::SeenAt(address.0)),
             (Down::Directory(directory), State::Open) => self.actions.push_back(Action::Directory(directory)),
             // Out of turn: the other side is confused or newer. Nothing of it is acted on.
             _ => {}
@@ -341,7 +344,7 @@ impl ProbeSession {
             }
             State::Open if self.health_due.is_some_and(|due| due <= now) => {
                 self.health_due = Some(now + HEALTH_INTERVAL);
-                let health = Health { spool_depth: self.spool.depth(), running, addresses: None };
+                let health = Health { spool_depth: self.spool.depth(), running, ..Health::default() };
                 self.actions.push_back(Action::Send(Up::Health(health)));
                 self.actions.push_back(Action::Send(Up::TimeRequest(TimeRequest { sent_at: now.0 })));
             }
@@ -350,10 +353,11 @@ impl ProbeSession {
     }
 
     /// The machine's own addresses have changed.
-    pub fn addresses_changed(&mut self, addresses: &[IpAddr], running: u32) {
+    pub fn addresses_changed(&mut self, addresses: &[IpAddr], families: &[Family], running: u32) {
         if self.state == State::Open {
             let addresses = Some(List::cut(addresses.iter().copied().map(Ip)));
-            let health = Health { spool_depth: self.spool.depth(), running, addresses };
+            let families = List::cut(families.iter().copied());
+            let health = Health { spool_depth: self.spool.depth(), running, addresses, families };
             self.actions.push_back(Action::Send(Up::Health(health)));
         }
     }

@@ -22,7 +22,7 @@ const SCHEMA: Schema = Schema { what: "results", migrations: &[include_str!("1.s
 const MAX_IDLE: usize = 4;
 
 /// What SQLite puts beside a file.
-const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// What an error of SQLite in a day's file means.
 pub(super) fn error(day: Day, step: &'static str, error: rusqlite::Error) -> StoreError {

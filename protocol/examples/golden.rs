@@ -1,0 +1,348 @@
+//! Prints one message of every kind as `RULE HEX`, and every limit as `limit NAME NUMBER`, for
+//! `tests/compat/cddl_check.py`, which holds `docs/protocol.cddl` against them. RULE is the rule of that file.
+//!
+//! Each message is made twice: with everything that may be absent, and without. The `match`es have no `_`, so that a new
+//! variant does not compile until it is here.
+
+#![allow(clippy::print_stdout)]
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use sonde_protocol::bounded::{Bytes, List, Text};
+use sonde_protocol::directory::{Collector, Directory, Endpoint, MAX_DIRECTORY, SignedDirectory};
+use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
+use sonde_protocol::key::PublicKey;
+use sonde_protocol::message::{
+    BootRanges, Bye, Down, Drain, Frame, Gap, GapReason, Health, Hello, MAX_CONTROL, MAX_CONTROL_UP, MAX_FRAME,
+    Refused, RefusedReason, SpooledBoot, TimeReply, TimeRequest, Up, VERSION, Welcome, to_cbor,
+};
+use sonde_protocol::net::{Family, Ip, Transport};
+use sonde_protocol::order::{Order, OrdersUpdate, When};
+use sonde_protocol::range_set::RangeSet;
+use sonde_protocol::result::{
+    DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, IcmpError, IcmpKind,
+    MAX_REPORT, MeasurementResult, Outcome, PingOutcome, PingReply, Report, SkipReason, Skipped, StampSource, Timing,
+    TracerouteOutcome, Why,
+};
+use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, Kind, Spec, SslcertSpec, Target};
+use sonde_protocol::time::UnixNanos;
+
+const BOOT: BootId = BootId(u64::MAX);
+const NOW: UnixNanos = UnixNanos(1_790_000_000_123_456_789);
+
+fn main() {
+    for (name, value) in [
+        ("MAX_CONTROL_UP", MAX_CONTROL_UP),
+        ("MAX_CONTROL", MAX_CONTROL),
+        ("MAX_FRAME", MAX_FRAME),
+        ("MAX_DIRECTORY", MAX_DIRECTORY),
+        ("MAX_REPORT", MAX_REPORT),
+    ] {
+        println!("limit {name} {value}");
+    }
+    for up in ups() {
+        print("up", &to_cbor(&up));
+    }
+    for down in downs() {
+        print("down", &to_cbor(&down));
+    }
+    print("directory", &directory().to_sign().1);
+    for report in reports() {
+        print("report", &report.to_cbor());
+    }
+    let all = reports().iter().map(|report| Bytes::new(report.to_cbor()).unwrap_or_default()).collect::<Vec<_>>();
+    print("frame", &to_cbor(&Frame { boot: BOOT, first: Seq(1), reports: List::cut(all), settled: NOW }));
+    for spec in specs() {
+        print(&format!("{}-spec", spec.kind()), &spec.to_cbor());
+    }
+}
+
+fn print(rule: &str, bytes: &[u8]) {
+    println!("{rule} {}", data_encoding::HEXLOWER.encode(bytes));
+}
+
+fn v4() -> Ip {
+    Ip(Ipv4Addr::new(192, 0, 2, 1).into())
+}
+
+fn v6() -> Ip {
+    Ip(Ipv6Addr::LOCALHOST.into())
+}
+
+fn key(byte: u8) -> PublicKey {
+    PublicKey([byte; 32])
+}
+
+fn directory() -> Directory {
+    let collector =
+        Collector { key: key(2), addresses: List::cut([Endpoint::cut("a.example:8333"), Endpoint::cut("[::1]:443")]) };
+    Directory {
+        serial: 7,
+        network: Text::cut("example"),
+        roots: List::cut([key(1)]),
+        collectors: List::cut([collector]),
+        http_hosts: List::cut([Text::cut("anchor.example.net")]),
+    }
+}
+
+fn signed() -> SignedDirectory {
+    SignedDirectory::new(directory().to_sign().1, key(1), [9; 64]).expect("it is small")
+}
+
+fn ranges() -> List<BootRanges, 64> {
+    let mut ranges = RangeSet::of(Seq(1)..=Seq(9));
+    ranges.insert(Seq(12)..=Seq(u64::MAX));
+    List::cut([BootRanges { boot: BOOT, ranges }, BootRanges { boot: BootId(0), ranges: RangeSet::new() }])
+}
+
+fn gap(reason: GapReason, last: Option<Seq>) -> Gap {
+    Gap { boot: BOOT, first: Seq(1), last, reason, from: NOW, to: UnixNanos(-1) }
+}
+
+fn ups() -> Vec<Up> {
+    let bare = Hello {
+        versions: List::cut([VERSION]),
+        software: Text::cut("sonde-probe/0.1.0"),
+        boot: BOOT,
+        uptime: 1,
+        now: NOW,
+        clock_synchronised: false,
+        orders: None,
+        boots: List::cut([SpooledBoot { boot: BOOT, next: Seq(1) }]),
+        spool_depth: 0,
+        addresses: List::default(),
+        token: None,
+        directory: 0,
+        kinds: List::cut(Kind::ALL.map(Kind::number)),
+        families: List::default(),
+    };
+    let full = Hello {
+        orders: Some(Revision(3)),
+        addresses: List::cut([v4(), v6()]),
+        token: Bytes::new(*b"token"),
+        families: List::cut(Family::BOTH),
+        ..bare.clone()
+    };
+    let every = |up: &Up| match up {
+        Up::Hello(_) | Up::Gaps(_) | Up::OrdersApplied(_) | Up::TimeRequest(_) | Up::Bye(_) | Up::Health(_) => {}
+    };
+    let reasons = [GapReason::SpoolFull, GapReason::Crash, GapReason::Stopped, GapReason::Rejected];
+    let gaps = reasons.map(|reason| match reason {
+        GapReason::SpoolFull | GapReason::Stopped | GapReason::Rejected => gap(reason, Some(Seq(2))),
+        GapReason::Crash => gap(reason, None),
+    });
+    let ups = vec![
+        Up::Hello(bare),
+        Up::Hello(full),
+        Up::Gaps(List::cut(gaps)),
+        Up::OrdersApplied(None),
+        Up::OrdersApplied(Some(Revision(3))),
+        Up::TimeRequest(TimeRequest { sent_at: -5 }),
+        Up::Bye(Bye { boot: BOOT, last: Seq(0), at: NOW }),
+        Up::Health(Health::default()),
+        Up::Health(Health { addresses: Some(List::cut([v6()])), ..Health::default() }),
+    ];
+    ups.iter().for_each(every);
+    ups
+}
+
+fn downs() -> Vec<Down> {
+    let every = |down: &Down| match down {
+        Down::Welcome(_)
+        | Down::Refused(_)
+        | Down::Orders(_)
+        | Down::Ack(_)
+        | Down::Drain(_)
+        | Down::TimeReply(_)
+        | Down::Directory(_) => {}
+    };
+    let bare = Welcome {
+        version: VERSION,
+        probe: ProbeId(1),
+        received_at: NOW,
+        sent_at: NOW,
+        durable: List::default(),
+        public_address: v4(),
+        directory: None,
+        boot_started_at: NOW,
+    };
+    let full = Welcome { durable: ranges(), directory: Some(signed()), ..bare.clone() };
+    let reasons = [
+        RefusedReason::UnknownKey,
+        RefusedReason::Token,
+        RefusedReason::Version,
+        RefusedReason::Busy,
+        RefusedReason::Malformed,
+    ];
+    let snapshot =
+        OrdersUpdate { base: None, revision: Revision(4), add: List::cut(orders()), remove: List::default() };
+    let change = OrdersUpdate {
+        base: Some(Revision(4)),
+        revision: Revision(5),
+        add: List::default(),
+        remove: List::cut([MeasurementId::FIRST_USER]),
+    };
+    let mut downs = vec![
+        Down::Welcome(bare),
+        Down::Welcome(full),
+        Down::Orders(snapshot),
+        Down::Orders(change),
+        Down::Ack(ranges()),
+        Down::Drain(Drain { after_ms: 1000, spread_ms: u32::MAX }),
+        Down::TimeReply(TimeReply { request_sent_at: -5, received_at: NOW, sent_at: NOW }),
+        Down::Directory(signed()),
+    ];
+    downs.extend(reasons.map(|reason| Down::Refused(Refused { reason, text: Text::cut("no") })));
+    downs.iter().for_each(every);
+    downs
+}
+
+fn orders() -> Vec<Order> {
+    let whens = [
+        When::Periodic { start: NOW, interval: 60, spread: 30, stop: None },
+        When::Periodic { start: NOW, interval: 60, spread: 30, stop: Some(NOW) },
+        When::Once { start: None, expires: NOW },
+        When::Once { start: Some(NOW), expires: NOW },
+    ];
+    let order = |(n, when): (u64, When)| Order {
+        measurement: MeasurementId(MeasurementId::FIRST_USER.0 + n),
+        kind: Kind::Ping.number(),
+        spec: Bytes::new(Spec::default_of(Kind::Ping).to_cbor()).unwrap_or_default(),
+        af: Family::V6,
+        target: (n > 0).then(|| Target::cut("example.net")),
+        addresses: List::cut([v6()]),
+        resolve_on_probe: n > 1,
+        when,
+        ordered_at: NOW,
+    };
+    (0..).zip(whens).map(order).collect()
+}
+
+fn specs() -> Vec<Spec> {
+    let mut specs: Vec<Spec> = Kind::ALL
+        .into_iter()
+        .map(|kind| match Spec::default_of(kind) {
+            Spec::Dns(dns) => Spec::Dns(DnsSpec { query_argument: Text::cut("example.net"), ..dns }),
+            other => other,
+        })
+        .collect();
+    specs.push(Spec::Dns(DnsSpec { query_argument: Text::cut("."), ttl: Some(3), ..DnsSpec::default() }));
+    specs.push(Spec::Sslcert(SslcertSpec { hostname: Some(Target::cut("a.example")), ..SslcertSpec::default() }));
+    for method in [HttpMethod::Get, HttpMethod::Head, HttpMethod::Post] {
+        let query_string = Some(Text::cut("q"));
+        specs.push(Spec::Http(HttpSpec { method, query_string, max_bytes_read: Some(1), ..HttpSpec::default() }));
+    }
+    specs
+}
+
+fn reports() -> Vec<Report> {
+    let skip = |reason| Report::Skipped(Skipped { measurement: MeasurementId(1), planned_at: NOW, runs: 2, reason });
+    let mut reports: Vec<Report> = [
+        SkipReason::Paused,
+        SkipReason::Limit,
+        SkipReason::QuietLine,
+        SkipReason::Overlap,
+        SkipReason::NoRoute,
+        SkipReason::Expired,
+        SkipReason::LateOrder,
+        SkipReason::Unsupported,
+        SkipReason::Clock,
+        SkipReason::Stopping,
+        SkipReason::Other,
+    ]
+    .map(skip)
+    .into();
+    reports.extend(outcomes().into_iter().enumerate().map(|(n, outcome)| Report::Result(result(outcome, n % 2 == 0))));
+    reports
+}
+
+fn result(outcome: Outcome, full: bool) -> MeasurementResult {
+    let timing = Timing { source: StampSource::Kernel, last_sync: Some(3), clock_error: Some(u64::MAX) };
+    MeasurementResult {
+        measurement: MeasurementId(0),
+        planned_at: NOW,
+        started_at: NOW,
+        ended_at: NOW,
+        timing: if full { timing } else { Timing::default() },
+        af: if full { Family::V6 } else { Family::V4 },
+        dst_name: full.then(|| Target::cut("example.net")),
+        dst_addr: full.then(v6),
+        src_addr: full.then(v4),
+        time_to_resolve: full.then_some(1),
+        interval: full.then_some(60),
+        outcome,
+    }
+}
+
+fn outcomes() -> Vec<Outcome> {
+    let why = || Why::cut("why");
+    let mut outcomes: Vec<Outcome> =
+        [Failure::Resolve(why()), Failure::NotAllowed, Failure::Socket(why()), Failure::Unsupported(why())]
+            .map(|failure| Outcome::Failed(failure, Kind::Ping.number()))
+            .into();
+    let error = IcmpError { from: v4(), kind: 3, code: 1, rtt: None, hop_limit: None, mtu: None };
+    let reply = EchoReply { rtt: 1, hop_limit: None, size: 48, from: v6(), duplicate: false };
+    let replies = [
+        PingReply::Reply(EchoReply { hop_limit: Some(64), duplicate: true, ..reply.clone() }),
+        PingReply::Reply(reply),
+        PingReply::Timeout,
+        PingReply::SendError(why()),
+        PingReply::Icmp(IcmpError { rtt: Some(1), hop_limit: Some(2), mtu: Some(1280), ..error.clone() }),
+        PingReply::Icmp(error),
+    ];
+    for _ in 0..2 {
+        outcomes.push(Outcome::Ping(PingOutcome { size: 48, sent: 3, replies: List::cut(replies.clone()) }));
+    }
+    let bare = HopAnswer {
+        from: v4(),
+        rtt: None,
+        hop_limit: None,
+        size: 28,
+        icmp: None,
+        late: None,
+        duplicate: false,
+        quoted_hop_limit: None,
+        quoted_dst: None,
+        mtu: None,
+        extensions: None,
+    };
+    let full = HopAnswer {
+        rtt: Some(1),
+        hop_limit: Some(2),
+        icmp: Some(IcmpKind { kind: 11, code: 0 }),
+        late: Some(1),
+        quoted_hop_limit: Some(2),
+        quoted_dst: Some(v6()),
+        mtu: Some(1280),
+        extensions: Bytes::new([0x20, 0]),
+        ..bare.clone()
+    };
+    let replies = [HopReply::Reply(bare), HopReply::Reply(full), HopReply::Timeout, HopReply::SendError(why())];
+    for (protocol, paris_id) in [(Transport::Icmp, None), (Transport::Tcp, None), (Transport::Udp, Some(16))] {
+        let hops = List::cut([Hop { hop: 255, replies: List::cut(replies.clone()) }]);
+        outcomes.push(Outcome::Traceroute(TracerouteOutcome { protocol, size: 48, paris_id, hops }));
+    }
+    let message = Bytes::new([0; 12]).unwrap_or_default();
+    let answer = DnsAnswer { rt: 1, message, show_message: true, connect: None, truncated_first: false };
+    let replies = [
+        DnsReply::Answer(DnsAnswer { connect: Some(1), truncated_first: true, ..answer.clone() }),
+        DnsReply::Answer(answer),
+        DnsReply::Timeout(5000),
+        DnsReply::Connect(why()),
+        DnsReply::SendError(why()),
+        DnsReply::Read(why()),
+        DnsReply::NotAllowed,
+    ];
+    let responses = (0..).zip(replies).map(|(n, outcome)| DnsResponse {
+        sent_at: NOW,
+        dst_addr: v6(),
+        dst_port: 53,
+        src_addr: (n % 2 == 0).then(v6),
+        protocol: Transport::Udp,
+        retries: n,
+        query: Bytes::new([1]).filter(|_| n % 2 == 0),
+        outcome,
+    });
+    outcomes.push(Outcome::Dns(DnsOutcome { own_resolvers: true, responses: List::cut(responses) }));
+    outcomes
+}
