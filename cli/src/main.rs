@@ -12,6 +12,7 @@ use sonde::admin::{self, AdminCommand, ProbeCommand};
 use sonde::config::Config;
 use sonde::demo::{self, DemoOptions};
 use sonde::server::Server;
+use sonde_probe::cli::{start_log, start_log_at, terminated};
 
 /// Sonde: an internet-measurement network that anyone can run.
 #[derive(Debug, Parser)]
@@ -84,14 +85,14 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Demo { once, listen } => {
             // The demo's own lines are what is to be seen; the log says only what goes wrong.
             if std::env::var_os("SONDE_LOG").is_none() {
-                sonde_probe::cli::start_log_at("warn");
+                start_log_at("warn");
             } else {
-                sonde_probe::cli::start_log();
+                start_log();
             }
-            runtime.block_on(demo::run(DemoOptions { once, listen }, interrupted()))
+            runtime.block_on(demo::run(DemoOptions { once, listen }, terminated()))
         }
         Command::Serve { data, config } => {
-            sonde_probe::cli::start_log();
+            start_log();
             let config = Config::load(config.as_deref())?;
             runtime.block_on(async {
                 let server = Server::start(&data, &config).await?;
@@ -101,7 +102,7 @@ fn execute(command: Command) -> Result<ExitCode> {
                         "the network's root key lies on this server: move it to a safe place once this is more than a trial"
                     );
                 }
-                interrupted().await;
+                terminated().await;
                 server.stop().await;
                 Ok(ExitCode::SUCCESS)
             })
@@ -121,20 +122,5 @@ fn execute(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Probe { .. } => Ok(ExitCode::SUCCESS),
-    }
-}
-
-/// Completes at SIGTERM or SIGINT.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut term), Ok(mut int)) => {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-            }
-        }
-        // Without signals only a kill ends it.
-        _ => std::future::pending().await,
     }
 }

@@ -164,7 +164,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// Completes at SIGTERM or SIGINT.
-async fn terminated() {
+pub async fn terminated() {
     use tokio::signal::unix::{SignalKind, signal};
     match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(mut term), Ok(mut int)) => {

@@ -154,7 +154,8 @@ fn downs() -> Vec<Down> {
         | Down::Ack(_)
         | Down::Drain(_)
         | Down::TimeReply(_)
-        | Down::Directory(_) => {}
+        | Down::Directory(_)
+        | Down::SeenAt(_) => {}
     };
     let bare = Welcome {
         version: VERSION,
@@ -191,6 +192,7 @@ fn downs() -> Vec<Down> {
         Down::Drain(Drain { after_ms: 1000, spread_ms: u32::MAX }),
         Down::TimeReply(TimeReply { request_sent_at: -5, received_at: NOW, sent_at: NOW }),
         Down::Directory(signed()),
+        Down::SeenAt(v6()),
     ];
     downs.extend(reasons.map(|reason| Down::Refused(Refused { reason, text: Text::cut("no") })));
     downs.iter().for_each(every);

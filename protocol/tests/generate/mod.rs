@@ -1,0 +1,556 @@
+//! Strategies for every message of the protocol: values that are allowed, with the extremes of each type well represented.
+
+#![expect(clippy::unwrap_used, reason = "lists are made within their bounds")]
+
+use std::net::IpAddr;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use sonde_protocol::bounded::{Bytes, List, Text};
+use sonde_protocol::directory::{Collector, Directory, SignedDirectory};
+use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
+use sonde_protocol::key::PublicKey;
+use sonde_protocol::message::{
+    BootRanges, Bye, Down, Drain, Frame, Gap, GapReason, Health, Hello, Refused, RefusedReason, SpooledBoot, TimeReply,
+    TimeRequest, Up, Welcome,
+};
+use sonde_protocol::net::{Family, Ip, Transport};
+use sonde_protocol::order::{Order, OrdersUpdate, When};
+use sonde_protocol::range_set::RangeSet;
+use sonde_protocol::result::{
+    DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, IcmpError, IcmpKind,
+    MeasurementResult, Outcome, PingOutcome, PingReply, Report, SkipReason, Skipped, StampSource, Timing,
+    TracerouteOutcome,
+};
+use sonde_protocol::spec::{
+    DnsSpec, HttpMethod, HttpSpec, Limits, NtpSpec, PingSpec, Spec, SslcertSpec, TracerouteSpec,
+};
+use sonde_protocol::time::UnixNanos;
+
+/// Any number, with both ends and the small ones more often than chance would have them.
+fn number() -> impl Strategy<Value = u64> + Clone {
+    prop_oneof![0_u64..100, any::<u64>(), Just(u64::MAX), Just(u64::MAX - 1), Just(0)]
+}
+
+fn small() -> impl Strategy<Value = u32> + Clone {
+    prop_oneof![0_u32..100, any::<u32>(), Just(u32::MAX)]
+}
+
+fn time() -> impl Strategy<Value = UnixNanos> + Clone {
+    prop_oneof![
+        any::<i64>(),
+        Just(i64::MIN),
+        Just(i64::MAX),
+        Just(0),
+        1_700_000_000_000_000_000_i64..1_900_000_000_000_000_000
+    ]
+    .prop_map(UnixNanos)
+}
+
+fn text<const N: usize>() -> impl Strategy<Value = Text<N>> + Clone {
+    prop_oneof![".{0,30}", "[a-z.]{0,20}", "\\PC{0,10}\"\\\\[\u{0}-\u{1f}]{0,5}"].prop_map(Text::cut)
+}
+
+fn bytes<const N: usize>(most: usize) -> impl Strategy<Value = Bytes<N>> + Clone {
+    vec(any::<u8>(), 0..=most.min(N)).prop_map(|bytes| Bytes::new(bytes).unwrap())
+}
+
+fn list<T: std::fmt::Debug, const N: usize>(
+    item: impl Strategy<Value = T>,
+    most: usize,
+) -> impl Strategy<Value = List<T, N>> {
+    vec(item, 0..=most.min(N)).prop_map(List::cut)
+}
+
+fn boot() -> impl Strategy<Value = BootId> + Clone {
+    number().prop_map(BootId)
+}
+
+fn seq() -> impl Strategy<Value = Seq> + Clone {
+    number().prop_map(Seq)
+}
+
+fn measurement() -> impl Strategy<Value = MeasurementId> + Clone {
+    number().prop_map(MeasurementId)
+}
+
+fn key() -> impl Strategy<Value = PublicKey> {
+    any::<[u8; 32]>().prop_map(PublicKey)
+}
+
+fn ip() -> impl Strategy<Value = Ip> + Clone {
+    prop_oneof![
+        any::<[u8; 4]>().prop_map(|octets| Ip(IpAddr::from(octets))),
+        any::<[u8; 16]>().prop_map(|octets| Ip(IpAddr::from(octets)))
+    ]
+}
+
+fn family() -> impl Strategy<Value = Family> + Clone {
+    prop_oneof![Just(Family::V4), Just(Family::V6)]
+}
+
+fn transport() -> impl Strategy<Value = Transport> + Clone {
+    prop_oneof![Just(Transport::Icmp), Just(Transport::Tcp), Just(Transport::Udp)]
+}
+
+/// Any set of up to twenty ranges.
+pub fn range_set() -> impl Strategy<Value = RangeSet> {
+    vec((number(), 0_u64..1000), 0..20).prop_map(|ranges| {
+        let mut set = RangeSet::new();
+        for (first, length) in ranges {
+            set.insert(Seq(first)..=Seq(first.saturating_add(length)));
+        }
+        set
+    })
+}
+
+fn boot_ranges() -> impl Strategy<Value = BootRanges> {
+    (boot(), range_set()).prop_map(|(boot, ranges)| BootRanges { boot, ranges })
+}
+
+fn gap() -> impl Strategy<Value = Gap> {
+    let reason = prop_oneof![
+        Just(GapReason::SpoolFull),
+        Just(GapReason::Crash),
+        Just(GapReason::Stopped),
+        Just(GapReason::Rejected)
+    ];
+    (boot(), seq(), option::of(seq()), reason, time(), time())
+        .prop_map(|(boot, first, last, reason, from, to)| Gap { boot, first, last, reason, from, to })
+}
+
+/// Any hello.
+pub fn hello() -> impl Strategy<Value = Hello> {
+    let spooled = (boot(), seq()).prop_map(|(boot, next)| SpooledBoot { boot, next });
+    let who = (list(any::<u16>(), 16), text(), boot(), number(), time(), any::<bool>());
+    let what = (
+        option::of(number().prop_map(Revision)),
+        list(spooled, 64),
+        number(),
+        list(ip(), 16),
+        option::of(bytes(64)),
+        number(),
+        list(any::<u8>(), 64),
+        list(family(), 2),
+    );
+    (who, what).prop_map(|((versions, software, boot, uptime, now, clock_synchronised), what)| {
+        let (orders, boots, spool_depth, addresses, token, directory, kinds, families) = what;
+        Hello {
+            versions,
+            software,
+            boot,
+            uptime,
+            now,
+            clock_synchronised,
+            orders,
+            boots,
+            spool_depth,
+            addresses,
+            token,
+            directory,
+            kinds,
+            families,
+        }
+    })
+}
+
+/// Any message of a probe.
+pub fn up() -> impl Strategy<Value = Up> {
+    let health = (number(), small(), option::of(list(ip(), 16)))
+        .prop_map(|(spool_depth, running, addresses)| Health { spool_depth, running, addresses });
+    prop_oneof![
+        hello().prop_map(Up::Hello),
+        list(gap(), 30).prop_map(Up::Gaps),
+        option::of(number().prop_map(Revision)).prop_map(Up::OrdersApplied),
+        any::<i64>().prop_map(|sent_at| Up::TimeRequest(TimeRequest { sent_at })),
+        (boot(), seq(), time()).prop_map(|(boot, last, at)| Up::Bye(Bye { boot, last, at })),
+        health.prop_map(Up::Health),
+    ]
+}
+
+/// Any directory with any signature.
+pub fn signed_directory() -> impl Strategy<Value = SignedDirectory> {
+    (bytes(300), key(), vec(any::<u8>(), 64)).prop_map(|(directory, root, signature)| SignedDirectory {
+        directory,
+        root,
+        signature: Bytes::new(signature).unwrap(),
+    })
+}
+
+/// Any directory.
+pub fn directory() -> impl Strategy<Value = Directory> {
+    let collector = (key(), list(text(), 4)).prop_map(|(key, addresses)| Collector { key, addresses });
+    (number(), text(), list(key(), 8), list(collector, 5), list(text(), 5)).prop_map(
+        |(serial, network, roots, collectors, http_hosts)| Directory { serial, network, roots, collectors, http_hosts },
+    )
+}
+
+/// Any message of a collector.
+pub fn down() -> impl Strategy<Value = Down> {
+    let welcome = (
+        prop_oneof![Just(1), any::<u16>()],
+        number(),
+        time(),
+        time(),
+        list(boot_ranges(), 6),
+        ip(),
+        option::of(signed_directory()),
+        time(),
+    )
+        .prop_map(|(version, probe, received_at, sent_at, durable, public_address, directory, boot_started_at)| Welcome {
+            version,
+            probe: ProbeId(probe),
+            received_at,
+            sent_at,
+            durable,
+            public_address,
+            directory,
+            boot_started_at,
+        });
+    let reason = prop_oneof![
+        Just(RefusedReason::UnknownKey),
+        Just(RefusedReason::Token),
+        Just(RefusedReason::Version),
+        Just(RefusedReason::Busy),
+        Just(RefusedReason::Malformed)
+    ];
+    let reply = (any::<i64>(), time(), time()).prop_map(|(request_sent_at, received_at, sent_at)| TimeReply {
+        request_sent_at,
+        received_at,
+        sent_at,
+    });
+    prop_oneof![
+        welcome.prop_map(Down::Welcome),
+        (reason, text()).prop_map(|(reason, text)| Down::Refused(Refused { reason, text })),
+        orders_update().prop_map(Down::Orders),
+        list(boot_ranges(), 6).prop_map(Down::Ack),
+        (small(), small()).prop_map(|(after_ms, spread_ms)| Down::Drain(Drain { after_ms, spread_ms })),
+        reply.prop_map(Down::TimeReply),
+        signed_directory().prop_map(Down::Directory),
+    ]
+}
+
+/// Any frame; its reports are any bytes.
+pub fn frame() -> impl Strategy<Value = Frame> {
+    (boot(), seq(), list(bytes(100), 20), time()).prop_map(|(boot, first, reports, settled)| Frame {
+        boot,
+        first,
+        reports,
+        settled,
+    })
+}
+
+/// Any order; its definition is sound or any bytes.
+pub fn order() -> impl Strategy<Value = Order> {
+    let periodic = (time(), small(), small(), option::of(time()))
+        .prop_map(|(start, interval, spread, stop)| When::Periodic { start, interval, spread, stop });
+    let once = (option::of(time()), time()).prop_map(|(start, expires)| When::Once { start, expires });
+    let sound = spec().prop_map(|spec| (spec.kind().number(), Bytes::new(spec.to_cbor()).unwrap()));
+    let what = prop_oneof![sound, (any::<u8>(), bytes(60))];
+    (
+        measurement(),
+        what,
+        family(),
+        option::of(text()),
+        list(ip(), 8),
+        any::<bool>(),
+        prop_oneof![periodic, once],
+        time(),
+    )
+        .prop_map(|(measurement, (kind, spec), af, target, addresses, resolve_on_probe, when, ordered_at)| Order {
+            measurement,
+            kind,
+            spec,
+            af,
+            target,
+            addresses,
+            resolve_on_probe,
+            when,
+            ordered_at,
+        })
+}
+
+/// Any change of orders.
+pub fn orders_update() -> impl Strategy<Value = OrdersUpdate> {
+    (option::of(number()), number(), list(order(), 6), list(measurement(), 20)).prop_map(
+        |(base, revision, add, remove)| OrdersUpdate {
+            base: base.map(Revision),
+            revision: Revision(revision),
+            add,
+            remove,
+        },
+    )
+}
+
+fn within(limits: Limits) -> impl Strategy<Value = u32> {
+    prop_oneof![Just(limits.min), Just(limits.max), limits.min..=limits.max]
+}
+
+/// Any definition that is allowed, of every kind.
+pub fn spec() -> impl Strategy<Value = Spec> {
+    prop_oneof![ping_spec(), traceroute_spec(), dns_spec(), sslcert_spec(), http_spec(), ntp_spec()]
+}
+
+fn ping_spec() -> impl Strategy<Value = Spec> {
+    type S = PingSpec;
+    (within(S::PACKETS), within(S::SIZE), within(S::PACKET_INTERVAL), any::<bool>()).prop_map(
+        |(packets, size, packet_interval, include_probe_id)| {
+            Spec::Ping(PingSpec { packets, size, packet_interval, include_probe_id })
+        },
+    )
+}
+
+fn traceroute_spec() -> impl Strategy<Value = Spec> {
+    type S = TracerouteSpec;
+    let path = (transport(), within(S::PACKETS), within(S::SIZE), within(S::FIRST_HOP), within(S::MAX_HOPS));
+    let times = (within(S::PARIS), within(S::PORT), within(S::RESPONSE_TIMEOUT), within(S::DUPLICATE_TIMEOUT));
+    let header = (
+        within(S::HOP_BY_HOP_OPTION_SIZE),
+        within(S::DESTINATION_OPTION_SIZE),
+        any::<bool>(),
+        within(S::TRAFFIC_CLASS),
+    );
+    (path, times, header).prop_map(|((protocol, packets, size, one, other), times, header)| {
+        let (paris, port, response_timeout, duplicate_timeout) = times;
+        let (hop_by_hop_option_size, destination_option_size, dont_fragment, traffic_class) = header;
+        Spec::Traceroute(TracerouteSpec {
+            protocol,
+            packets,
+            size,
+            first_hop: one.min(other),
+            max_hops: one.max(other),
+            paris,
+            port,
+            response_timeout,
+            duplicate_timeout,
+            hop_by_hop_option_size,
+            destination_option_size,
+            dont_fragment,
+            traffic_class,
+        })
+    })
+}
+
+fn dns_spec() -> impl Strategy<Value = Spec> {
+    type S = DnsSpec;
+    let query = (any::<u16>(), any::<u16>(), "[a-z.$]{1,40}", prop_oneof![Just(Transport::Tcp), Just(Transport::Udp)]);
+    let limits = (within(S::UDP_PAYLOAD_SIZE), within(S::RETRY), within(S::TIMEOUT), within(S::PORT));
+    (query, limits, option::of(within(S::TTL)), any::<[bool; 12]>()).prop_map(|(query, limits, ttl, flags)| {
+        let (query_class, query_type, name, protocol) = query;
+        let (udp_payload_size, retry, timeout, port) = limits;
+        let [rd, d, cd, nsid, own, abuf, qbuf, prepend, macros, tls, subnet, cookies] = flags;
+        Spec::Dns(DnsSpec {
+            query_class,
+            query_type,
+            query_argument: Text::cut(name),
+            protocol,
+            udp_payload_size,
+            retry,
+            timeout,
+            set_rd_bit: rd,
+            set_do_bit: d,
+            set_cd_bit: cd,
+            set_nsid_bit: nsid,
+            use_probe_resolver: own,
+            include_abuf: abuf,
+            include_qbuf: qbuf,
+            prepend_probe_id: prepend,
+            use_macros: macros,
+            tls,
+            port,
+            default_client_subnet: subnet,
+            cookies,
+            ttl,
+        })
+    })
+}
+
+fn sslcert_spec() -> impl Strategy<Value = Spec> {
+    (within(SslcertSpec::PORT), option::of(text()))
+        .prop_map(|(port, hostname)| Spec::Sslcert(SslcertSpec { port, hostname }))
+}
+
+fn http_spec() -> impl Strategy<Value = Spec> {
+    type S = HttpSpec;
+    let method = prop_oneof![Just(HttpMethod::Get), Just(HttpMethod::Head), Just(HttpMethod::Post)];
+    let limits = (within(S::PORT), within(S::HEADER_BYTES), option::of(within(S::MAX_BYTES_READ)));
+    (method, "/.{0,20}", option::of(text()), limits, any::<[bool; 4]>()).prop_map(
+        |(method, path, query_string, (port, header_bytes, max_bytes_read), flags)| {
+            let [https, version_1_1, extended_timing, more_extended_timing] = flags;
+            Spec::Http(HttpSpec {
+                method,
+                path: Text::cut(path),
+                query_string,
+                port,
+                https,
+                version_1_1,
+                header_bytes,
+                max_bytes_read,
+                extended_timing,
+                more_extended_timing,
+            })
+        },
+    )
+}
+
+fn ntp_spec() -> impl Strategy<Value = Spec> {
+    (within(NtpSpec::PACKETS), within(NtpSpec::TIMEOUT))
+        .prop_map(|(packets, timeout)| Spec::Ntp(NtpSpec { packets, timeout }))
+}
+
+/// Any report.
+pub fn report() -> impl Strategy<Value = Report> {
+    let reasons = [
+        SkipReason::Other,
+        SkipReason::Paused,
+        SkipReason::Limit,
+        SkipReason::QuietLine,
+        SkipReason::Overlap,
+        SkipReason::NoRoute,
+        SkipReason::Expired,
+        SkipReason::LateOrder,
+        SkipReason::Unsupported,
+        SkipReason::Clock,
+        SkipReason::Stopping,
+    ];
+    let skipped = (measurement(), time(), small(), prop::sample::select(&reasons[..]))
+        .prop_map(|(measurement, planned_at, runs, reason)| Skipped { measurement, planned_at, runs, reason });
+    prop_oneof![4 => result().prop_map(Report::Result), 1 => skipped.prop_map(Report::Skipped)]
+}
+
+/// Any result.
+pub fn result() -> impl Strategy<Value = MeasurementResult> {
+    let source = prop_oneof![Just(StampSource::User), Just(StampSource::KernelReceive), Just(StampSource::Kernel)];
+    let timing = (source, option::of(small()), option::of(number()))
+        .prop_map(|(source, last_sync, clock_error)| Timing { source, last_sync, clock_error });
+    let times = (measurement(), time(), time(), time(), timing, family());
+    let ends = (option::of(text()), option::of(ip()), option::of(ip()), option::of(number()), option::of(small()));
+    (times, ends, outcome()).prop_map(|(times, ends, outcome)| {
+        let (measurement, planned_at, started_at, ended_at, timing, af) = times;
+        let (dst_name, dst_addr, src_addr, time_to_resolve, interval) = ends;
+        MeasurementResult {
+            measurement,
+            planned_at,
+            started_at,
+            ended_at,
+            timing,
+            af,
+            dst_name,
+            dst_addr,
+            src_addr,
+            time_to_resolve,
+            interval,
+            outcome,
+        }
+    })
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let failure = prop_oneof![
+        text().prop_map(Failure::Resolve),
+        Just(Failure::NotAllowed),
+        text().prop_map(Failure::Socket),
+        text().prop_map(Failure::Unsupported),
+    ];
+    let ping = (small(), small(), list(ping_reply(), 20))
+        .prop_map(|(size, sent, replies)| PingOutcome { size, sent, replies });
+    let traceroute = (transport(), small(), option::of(small()), list(hop(), 8))
+        .prop_map(|(protocol, size, paris_id, hops)| TracerouteOutcome { protocol, size, paris_id, hops });
+    let dns = (any::<bool>(), list(dns_response(), 4))
+        .prop_map(|(own_resolvers, responses)| DnsOutcome { own_resolvers, responses });
+    prop_oneof![
+        (failure, any::<u8>()).prop_map(|(failure, kind)| Outcome::Failed(failure, kind)),
+        ping.prop_map(Outcome::Ping),
+        traceroute.prop_map(Outcome::Traceroute),
+        dns.prop_map(Outcome::Dns),
+    ]
+}
+
+fn ping_reply() -> impl Strategy<Value = PingReply> {
+    let echo = (number(), option::of(any::<u8>()), small(), ip(), any::<bool>())
+        .prop_map(|(rtt, hop_limit, size, from, duplicate)| EchoReply { rtt, hop_limit, size, from, duplicate });
+    let error = (
+        ip(),
+        any::<u8>(),
+        any::<u8>(),
+        option::of(number()),
+        option::of(any::<u8>()),
+        option::of(small()),
+    )
+        .prop_map(|(from, kind, code, rtt, hop_limit, mtu)| IcmpError { from, kind, code, rtt, hop_limit, mtu });
+    prop_oneof![
+        echo.prop_map(PingReply::Reply),
+        Just(PingReply::Timeout),
+        text().prop_map(PingReply::SendError),
+        error.prop_map(PingReply::Icmp),
+    ]
+}
+
+fn hop() -> impl Strategy<Value = Hop> {
+    let who = (ip(), option::of(number()), option::of(any::<u8>()), small());
+    let icmp = any::<(u8, u8)>().prop_map(|(kind, code)| IcmpKind { kind, code });
+    let more = (
+        option::of(icmp),
+        option::of(small()),
+        any::<bool>(),
+        option::of(any::<u8>()),
+        option::of(ip()),
+        option::of(small()),
+        option::of(bytes(64)),
+    );
+    let answer = (who, more).prop_map(|((from, rtt, hop_limit, size), more)| {
+        let (icmp, late, duplicate, quoted_hop_limit, quoted_dst, mtu, extensions) = more;
+        HopAnswer {
+            from,
+            rtt,
+            hop_limit,
+            size,
+            icmp,
+            late,
+            duplicate,
+            quoted_hop_limit,
+            quoted_dst,
+            mtu,
+            extensions,
+        }
+    });
+    let reply = prop_oneof![
+        answer.prop_map(HopReply::Reply),
+        Just(HopReply::Timeout),
+        text().prop_map(HopReply::SendError)
+    ];
+    (any::<u8>(), list(reply, 6)).prop_map(|(hop, replies)| Hop { hop, replies })
+}
+
+fn dns_response() -> impl Strategy<Value = DnsResponse> {
+    let answer = (number(), bytes(200), any::<bool>(), option::of(number()), any::<bool>()).prop_map(
+        |(rt, message, show_message, connect, truncated_first)| DnsAnswer {
+            rt,
+            message,
+            show_message,
+            connect,
+            truncated_first,
+        },
+    );
+    let reply = prop_oneof![
+        answer.prop_map(DnsReply::Answer),
+        small().prop_map(DnsReply::Timeout),
+        text().prop_map(DnsReply::Connect),
+        text().prop_map(DnsReply::SendError),
+        text().prop_map(DnsReply::Read),
+        Just(DnsReply::NotAllowed),
+    ];
+    (time(), ip(), any::<u16>(), option::of(ip()), transport(), small(), option::of(bytes(100)), reply).prop_map(
+        |(sent_at, dst_addr, dst_port, src_addr, protocol, retries, query, outcome)| DnsResponse {
+            sent_at,
+            dst_addr,
+            dst_port,
+            src_addr,
+            protocol,
+            retries,
+            query,
+            outcome,
+        },
+    )
+}
