@@ -91,7 +91,17 @@ pub(crate) async fn serve(connection: Connection, id: ConnectionId, shared: Arc<
         connection.close(VarInt::from_u32(close::MALFORMED), b"no Ed25519 key");
         return;
     };
-    let mut served = Served { connection, id, key, shared, probe: None, known: None, moves: 0, session: CollectorSession::new() };
+    let mut served = Served {
+        connection,
+        id,
+        key,
+        shared,
+        probe: None,
+        known: None,
+        opened: false,
+        moves: 0,
+        session: CollectorSession::new(),
+    };
     let end = served.run().await;
     let (code, text) = match &end {
         End::Malformed(why) => (close::MALFORMED, why.as_str()),
@@ -121,6 +131,8 @@ struct Served {
     probe: Option<(ProbeId, SessionId)>,
     /// The session as it was recorded.
     known: Option<NewSession>,
+    /// The writer knows this connection.
+    opened: bool,
     /// How often its addresses have changed.
     moves: u32,
     session: CollectorSession,
@@ -319,8 +331,9 @@ impl Served {
         self.probe = Some((probe.id, session));
         let Some(outbox) = outbox.take() else { return Err(End::Internal("admitted twice".into())) };
         self.shared.register(probe.id, self.id, outbox.downgrade());
-        let open = ToIngest::Open { connection: self.id, inbox: outbox };
+        let open = ToIngest::Open { connection: self.id, probe: probe.id, inbox: outbox };
         self.shared.ingest.send(open).await.map_err(|_| End::Ours)?;
+        self.opened = true;
         let (reply, arrived) = oneshot::channel();
         let serial = hello.directory;
         let arrive = ToIngest::Arrive { probe: probe.id, hello: Box::new(hello), now: now(), reply };
@@ -348,12 +361,17 @@ impl Served {
     /// Addresses change now and then; a probe that claims it all the time fills the catalog.
     fn count_move(&mut self) -> Result<(), End> {
         self.moves += 1;
-        if self.moves > MAX_MOVES { Err(End::Malformed("the probe's addresses change too often".into())) } else { Ok(()) }
+        if self.moves > MAX_MOVES {
+            Err(End::Malformed("the probe's addresses change too often".into()))
+        } else {
+            Ok(())
+        }
     }
 
     /// The probe's own addresses have changed: what is known of its families changes with them.
     async fn note_addresses(&mut self, health: &Health) -> Result<(), End> {
-        let (Some(addresses), Some((probe, old)), Some(known)) = (&health.addresses, self.probe, &mut self.known) else {
+        let (Some(addresses), Some((probe, old)), Some(known)) = (&health.addresses, self.probe, &mut self.known)
+        else {
             return Ok(());
         };
         let addresses: Vec<_> = addresses.iter().map(|ip| ip.0).collect();
@@ -394,10 +412,11 @@ impl Served {
     }
 
     async fn leave(&self) {
-        let last = self.probe.is_some_and(|(probe, _)| self.shared.unregister(probe, self.id));
-        let probe = self.probe.map(|(probe, _)| probe);
-        let closed = ToIngest::Closed { connection: self.id, probe, last };
-        let _ = self.shared.ingest.send(closed).await;
+        if let Some((probe, _)) = self.probe {
+            self.shared.unregister(probe, self.id);
+        }
+        let probe = self.probe.map(|(probe, _)| probe).filter(|_| self.opened);
+        let _ = self.shared.ingest.send(ToIngest::Closed { connection: self.id, probe }).await;
         if let Some((probe, session)) = self.probe {
             if let Err(error) = self.shared.catalog.close_session(session, now()).await {
                 warn!(probe_id = %probe, %error, "the end of a session could not be recorded");

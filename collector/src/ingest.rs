@@ -38,12 +38,12 @@ pub struct Arrived {
 pub(crate) enum ToIngest {
     /// A probe said hello. Answered when what follows from it is durable.
     Arrive { probe: ProbeId, hello: Box<Hello>, now: UnixNanos, reply: oneshot::Sender<Option<Arrived>> },
-    /// A connection that will hand in, and where its acknowledgements go.
-    Open { connection: ConnectionId, inbox: mpsc::Sender<ToConnection> },
+    /// A connection of a probe that will hand in, and where its acknowledgements go.
+    Open { connection: ConnectionId, probe: ProbeId, inbox: mpsc::Sender<ToConnection> },
     /// A hand-in.
     Take { connection: ConnectionId, who: (ProbeId, SessionId), stored: Stored, now: UnixNanos },
-    /// A connection has ended; `last` when the probe has no other.
-    Closed { connection: ConnectionId, probe: Option<ProbeId>, last: bool },
+    /// A connection has ended. `probe` if it was ever opened here.
+    Closed { connection: ConnectionId, probe: Option<ProbeId> },
     /// Ends the thread after everything before it is committed.
     Stop,
 }
@@ -62,7 +62,14 @@ impl Ingest {
         runtime: Handle,
     ) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        let writer = Writer { results, oneoffs, runtime, intake: Intake::default(), connections: HashMap::new() };
+        let writer = Writer {
+            results,
+            oneoffs,
+            runtime,
+            intake: Intake::default(),
+            connections: HashMap::new(),
+            open: HashMap::new(),
+        };
         let thread = thread::Builder::new().name("ingest".into()).spawn(move || writer.run(inbox))?;
         Ok((Self { queue }, thread))
     }
@@ -83,6 +90,8 @@ struct Writer {
     runtime: Handle,
     intake: Intake,
     connections: HashMap<ConnectionId, mpsc::Sender<ToConnection>>,
+    /// How many connections each probe has.
+    open: HashMap<ProbeId, usize>,
 }
 
 impl Writer {
@@ -112,19 +121,18 @@ impl Writer {
                     let _ = reply.send(None);
                 }
             },
-            ToIngest::Open { connection, inbox } => {
+            ToIngest::Open { connection, probe, inbox } => {
                 self.connections.insert(connection, inbox);
+                *self.open.entry(probe).or_default() += 1;
             }
             ToIngest::Take { connection, who, stored, now } => {
                 if !self.intake.take(connection, who, stored, now) {
                     self.close(connection);
                 }
             }
-            ToIngest::Closed { connection, probe, last } => {
+            ToIngest::Closed { connection, probe } => {
                 self.connections.remove(&connection);
-                if let Some(probe) = probe.filter(|_| last) {
-                    self.intake.depart(probe);
-                }
+                self.depart(probe);
             }
             ToIngest::Stop => {}
         }
@@ -181,6 +189,18 @@ impl Writer {
         }
         for (reply, arrived) in arrivals.drain(..) {
             let _ = reply.send(Some(arrived));
+        }
+    }
+
+    /// Counted here and not by the connections: a new one may have opened before the end of the old one is known.
+    fn depart(&mut self, probe: Option<ProbeId>) {
+        let Some(probe) = probe else { return };
+        let left = self.open.get(&probe).map_or(0, |open| open.saturating_sub(1));
+        if left == 0 {
+            self.open.remove(&probe);
+            self.intake.depart(probe);
+        } else {
+            self.open.insert(probe, left);
         }
     }
 

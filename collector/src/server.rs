@@ -77,16 +77,14 @@ impl Shared {
         lock(&self.probes).entry(probe).or_default().push((id, inbox));
     }
 
-    /// True when the probe has no other connection.
-    pub(crate) fn unregister(&self, probe: ProbeId, id: ConnectionId) -> bool {
+    /// The connection is no more.
+    pub(crate) fn unregister(&self, probe: ProbeId, id: ConnectionId) {
         let mut probes = lock(&self.probes);
-        let Some(connections) = probes.get_mut(&probe) else { return true };
+        let Some(connections) = probes.get_mut(&probe) else { return };
         connections.retain(|(known, _)| *known != id);
-        let last = connections.is_empty();
-        if last {
+        if connections.is_empty() {
             probes.remove(&probe);
         }
-        last
     }
 
     fn newest(&self, probe: ProbeId) -> Option<mpsc::Sender<ToConnection>> {

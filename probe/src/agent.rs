@@ -64,8 +64,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Events of a link that may wait for the loop.
 const LINK_EVENTS: usize = 64;
 
-/// How long a connection with unacknowledged reports may be silent before a second one is tried.
-const SILENCE: Duration = Duration::from_secs(3);
+/// The least time that a connection may be silent after something was sent before a second one is tried.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the probe is started with.
 #[derive(Debug, Clone)]
@@ -124,9 +124,8 @@ struct Agent {
     started: Nanos,
     link: Option<(Link, mpsc::Receiver<LinkEvent>)>,
     connecting: Option<(Connecting, mpsc::Receiver<LinkEvent>)>,
-    /// When the link last showed a sign of life, and when something was last sent on it that must be answered.
-    heard_at: Nanos,
-    asked_at: Option<Nanos>,
+    /// When something was sent that the other end must at least acknowledge, and how many datagrams had come by then.
+    asked: Option<(Nanos, u64)>,
     runs: JoinSet<MeasurementResult>,
     /// What each run is, in case it dies.
     started_runs: HashMap<task::Id, (MeasurementId, UnixNanos)>,
@@ -185,8 +184,7 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
         started,
         link: None,
         connecting: None,
-        heard_at: started,
-        asked_at: None,
+        asked: None,
         runs: JoinSet::new(),
         started_runs: HashMap::new(),
         last_targets: HashMap::new(),
@@ -280,9 +278,10 @@ impl Agent {
         let now = self.now();
         let session = self.session.poll_timeout().filter(|_| self.connecting.is_none()).map(|at| at.since(now));
         let wall = self.time_of_day();
-        let schedule = self.scheduler.as_ref().filter(|_| !self.closing && self.policy_is_whole).and_then(Scheduler::next_wake);
+        let schedule =
+            self.scheduler.as_ref().filter(|_| !self.closing && self.policy_is_whole).and_then(Scheduler::next_wake);
         let schedule = schedule.map(|at| at.since(wall));
-        let silence = self.asked_at.map(|at| (at + SILENCE).since(now));
+        let silence = self.silent_at().map(|at| at.since(now));
         [session, schedule, silence].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 
@@ -295,7 +294,6 @@ impl Agent {
                 self.publish_policy();
             }
             Event::Link(Some(LinkEvent::Message(message))) => {
-                self.heard(now);
                 self.session.handle_message(*message, now);
             }
             Event::Link(Some(LinkEvent::LaneFree)) => {}
@@ -332,12 +330,7 @@ impl Agent {
             self.session.handle_connecting();
             self.connect();
         }
-        // A collector that has gone without a word: a second connection finds out sooner than a time-out.
-        if self.connecting.is_none() && self.asked_at.is_some_and(|at| at + SILENCE <= now) {
-            info!("the collector is silent: trying a second connection");
-            self.asked_at = Some(now);
-            self.connect();
-        }
+        self.check_silence(now);
         loop {
             let mut busy = false;
             while let Some(action) = self.session.poll_action() {
@@ -476,7 +469,8 @@ impl Agent {
     fn run_ended(&mut self, result: MeasurementResult) {
         let id = result.measurement;
         self.caps.release();
-        if let (Some(dst), true) = (result.dst_addr, self.session.orders().get(id).is_some_and(|o| o.resolve_on_probe)) {
+        if let (Some(dst), true) = (result.dst_addr, self.session.orders().get(id).is_some_and(|o| o.resolve_on_probe))
+        {
             self.last_targets.insert(id, dst.0);
         }
         let (planned_at, urgent) = (result.planned_at, result.interval.is_none());
@@ -528,14 +522,33 @@ impl Agent {
                 }
             }
         }
-        if sent {
-            self.asked_at.get_or_insert(now);
+        if sent && let (None, Some((link, _))) = (self.asked, &self.link) {
+            self.asked = Some((now, link.received()));
         }
     }
 
-    fn heard(&mut self, now: Nanos) {
-        self.heard_at = now;
-        self.asked_at = None;
+    /// When the link's silence is long enough to be suspicious.
+    fn silent_at(&self) -> Option<Nanos> {
+        let ((at, _), (link, _)) = (self.asked?, self.link.as_ref()?);
+        Some(at + link.patience().max(LEAST_PATIENCE)).filter(|_| self.connecting.is_none())
+    }
+
+    /// A collector that has gone without a word is found out by a second connection sooner than by the time-out of the
+    /// first. The first to answer wins.
+    fn check_silence(&mut self, now: Nanos) {
+        let (Some(at), Some((_, before)), Some((link, _))) = (self.silent_at(), self.asked, &self.link) else { return };
+        if at > now {
+            return;
+        }
+        let received = link.received();
+        if received > before {
+            // It lives. That what was sent is not durable yet is the collector's business.
+            self.asked = None;
+        } else {
+            info!("the collector is silent: trying a second connection");
+            self.asked = Some((now, received));
+            self.connect();
+        }
     }
 
     fn connect(&mut self) {
@@ -581,7 +594,7 @@ impl Agent {
                 }
                 debug!(collector = %link.remote(), "connected");
                 self.link = Some((link, events));
-                self.heard(now);
+                self.asked = None;
                 let synchronised = {
                     let wall = self.runner.wall.lock().unwrap_or_else(PoisonError::into_inner);
                     wall.is_known()
@@ -619,7 +632,7 @@ impl Agent {
     }
 
     fn after_link(&mut self, now: Nanos) {
-        self.asked_at = None;
+        self.asked = None;
         let wall = self.time_of_day();
         if let Some(scheduler) = &mut self.scheduler {
             scheduler.disconnected(wall);
@@ -648,7 +661,9 @@ impl Agent {
         // What was known of translators stays in force until the resolver has answered.
         self.publish_policy();
         let runner = self.runner.clone();
-        if let Some(before) = self.asking_nat64.replace(tokio::spawn(async move { runner.resolver.nat64_prefixes().await })) {
+        if let Some(before) =
+            self.asking_nat64.replace(tokio::spawn(async move { runner.resolver.nat64_prefixes().await }))
+        {
             before.abort();
         }
         let now = self.now();

@@ -193,6 +193,17 @@ impl Link {
         self.connection.remote_address()
     }
 
+    /// How many datagrams have come. While the number grows the other end lives, however long its answer takes.
+    pub fn received(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+
+    /// How long the other end may be silent after something was sent: three probe time-outs (RFC 9002, section 6.2.1, with
+    /// the usual variation of a quarter of the round trip and 25 ms of delayed acknowledgement).
+    pub fn patience(&self) -> Duration {
+        (self.connection.rtt() * 2 + Duration::from_millis(25)) * 3
+    }
+
     /// Sends a control message; `false` when too many wait, which means that the link is stuck.
     pub fn send(&self, message: Up) -> bool {
         self.control.as_ref().is_some_and(|control| control.try_send(message).is_ok())
