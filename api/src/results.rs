@@ -223,8 +223,8 @@ impl Lines {
             stored_at: Some(stored.arrived_at),
             boot: Some(stored.boot),
             seq: Some(stored.seq),
-            // "sonde-probe 0.1.0": the version is the last word.
-            version: software.and_then(|software| software.rsplit(' ').next()).unwrap_or(VERSION),
+            // "sonde-probe/0.1.0", in other programs' words "probe 0.1.0": the version stands last.
+            version: software.and_then(|software| software.rsplit(['/', ' ']).next()).unwrap_or(VERSION),
             spec: Some(&self.measurement.asked.spec),
             view: &view,
             ..ResultContext::new(stored.probe)

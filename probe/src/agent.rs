@@ -379,8 +379,11 @@ impl Agent {
                 let settled = self.settled();
                 for id in changes.removed {
                     self.last_targets.remove(&id);
-                    let skipped = self.scheduler.as_mut().and_then(|scheduler| scheduler.remove(id));
-                    self.skip(skipped, None, settled);
+                    let gone = self.scheduler.as_mut().and_then(|scheduler| scheduler.remove(id, wall));
+                    let Some((order, skipped)) = gone else { continue };
+                    for skipped in skipped {
+                        self.skip(Some(skipped), Some(&order), settled);
+                    }
                 }
                 for order in changes.added {
                     let supported = order.spec().is_ok_and(|spec| KINDS.contains(&spec.kind()));
@@ -710,10 +713,11 @@ impl Agent {
     async fn shut_down(&mut self) {
         info!(running = self.runs.len(), spool = self.session.spool().depth(), "stopping");
         self.closing = true;
-        let settled = self.settled();
-        let stopped = self.scheduler.as_mut().map(Scheduler::stop).unwrap_or_default();
+        let (settled, wall) = (self.settled(), self.time_of_day());
+        let stopped = self.scheduler.as_mut().map(|scheduler| scheduler.stop(wall)).unwrap_or_default();
         for skipped in stopped {
-            self.skip(Some(skipped), None, settled);
+            let order = self.session.orders().get(skipped.measurement).cloned();
+            self.skip(Some(skipped), order.as_ref(), settled);
         }
         let _ = timeout(FINISH_RUNS, async {
             while let Some(done) = self.runs.join_next_with_id().await {
@@ -722,7 +726,8 @@ impl Agent {
         })
         .await;
         self.abandon_runs();
-        let at = self.time_of_day();
+        // Not now, but up to where everything is accounted for: the gap until the next start begins there.
+        let at = self.settled();
         self.session.close(at);
         let finish = async {
             while !self.finished && (self.link.is_some() || self.connecting.is_some()) {

@@ -69,6 +69,8 @@ pub struct Scheduler {
     orphans: BTreeMap<MeasurementId, UnixNanos>,
     /// Orders made before this are known; connected since then if there is a second value.
     current: (UnixNanos, Option<UnixNanos>),
+    /// The boot ends: what is due from here on is not its any more.
+    stopped: Option<UnixNanos>,
 }
 
 impl Scheduler {
@@ -81,6 +83,7 @@ impl Scheduler {
             once: BTreeSet::new(),
             orphans: BTreeMap::new(),
             current: (boot_started_at, None),
+            stopped: None,
         }
     }
 
@@ -105,7 +108,8 @@ impl Scheduler {
     pub fn add(&mut self, order: Order, supported: bool, now: UnixNanos) -> Option<Skipped> {
         let id = order.measurement;
         let runs = Runs::of(&order, self.probe);
-        if self.once.contains(&id) {
+        // What is due after the boot's end lies in the gap behind it.
+        if self.once.contains(&id) || self.stopped.is_some() {
             return None;
         }
         let (next, late) = match runs {
@@ -126,13 +130,14 @@ impl Scheduler {
         late
     }
 
-    /// An order is gone. Gives the run that waited, if one did. A run that is going on goes on.
-    pub fn remove(&mut self, id: MeasurementId) -> Option<Skipped> {
-        let entry = self.entries.remove(&id)?;
+    /// An order is gone. Gives it back with the runs that were due and not started. A run that is going on goes on.
+    pub fn remove(&mut self, id: MeasurementId, now: UnixNanos) -> Option<(Order, Vec<Skipped>)> {
+        let mut entry = self.entries.remove(&id)?;
         if let Some(due) = entry.running {
             self.orphans.insert(id, due);
         }
-        entry.waiting.map(|(due, _)| skipped(id, due, 1, SkipReason::Limit))
+        let skipped = entry.give_up(now, SkipReason::Limit);
+        Some((entry.order, skipped))
     }
 
     /// What to do at `now`. `admit` is asked for each run that could start, in the order of their due times.
@@ -186,14 +191,12 @@ impl Scheduler {
         }
     }
 
-    /// Everything that waits, as skipped; nothing starts any more. Runs that are going on end by themselves.
-    pub fn stop(&mut self) -> Vec<Skipped> {
-        let waiting = self.entries.values_mut().filter_map(|entry| {
-            entry.next = None;
-            let (due, _) = entry.waiting.take()?;
-            Some(skipped(entry.order.measurement, due, 1, SkipReason::Stopping))
-        });
-        waiting.collect()
+    /// The runs that are due at `now` and not started, as skipped; nothing starts any more. Runs that are going on end by
+    /// themselves.
+    pub fn stop(&mut self, now: UnixNanos) -> Vec<Skipped> {
+        let known = self.orders_known_until(now);
+        self.stopped.get_or_insert(known.min(now));
+        self.entries.values_mut().flat_map(|entry| entry.give_up(now, SkipReason::Stopping)).collect()
     }
 
     /// Runs that are going on.
@@ -209,7 +212,8 @@ impl Scheduler {
             let next = entry.next.filter(|_| matches!(entry.runs, Runs::Periodic { .. }));
             [waiting, next, entry.running].into_iter().flatten()
         });
-        open.chain(self.orphans.values().copied()).fold(self.orders_known_until(now), UnixNanos::min)
+        let until = self.stopped.unwrap_or_else(|| self.orders_known_until(now));
+        open.chain(self.orphans.values().copied()).fold(until, UnixNanos::min)
     }
 
     /// When to call [`Scheduler::poll`] next.
@@ -224,6 +228,16 @@ impl Entry {
             Runs::Periodic { interval, .. } => MAX_LATE.min(interval / 2),
             Runs::Once { .. } => MAX_LATE,
         }
+    }
+
+    /// What was due up to `now` and has not been started. Nothing comes of it any more.
+    fn give_up(&mut self, now: UnixNanos, reason: SkipReason) -> Vec<Skipped> {
+        let id = self.order.measurement;
+        let waited = self.waiting.take().map(|(due, _)| skipped(id, due, 1, reason));
+        // A one-off that nobody has looked at yet is ordered again.
+        let next = self.next.take().filter(|_| matches!(self.runs, Runs::Periodic { .. }));
+        let unseen = next.and_then(|next| self.runs.between(next, now + Duration::from_nanos(1)));
+        waited.into_iter().chain(unseen.map(|(first, count)| skipped(id, first, count, reason))).collect()
     }
 
     fn collect_due(&mut self, now: UnixNanos, decisions: &mut Vec<Decision>) {
@@ -363,7 +377,7 @@ mod tests {
         s.add(order(1, once(900)), true, at(50));
         assert_eq!(kinds(&s.poll(at(50), |_| Admit::Now)), ["start 0"]);
         s.finished(MeasurementId(1));
-        s.remove(MeasurementId(1));
+        s.remove(MeasurementId(1), at(55));
         assert_eq!(s.add(order(1, once(900)), true, at(60)), None);
         assert!(s.poll(at(60), |_| Admit::Now).is_empty());
         let expired = s.add(order(2, once(10)), true, at(60)).unwrap();
@@ -386,6 +400,24 @@ mod tests {
         assert_eq!(s.settled(at(250)), at(245));
         s.disconnected(at(250));
         assert_eq!(s.settled(at(299)), at(245));
+    }
+
+    #[test]
+    fn what_was_due_when_the_order_goes_or_the_probe_stops_is_said() {
+        let mut s = Scheduler::new(PROBE, at(0));
+        s.connected(at(0));
+        for id in 1..=3 {
+            s.add(order(id, every(60)), true, at(30));
+        }
+        // Nobody has polled since 60 and 120.
+        let (_, skipped) = s.remove(MeasurementId(1), at(120)).unwrap();
+        assert_eq!((skipped[0].planned_at, skipped[0].runs), (at(60), 2));
+        let stopped = s.stop(at(125));
+        assert_eq!(stopped.iter().map(|s| (s.planned_at, s.runs)).collect::<Vec<_>>(), [(at(60), 2), (at(60), 2)]);
+        // What is due while the last reports are sent is not this boot's, nor are orders that come only then.
+        assert_eq!(s.settled(at(190)), at(120));
+        assert_eq!(s.add(order(4, every(60)), true, at(190)), None);
+        assert_eq!(s.settled(at(250)), at(120));
     }
 
     /// Whatever happens, every due time is started or skipped exactly once.
@@ -426,7 +458,8 @@ mod tests {
                     s.finished(MeasurementId(1));
                 }
             }
-            note(s.remove(MeasurementId(1)).map(Decision::Skip).into_iter().collect());
+            let left = s.remove(MeasurementId(1), at(now)).map(|(_, skipped)| skipped).unwrap_or_default();
+            note(left.into_iter().map(Decision::Skip).collect());
             seen.sort_unstable();
             let mut due = Vec::new();
             let mut next = runs.first_at_or_after(at(0));

@@ -76,6 +76,7 @@ impl Schema {
         let failed = |error| self.error("open", &name, error);
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "query_only", true).map_err(failed)?;
         // SQLite opens files at the first statement that needs them; this one also opens the log beside it.
         self.check_version(&connection, &name)?;
@@ -122,7 +123,12 @@ impl Schema {
             other => matches!(other.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)),
         };
         if damaged {
-            StoreError::Unreadable { what: self.what, why: format!("{name}: {step}: {error}") }
+            let why = match &error {
+                // Ours, from `damaged`: the rest of what rusqlite would say is about a column there is not.
+                rusqlite::Error::FromSqlConversionFailure(_, rusqlite::types::Type::Null, why) => why.to_string(),
+                other => other.to_string(),
+            };
+            StoreError::Unreadable { what: self.what, why: format!("{name}: {step}: {why}") }
         } else {
             StoreError::backend(step, Failed { name: name.to_owned(), source: error })
         }

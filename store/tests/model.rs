@@ -127,9 +127,10 @@ fn read(results: &SqliteResults, model: &Model, query: &ResultQuery, limit: usiz
     }
 }
 
-fn run(steps: Vec<Step>) {
+fn run(steps: Vec<Step>, tail: u32) {
     let dir = tempfile::tempdir().unwrap();
-    let mut results = SqliteResults::open(dir.path()).unwrap();
+    let open = || SqliteResults::open(dir.path()).unwrap().with_short_index_tail(tail);
+    let mut results = open();
     let mut model = Model::default();
     let mut now = FIRST;
     for step in steps {
@@ -166,7 +167,7 @@ fn run(steps: Vec<Step>) {
             }
             Step::Reopen => {
                 drop(results);
-                results = SqliteResults::open(dir.path()).unwrap();
+                results = open();
             }
             Step::Retain(days) => {
                 let before = now - days * DAY;
@@ -176,7 +177,7 @@ fn run(steps: Vec<Step>) {
             Step::Read { query, limit, versions } => read(&results, &model, &query, limit, versions),
         }
     }
-    for results in [results, SqliteResults::open(dir.path()).unwrap()] {
+    for results in [results, open()] {
         for measurement in (0..3).map(MeasurementId) {
             read(&results, &model, &ResultQuery { measurement, from: None, to: None, probes: None }, 7, 2);
         }
@@ -211,7 +212,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_random_history_reads_as_the_model_does(steps in vec(step(), 1..40)) {
-        run(steps);
+    fn a_random_history_reads_as_the_model_does(steps in vec(step(), 1..40), tail in 1..40u32) {
+        run(steps, tail);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -47,6 +48,23 @@ fn the_catalog_keeps_its_promises() {
 #[test]
 fn the_results_keep_their_promises() {
     block_on(results_suite(Dir::new));
+}
+
+/// Results whose index is tidied up all the time.
+struct ShortTail(Dir, u32);
+
+#[async_trait]
+impl Fixture<dyn Results> for ShortTail {
+    async fn open(&self) -> Arc<dyn Results> {
+        Arc::new(SqliteResults::open(self.0.0.path().join("results")).unwrap().with_short_index_tail(self.1))
+    }
+}
+
+#[test]
+fn the_results_keep_their_promises_while_the_index_is_tidied_up() {
+    for places in [1, 3, 10] {
+        block_on(results_suite(|| ShortTail(Dir::new(), places)));
+    }
 }
 
 /// Runs SQL on a file behind the store's back.
@@ -240,6 +258,35 @@ fn retention_removes_the_files() {
 }
 
 #[test]
+fn days_come_and_go_beside_readers() {
+    let dir = Dir::new();
+    let results = SqliteResults::open(dir.0.path()).unwrap().with_short_index_tail(3);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for limit in [2, 1000] {
+            let (results, done) = (&results, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let mut page = block_on(results.scan(&everything(), None, limit)).unwrap();
+                    while let Some(cursor) = page.next {
+                        page = block_on(results.scan(&everything(), Some(&cursor), limit)).unwrap();
+                    }
+                    block_on(results.latest(&everything(), 2, Some(1))).unwrap();
+                    block_on(results.gaps(ProbeId(1), UnixNanos(0), UnixNanos(i64::MAX))).unwrap();
+                }
+            });
+        }
+        for n in 0..200 {
+            append(&results, &[draft(n as u64 + 1, n * 86_400 / 4)]);
+            block_on(results.retain(UnixNanos::from_secs((n / 4 - 2) * 86_400))).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(block_on(results.ranges(ProbeId(1), &[BootId(7)])).unwrap()[0].ranges.len(), 200);
+    assert_eq!(block_on(results.scan(&everything(), None, 1000)).unwrap().reports.len(), 12);
+}
+
+#[test]
 fn a_cursor_that_is_not_ours_is_an_error() {
     let dir = Dir::new();
     let results = SqliteResults::open(dir.0.path()).unwrap();
@@ -308,7 +355,7 @@ fn one_of_many_wins_a_token_and_everybody_is_heard() {
 #[test]
 fn many_threads_append_and_read_at_once() {
     let dir = Dir::new();
-    let results = SqliteResults::open(dir.0.path()).unwrap();
+    let results = SqliteResults::open(dir.0.path()).unwrap().with_short_index_tail(5);
     const EACH: u64 = 60;
     std::thread::scope(|scope| {
         for probe in 1..=4u64 {

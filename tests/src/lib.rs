@@ -1,7 +1,9 @@
 //! Tests across the parts of Sonde, and what they need: a virtual internet ([`lab`]), the real programs in it ([`world`]),
-//! both together as most tests begin ([`scene`]), and a collector that means harm ([`rogue`]).
+//! both together as most tests begin ([`scene`]), and a collector that means harm ([`rogue`]). And the
+//! parts without any network, in virtual time ([`sim`]).
 
 pub mod lab;
 pub mod rogue;
 pub mod scene;
+pub mod sim;
 pub mod world;

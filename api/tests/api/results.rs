@@ -229,3 +229,28 @@ fn a_store_that_fails_within_the_body_cuts_the_connection() {
     assert!(reply.contains("\"prb_id\""), "what came before is there");
     assert!(!reply.ends_with("0\r\n\r\n"), "a chunked body without its end does not look whole");
 }
+
+#[test]
+fn what_a_probe_reports_unasked_is_no_result() {
+    let (lab, anna, id, [one, two]) = with_results(2);
+    let stranger = lab.new_probe(&anna);
+    let session = lab.connect(stranger, "22.0.0.9", &[]);
+    let forged = path(id, NOW, "192.168.1.2", "1.1.1.1", &["192.168.1.1", "22.0.0.1"]);
+    lab.store(
+        vec![lab.stored(stranger, session, &forged), lab.stored(stranger, session, &skipped(id, NOW, 9))],
+        Vec::new(),
+    );
+    for query in ["", "?probe_ids=", "?versions=10"] {
+        let query = if query.ends_with('=') { format!("{query}{one},{two},{stranger}") } else { query.to_owned() };
+        for list in ["results", "latest"] {
+            let found = which(&lab.get(&format!("/api/v2/measurements/{id}/{list}/{query}")).json());
+            assert!(
+                !found.is_empty() && found.iter().all(|(probe, _)| *probe != stranger.0),
+                "{list}{query}: {found:?}"
+            );
+        }
+        let account = lab.get(&format!("/api/v2/measurements/{id}/skipped/{query}")).json();
+        assert_eq!(account["results"].as_array().unwrap().len(), 2, "{query}: {account}");
+    }
+    assert_eq!(lab.get(&format!("/api/v2/measurements/{id}/results/?probe_ids={stranger}")).text, "[]");
+}

@@ -167,7 +167,7 @@ impl ProbeSession {
 
     /// The connection stands: hello goes out.
     pub fn handle_connected(&mut self, facts: HelloFacts, now: Nanos) {
-        self.actions.clear();
+        self.forget_connection();
         self.state = State::Greeting { sent_at: now };
         self.actions.push_back(Action::Send(Up::Hello(Hello {
             versions: List::cut([VERSION]),
@@ -190,7 +190,7 @@ impl ProbeSession {
     /// The connection is gone, or could not be made.
     pub fn handle_disconnected(&mut self, now: Nanos) {
         self.spool.on_disconnect();
-        self.actions.clear();
+        self.forget_connection();
         self.health_due = None;
         self.said_bye = false;
         let retry_at = match self.come_back.take() {
@@ -203,6 +203,11 @@ impl ProbeSession {
             }
         };
         self.state = State::Away { retry_at };
+    }
+
+    /// What was to be said on a connection goes with it. What was learned stays: the next hello tells that we know it.
+    fn forget_connection(&mut self) {
+        self.actions.retain(|action| matches!(action, Action::Orders(_) | Action::Directory(_)));
     }
 
     /// The network has changed (a new address, a new directory): waiting any longer makes no sense.

@@ -95,21 +95,23 @@ fn transport() -> impl Strategy<Value = Transport> + Clone {
 }
 
 /// Any set of up to twenty ranges.
-pub fn range_set() -> impl Strategy<Value = RangeSet> {
-    vec((number(), 0_u64..1000), 0..20).prop_map(|ranges| {
-        let mut set = RangeSet::new();
-        for (first, length) in ranges {
-            set.insert(Seq(first)..=Seq(first.saturating_add(length)));
-        }
-        set
-    })
+pub fn range_set() -> BoxedStrategy<RangeSet> {
+    vec((number(), 0_u64..1000), 0..20)
+        .prop_map(|ranges| {
+            let mut set = RangeSet::new();
+            for (first, length) in ranges {
+                set.insert(Seq(first)..=Seq(first.saturating_add(length)));
+            }
+            set
+        })
+        .boxed()
 }
 
-fn boot_ranges() -> impl Strategy<Value = BootRanges> {
-    (boot(), range_set()).prop_map(|(boot, ranges)| BootRanges { boot, ranges })
+fn boot_ranges() -> BoxedStrategy<BootRanges> {
+    (boot(), range_set()).prop_map(|(boot, ranges)| BootRanges { boot, ranges }).boxed()
 }
 
-fn gap() -> impl Strategy<Value = Gap> {
+fn gap() -> BoxedStrategy<Gap> {
     let reason = prop_oneof![
         Just(GapReason::SpoolFull),
         Just(GapReason::Crash),
@@ -118,10 +120,11 @@ fn gap() -> impl Strategy<Value = Gap> {
     ];
     (boot(), seq(), option::of(seq()), reason, time(), time())
         .prop_map(|(boot, first, last, reason, from, to)| Gap { boot, first, last, reason, from, to })
+        .boxed()
 }
 
 /// Any hello.
-pub fn hello() -> impl Strategy<Value = Hello> {
+pub fn hello() -> BoxedStrategy<Hello> {
     let spooled = (boot(), seq()).prop_map(|(boot, next)| SpooledBoot { boot, next });
     let who = (list(any::<u16>(), 16), text(), boot(), number(), time(), any::<bool>());
     let what = (
@@ -134,31 +137,33 @@ pub fn hello() -> impl Strategy<Value = Hello> {
         list(any::<u8>(), 64),
         list(family(), 2),
     );
-    (who, what).prop_map(|((versions, software, boot, uptime, now, clock_synchronised), what)| {
-        let (orders, boots, spool_depth, addresses, token, directory, kinds, families) = what;
-        Hello {
-            versions,
-            software,
-            boot,
-            uptime,
-            now,
-            clock_synchronised,
-            orders,
-            boots,
-            spool_depth,
-            addresses,
-            token,
-            directory,
-            kinds,
-            families,
-        }
-    })
+    (who, what)
+        .prop_map(|((versions, software, boot, uptime, now, clock_synchronised), what)| {
+            let (orders, boots, spool_depth, addresses, token, directory, kinds, families) = what;
+            Hello {
+                versions,
+                software,
+                boot,
+                uptime,
+                now,
+                clock_synchronised,
+                orders,
+                boots,
+                spool_depth,
+                addresses,
+                token,
+                directory,
+                kinds,
+                families,
+            }
+        })
+        .boxed()
 }
 
 /// Any message of a probe.
-pub fn up() -> impl Strategy<Value = Up> {
-    let health = (number(), small(), option::of(list(ip(), 16)))
-        .prop_map(|(spool_depth, running, addresses)| Health { spool_depth, running, addresses });
+pub fn up() -> BoxedStrategy<Up> {
+    let health = (number(), small(), option::of(list(ip(), 16)), list(family(), 2))
+        .prop_map(|(spool_depth, running, addresses, families)| Health { families, spool_depth, running, addresses });
     prop_oneof![
         hello().prop_map(Up::Hello),
         list(gap(), 30).prop_map(Up::Gaps),
@@ -167,27 +172,36 @@ pub fn up() -> impl Strategy<Value = Up> {
         (boot(), seq(), time()).prop_map(|(boot, last, at)| Up::Bye(Bye { boot, last, at })),
         health.prop_map(Up::Health),
     ]
+    .boxed()
 }
 
 /// Any directory with any signature.
-pub fn signed_directory() -> impl Strategy<Value = SignedDirectory> {
-    (bytes(300), key(), vec(any::<u8>(), 64)).prop_map(|(directory, root, signature)| SignedDirectory {
-        directory,
-        root,
-        signature: Bytes::new(signature).unwrap(),
-    })
+pub fn signed_directory() -> BoxedStrategy<SignedDirectory> {
+    (bytes(300), key(), vec(any::<u8>(), 64))
+        .prop_map(|(directory, root, signature)| SignedDirectory {
+            directory,
+            root,
+            signature: Bytes::new(signature).unwrap(),
+        })
+        .boxed()
 }
 
 /// Any directory.
-pub fn directory() -> impl Strategy<Value = Directory> {
+pub fn directory() -> BoxedStrategy<Directory> {
     let collector = (key(), list(text(), 4)).prop_map(|(key, addresses)| Collector { key, addresses });
-    (number(), text(), list(key(), 8), list(collector, 5), list(text(), 5)).prop_map(
-        |(serial, network, roots, collectors, http_hosts)| Directory { serial, network, roots, collectors, http_hosts },
-    )
+    (number(), text(), list(key(), 8), list(collector, 5), list(text(), 5))
+        .prop_map(|(serial, network, roots, collectors, http_hosts)| Directory {
+            serial,
+            network,
+            roots,
+            collectors,
+            http_hosts,
+        })
+        .boxed()
 }
 
 /// Any message of a collector.
-pub fn down() -> impl Strategy<Value = Down> {
+pub fn down() -> BoxedStrategy<Down> {
     let welcome = (
         prop_oneof![Just(1), any::<u16>()],
         number(),
@@ -198,15 +212,17 @@ pub fn down() -> impl Strategy<Value = Down> {
         option::of(signed_directory()),
         time(),
     )
-        .prop_map(|(version, probe, received_at, sent_at, durable, public_address, directory, boot_started_at)| Welcome {
-            version,
-            probe: ProbeId(probe),
-            received_at,
-            sent_at,
-            durable,
-            public_address,
-            directory,
-            boot_started_at,
+        .prop_map(|(version, probe, received_at, sent_at, durable, public_address, directory, boot_started_at)| {
+            Welcome {
+                version,
+                probe: ProbeId(probe),
+                received_at,
+                sent_at,
+                durable,
+                public_address,
+                directory,
+                boot_started_at,
+            }
         });
     let reason = prop_oneof![
         Just(RefusedReason::UnknownKey),
@@ -229,20 +245,18 @@ pub fn down() -> impl Strategy<Value = Down> {
         reply.prop_map(Down::TimeReply),
         signed_directory().prop_map(Down::Directory),
     ]
+    .boxed()
 }
 
 /// Any frame; its reports are any bytes.
-pub fn frame() -> impl Strategy<Value = Frame> {
-    (boot(), seq(), list(bytes(100), 20), time()).prop_map(|(boot, first, reports, settled)| Frame {
-        boot,
-        first,
-        reports,
-        settled,
-    })
+pub fn frame() -> BoxedStrategy<Frame> {
+    (boot(), seq(), list(bytes(100), 20), time())
+        .prop_map(|(boot, first, reports, settled)| Frame { boot, first, reports, settled })
+        .boxed()
 }
 
 /// Any order; its definition is sound or any bytes.
-pub fn order() -> impl Strategy<Value = Order> {
+pub fn order() -> BoxedStrategy<Order> {
     let periodic = (time(), small(), small(), option::of(time()))
         .prop_map(|(start, interval, spread, stop)| When::Periodic { start, interval, spread, stop });
     let once = (option::of(time()), time()).prop_map(|(start, expires)| When::Once { start, expires });
@@ -269,18 +283,19 @@ pub fn order() -> impl Strategy<Value = Order> {
             when,
             ordered_at,
         })
+        .boxed()
 }
 
 /// Any change of orders.
-pub fn orders_update() -> impl Strategy<Value = OrdersUpdate> {
-    (option::of(number()), number(), list(order(), 6), list(measurement(), 20)).prop_map(
-        |(base, revision, add, remove)| OrdersUpdate {
+pub fn orders_update() -> BoxedStrategy<OrdersUpdate> {
+    (option::of(number()), number(), list(order(), 6), list(measurement(), 20))
+        .prop_map(|(base, revision, add, remove)| OrdersUpdate {
             base: base.map(Revision),
             revision: Revision(revision),
             add,
             remove,
-        },
-    )
+        })
+        .boxed()
 }
 
 fn within(limits: Limits) -> impl Strategy<Value = u32> {
@@ -288,20 +303,20 @@ fn within(limits: Limits) -> impl Strategy<Value = u32> {
 }
 
 /// Any definition that is allowed, of every kind.
-pub fn spec() -> impl Strategy<Value = Spec> {
-    prop_oneof![ping_spec(), traceroute_spec(), dns_spec(), sslcert_spec(), http_spec(), ntp_spec()]
+pub fn spec() -> BoxedStrategy<Spec> {
+    prop_oneof![ping_spec(), traceroute_spec(), dns_spec(), sslcert_spec(), http_spec(), ntp_spec()].boxed()
 }
 
-fn ping_spec() -> impl Strategy<Value = Spec> {
+fn ping_spec() -> BoxedStrategy<Spec> {
     type S = PingSpec;
-    (within(S::PACKETS), within(S::SIZE), within(S::PACKET_INTERVAL), any::<bool>()).prop_map(
-        |(packets, size, packet_interval, include_probe_id)| {
+    (within(S::PACKETS), within(S::SIZE), within(S::PACKET_INTERVAL), any::<bool>())
+        .prop_map(|(packets, size, packet_interval, include_probe_id)| {
             Spec::Ping(PingSpec { packets, size, packet_interval, include_probe_id })
-        },
-    )
+        })
+        .boxed()
 }
 
-fn traceroute_spec() -> impl Strategy<Value = Spec> {
+fn traceroute_spec() -> BoxedStrategy<Spec> {
     type S = TracerouteSpec;
     let path = (transport(), within(S::PACKETS), within(S::SIZE), within(S::FIRST_HOP), within(S::MAX_HOPS));
     let times = (within(S::PARIS), within(S::PORT), within(S::RESPONSE_TIMEOUT), within(S::DUPLICATE_TIMEOUT));
@@ -311,72 +326,77 @@ fn traceroute_spec() -> impl Strategy<Value = Spec> {
         any::<bool>(),
         within(S::TRAFFIC_CLASS),
     );
-    (path, times, header).prop_map(|((protocol, packets, size, one, other), times, header)| {
-        let (paris, port, response_timeout, duplicate_timeout) = times;
-        let (hop_by_hop_option_size, destination_option_size, dont_fragment, traffic_class) = header;
-        Spec::Traceroute(TracerouteSpec {
-            protocol,
-            packets,
-            size,
-            first_hop: one.min(other),
-            max_hops: one.max(other),
-            paris,
-            port,
-            response_timeout,
-            duplicate_timeout,
-            hop_by_hop_option_size,
-            destination_option_size,
-            dont_fragment,
-            traffic_class,
+    (path, times, header)
+        .prop_map(|((protocol, packets, size, one, other), times, header)| {
+            let (paris, port, response_timeout, duplicate_timeout) = times;
+            let (hop_by_hop_option_size, destination_option_size, dont_fragment, traffic_class) = header;
+            Spec::Traceroute(TracerouteSpec {
+                protocol,
+                packets,
+                size,
+                first_hop: one.min(other),
+                max_hops: one.max(other),
+                paris,
+                port,
+                response_timeout,
+                duplicate_timeout,
+                hop_by_hop_option_size,
+                destination_option_size,
+                dont_fragment,
+                traffic_class,
+            })
         })
-    })
+        .boxed()
 }
 
-fn dns_spec() -> impl Strategy<Value = Spec> {
+fn dns_spec() -> BoxedStrategy<Spec> {
     type S = DnsSpec;
     let query = (any::<u16>(), any::<u16>(), "[a-z.$]{1,40}", prop_oneof![Just(Transport::Tcp), Just(Transport::Udp)]);
     let limits = (within(S::UDP_PAYLOAD_SIZE), within(S::RETRY), within(S::TIMEOUT), within(S::PORT));
-    (query, limits, option::of(within(S::TTL)), any::<[bool; 12]>()).prop_map(|(query, limits, ttl, flags)| {
-        let (query_class, query_type, name, protocol) = query;
-        let (udp_payload_size, retry, timeout, port) = limits;
-        let [rd, d, cd, nsid, own, abuf, qbuf, prepend, macros, tls, subnet, cookies] = flags;
-        Spec::Dns(DnsSpec {
-            query_class,
-            query_type,
-            query_argument: Text::cut(name),
-            protocol,
-            udp_payload_size,
-            retry,
-            timeout,
-            set_rd_bit: rd,
-            set_do_bit: d,
-            set_cd_bit: cd,
-            set_nsid_bit: nsid,
-            use_probe_resolver: own,
-            include_abuf: abuf,
-            include_qbuf: qbuf,
-            prepend_probe_id: prepend,
-            use_macros: macros,
-            tls,
-            port,
-            default_client_subnet: subnet,
-            cookies,
-            ttl,
+    (query, limits, option::of(within(S::TTL)), any::<[bool; 12]>())
+        .prop_map(|(query, limits, ttl, flags)| {
+            let (query_class, query_type, name, protocol) = query;
+            let (udp_payload_size, retry, timeout, port) = limits;
+            let [rd, d, cd, nsid, own, abuf, qbuf, prepend, macros, tls, subnet, cookies] = flags;
+            Spec::Dns(DnsSpec {
+                query_class,
+                query_type,
+                query_argument: Text::cut(name),
+                protocol,
+                udp_payload_size,
+                retry,
+                timeout,
+                set_rd_bit: rd,
+                set_do_bit: d,
+                set_cd_bit: cd,
+                set_nsid_bit: nsid,
+                use_probe_resolver: own,
+                include_abuf: abuf,
+                include_qbuf: qbuf,
+                prepend_probe_id: prepend,
+                use_macros: macros,
+                tls,
+                port,
+                default_client_subnet: subnet,
+                cookies,
+                ttl,
+            })
         })
-    })
+        .boxed()
 }
 
-fn sslcert_spec() -> impl Strategy<Value = Spec> {
+fn sslcert_spec() -> BoxedStrategy<Spec> {
     (within(SslcertSpec::PORT), option::of(text()))
         .prop_map(|(port, hostname)| Spec::Sslcert(SslcertSpec { port, hostname }))
+        .boxed()
 }
 
-fn http_spec() -> impl Strategy<Value = Spec> {
+fn http_spec() -> BoxedStrategy<Spec> {
     type S = HttpSpec;
     let method = prop_oneof![Just(HttpMethod::Get), Just(HttpMethod::Head), Just(HttpMethod::Post)];
     let limits = (within(S::PORT), within(S::HEADER_BYTES), option::of(within(S::MAX_BYTES_READ)));
-    (method, "/.{0,20}", option::of(text()), limits, any::<[bool; 4]>()).prop_map(
-        |(method, path, query_string, (port, header_bytes, max_bytes_read), flags)| {
+    (method, "/.{0,20}", option::of(text()), limits, any::<[bool; 4]>())
+        .prop_map(|(method, path, query_string, (port, header_bytes, max_bytes_read), flags)| {
             let [https, version_1_1, extended_timing, more_extended_timing] = flags;
             Spec::Http(HttpSpec {
                 method,
@@ -390,17 +410,18 @@ fn http_spec() -> impl Strategy<Value = Spec> {
                 extended_timing,
                 more_extended_timing,
             })
-        },
-    )
+        })
+        .boxed()
 }
 
-fn ntp_spec() -> impl Strategy<Value = Spec> {
+fn ntp_spec() -> BoxedStrategy<Spec> {
     (within(NtpSpec::PACKETS), within(NtpSpec::TIMEOUT))
         .prop_map(|(packets, timeout)| Spec::Ntp(NtpSpec { packets, timeout }))
+        .boxed()
 }
 
 /// Any report.
-pub fn report() -> impl Strategy<Value = Report> {
+pub fn report() -> BoxedStrategy<Report> {
     let reasons = [
         SkipReason::Other,
         SkipReason::Paused,
@@ -414,47 +435,52 @@ pub fn report() -> impl Strategy<Value = Report> {
         SkipReason::Clock,
         SkipReason::Stopping,
     ];
-    let skipped = (measurement(), time(), small(), prop::sample::select(&reasons[..]))
+    let skipped = (measurement(), time(), small(), prop::sample::select(reasons.to_vec()))
         .prop_map(|(measurement, planned_at, runs, reason)| Skipped { measurement, planned_at, runs, reason });
-    prop_oneof![4 => result().prop_map(Report::Result), 1 => skipped.prop_map(Report::Skipped)]
+    prop_oneof![4 => result().prop_map(Report::Result), 1 => skipped.prop_map(Report::Skipped)].boxed()
 }
 
 /// Any result.
-pub fn result() -> impl Strategy<Value = MeasurementResult> {
+pub fn result() -> BoxedStrategy<MeasurementResult> {
     let source = prop_oneof![Just(StampSource::User), Just(StampSource::KernelReceive), Just(StampSource::Kernel)];
     let timing = (source, option::of(small()), option::of(number()))
         .prop_map(|(source, last_sync, clock_error)| Timing { source, last_sync, clock_error });
     let times = (measurement(), time(), time(), time(), timing, family());
     let ends = (option::of(text()), option::of(ip()), option::of(ip()), option::of(number()), option::of(small()));
-    (times, ends, outcome()).prop_map(|(times, ends, outcome)| {
-        let (measurement, planned_at, started_at, ended_at, timing, af) = times;
-        let (dst_name, dst_addr, src_addr, time_to_resolve, interval) = ends;
-        MeasurementResult {
-            measurement,
-            planned_at,
-            started_at,
-            ended_at,
-            timing,
-            af,
-            dst_name,
-            dst_addr,
-            src_addr,
-            time_to_resolve,
-            interval,
-            outcome,
-        }
-    })
+    (times, ends, outcome())
+        .prop_map(|(times, ends, outcome)| {
+            let (measurement, planned_at, started_at, ended_at, timing, af) = times;
+            let (dst_name, dst_addr, src_addr, time_to_resolve, interval) = ends;
+            MeasurementResult {
+                measurement,
+                planned_at,
+                started_at,
+                ended_at,
+                timing,
+                af,
+                dst_name,
+                dst_addr,
+                src_addr,
+                time_to_resolve,
+                interval,
+                outcome,
+            }
+        })
+        .boxed()
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+fn outcome() -> BoxedStrategy<Outcome> {
     let failure = prop_oneof![
         text().prop_map(Failure::Resolve),
         Just(Failure::NotAllowed),
         text().prop_map(Failure::Socket),
         text().prop_map(Failure::Unsupported),
     ];
-    let ping = (small(), small(), list(ping_reply(), 20))
-        .prop_map(|(size, sent, replies)| PingOutcome { size, sent, replies });
+    let ping = (small(), small(), list(ping_reply(), 20)).prop_map(|(size, sent, replies)| PingOutcome {
+        size,
+        sent,
+        replies,
+    });
     let traceroute = (transport(), small(), option::of(small()), list(hop(), 8))
         .prop_map(|(protocol, size, paris_id, hops)| TracerouteOutcome { protocol, size, paris_id, hops });
     let dns = (any::<bool>(), list(dns_response(), 4))
@@ -465,19 +491,13 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         traceroute.prop_map(Outcome::Traceroute),
         dns.prop_map(Outcome::Dns),
     ]
+    .boxed()
 }
 
-fn ping_reply() -> impl Strategy<Value = PingReply> {
+fn ping_reply() -> BoxedStrategy<PingReply> {
     let echo = (number(), option::of(any::<u8>()), small(), ip(), any::<bool>())
         .prop_map(|(rtt, hop_limit, size, from, duplicate)| EchoReply { rtt, hop_limit, size, from, duplicate });
-    let error = (
-        ip(),
-        any::<u8>(),
-        any::<u8>(),
-        option::of(number()),
-        option::of(any::<u8>()),
-        option::of(small()),
-    )
+    let error = (ip(), any::<u8>(), any::<u8>(), option::of(number()), option::of(any::<u8>()), option::of(small()))
         .prop_map(|(from, kind, code, rtt, hop_limit, mtu)| IcmpError { from, kind, code, rtt, hop_limit, mtu });
     prop_oneof![
         echo.prop_map(PingReply::Reply),
@@ -485,9 +505,10 @@ fn ping_reply() -> impl Strategy<Value = PingReply> {
         text().prop_map(PingReply::SendError),
         error.prop_map(PingReply::Icmp),
     ]
+    .boxed()
 }
 
-fn hop() -> impl Strategy<Value = Hop> {
+fn hop() -> BoxedStrategy<Hop> {
     let who = (ip(), option::of(number()), option::of(any::<u8>()), small());
     let icmp = any::<(u8, u8)>().prop_map(|(kind, code)| IcmpKind { kind, code });
     let more = (
@@ -501,29 +522,14 @@ fn hop() -> impl Strategy<Value = Hop> {
     );
     let answer = (who, more).prop_map(|((from, rtt, hop_limit, size), more)| {
         let (icmp, late, duplicate, quoted_hop_limit, quoted_dst, mtu, extensions) = more;
-        HopAnswer {
-            from,
-            rtt,
-            hop_limit,
-            size,
-            icmp,
-            late,
-            duplicate,
-            quoted_hop_limit,
-            quoted_dst,
-            mtu,
-            extensions,
-        }
+        HopAnswer { from, rtt, hop_limit, size, icmp, late, duplicate, quoted_hop_limit, quoted_dst, mtu, extensions }
     });
-    let reply = prop_oneof![
-        answer.prop_map(HopReply::Reply),
-        Just(HopReply::Timeout),
-        text().prop_map(HopReply::SendError)
-    ];
-    (any::<u8>(), list(reply, 6)).prop_map(|(hop, replies)| Hop { hop, replies })
+    let reply =
+        prop_oneof![answer.prop_map(HopReply::Reply), Just(HopReply::Timeout), text().prop_map(HopReply::SendError)];
+    (any::<u8>(), list(reply, 6)).prop_map(|(hop, replies)| Hop { hop, replies }).boxed()
 }
 
-fn dns_response() -> impl Strategy<Value = DnsResponse> {
+fn dns_response() -> BoxedStrategy<DnsResponse> {
     let answer = (number(), bytes(200), any::<bool>(), option::of(number()), any::<bool>()).prop_map(
         |(rt, message, show_message, connect, truncated_first)| DnsAnswer {
             rt,
@@ -541,8 +547,8 @@ fn dns_response() -> impl Strategy<Value = DnsResponse> {
         text().prop_map(DnsReply::Read),
         Just(DnsReply::NotAllowed),
     ];
-    (time(), ip(), any::<u16>(), option::of(ip()), transport(), small(), option::of(bytes(100)), reply).prop_map(
-        |(sent_at, dst_addr, dst_port, src_addr, protocol, retries, query, outcome)| DnsResponse {
+    (time(), ip(), any::<u16>(), option::of(ip()), transport(), small(), option::of(bytes(100)), reply)
+        .prop_map(|(sent_at, dst_addr, dst_port, src_addr, protocol, retries, query, outcome)| DnsResponse {
             sent_at,
             dst_addr,
             dst_port,
@@ -551,6 +557,6 @@ fn dns_response() -> impl Strategy<Value = DnsResponse> {
             retries,
             query,
             outcome,
-        },
-    )
+        })
+        .boxed()
 }

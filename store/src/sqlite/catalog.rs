@@ -1,7 +1,8 @@
 //! The catalog in one SQLite file.
 //!
-//! One connection behind a mutex: the catalog is small, and what comes often (results) never touches it. Every method is
-//! one transaction, done when its future is polled first.
+//! One connection to write and one to read, each behind a mutex: the catalog is small, and what comes often (results) never
+//! touches it. Two, so that nobody who only reads waits while a commit is on its way to the disk. Every method is one
+//! transaction, done when its future is polled first.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -31,7 +32,10 @@ const SCHEMA: Schema = Schema { what: "catalog", migrations: &[include_str!("cat
 /// The catalog in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteCatalog {
-    connection: Mutex<Connection>,
+    /// Sees what was committed before a transaction of it began. Absent when the catalog is in memory, where one connection
+    /// does both. Closed first, so that the writer's end merges the log.
+    reader: Option<Mutex<Connection>>,
+    writer: Mutex<Connection>,
     /// For errors.
     name: String,
 }
@@ -40,12 +44,14 @@ impl SqliteCatalog {
     /// Opens the catalog at `path`; makes it if there is none. A newer version's is refused as unreadable.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        Ok(Self { connection: Mutex::new(SCHEMA.open(path)?), name: path.display().to_string() })
+        let writer = Mutex::new(SCHEMA.open(path)?);
+        let reader = Some(Mutex::new(SCHEMA.open_to_read(path)?));
+        Ok(Self { reader, writer, name: path.display().to_string() })
     }
 
     /// A catalog that is gone when it is dropped, for tests.
     pub fn open_in_memory() -> Result<Self, StoreError> {
-        Ok(Self { connection: Mutex::new(SCHEMA.open_in_memory()?), name: ":memory:".to_owned() })
+        Ok(Self { reader: None, writer: Mutex::new(SCHEMA.open_in_memory()?), name: ":memory:".to_owned() })
     }
 
     /// Does `work` in a transaction that may write. It takes effect whole, or not at all when there is an error.
@@ -55,7 +61,7 @@ impl SqliteCatalog {
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         // Work that panicked was rolled back when its transaction was dropped, so the connection is good.
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let done = connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
             let value = work(&transaction)?;
             transaction.commit()?;
@@ -70,7 +76,8 @@ impl SqliteCatalog {
         step: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self.reader.as_ref().unwrap_or(&self.writer);
+        let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
         let done = connection.transaction().and_then(|transaction| work(&transaction));
         done.map_err(|error| SCHEMA.error(step, &self.name, error))
     }

@@ -26,6 +26,7 @@ use crate::results::{Batch, BootRecord, Cursor, ReportPage, ResultQuery, Results
 mod bookkeeping;
 mod day;
 mod files;
+mod index;
 mod known;
 mod latest;
 mod log;
@@ -51,6 +52,8 @@ struct Writer {
     /// The file written last.
     current: Option<(Day, Connection)>,
     encoder: log::Encoder,
+    /// The index's tail is folded when it has become as long.
+    tail: u32,
 }
 
 impl SqliteResults {
@@ -59,8 +62,15 @@ impl SqliteResults {
     /// the others open.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let (files, known) = Files::open(dir.as_ref())?;
-        let writer = Writer { current: None, encoder: log::Encoder::new()? };
+        let writer = Writer { current: None, encoder: log::Encoder::new()?, tail: index::TAIL };
         Ok(Self { files, known: RwLock::new(known), writer: Mutex::new(writer) })
+    }
+
+    /// Tidies the index up after so many places instead of very many, so that tests see it happen.
+    #[must_use]
+    pub fn with_short_index_tail(mut self, places: u32) -> Self {
+        self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).tail = places;
+        self
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -76,15 +86,16 @@ impl SqliteResults {
         let rows = writer.encoder.rows(&batch.reports)?;
         let first_update = self.known.read().unwrap_or_else(PoisonError::into_inner).next_update();
         let boots: Vec<Numbered> = (first_update..).zip(batch.boots.iter().cloned()).collect();
-        let span = rows.iter().flat_map(|row| &row.places).map(|place| place.span).reduce(Span::with);
+        let span = rows.iter().flat_map(|row| &row.parts).map(|part| part.span).reduce(Span::with);
 
-        let day = Day::of(now);
+        let (day, tail) = (Day::of(now), writer.tail);
         let written = writer.connection(&self.files, day).and_then(|connection| {
             let failed = |error| files::error(day, "append", error);
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
             for row in &rows {
                 row.insert(&transaction, now).map_err(failed)?;
             }
+            index::fold_if_long(&transaction, tail).map_err(failed)?;
             if let Some(span) = span {
                 span.insert(&transaction).map_err(failed)?;
             }

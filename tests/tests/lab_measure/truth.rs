@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sonde_tests::lab::packet::{ICMP, ICMPV6, IpSummary, PacketSummary, TCP, UDP};
-use sonde_tests::lab::{Direction, Exchange, Family, Fate, Host, HopTruth, Lab, Link, Node, WireLog};
+use sonde_tests::lab::{Direction, Family, Fate, HopTruth, Host, Lab, Link, Node, WireLog};
 use sonde_tests::scene::say;
 
 /// UDP packets of traceroute go to ports from here on.
@@ -15,11 +15,41 @@ const BASE_PORT: u16 = 33_434;
 /// the Ethernet header, two IPv6 headers, the ICMPv6 header and the UDP header.
 pub const SIZE_SEEN_WHOLE: u32 = 18;
 
+/// What a time loses at most where a result has three decimals of a millisecond.
+const TO_MICROSECONDS: Duration = Duration::from_nanos(500);
+
 /// The frames that the wire saw, and how far above its delay round-trip times were.
 pub struct Truth<'a> {
     lab: &'a Lab,
     log: WireLog,
-    excess: Vec<(&'static str, Duration)>,
+    excess: Vec<Excess>,
+}
+
+/// How far above what the wire knows a round-trip time is.
+struct Excess {
+    /// What was measured.
+    what: &'static str,
+    /// Above the wire's own delay.
+    delay: Duration,
+    /// Nanoseconds above the time in which the packet and its answer were out of the household: the routers' and the
+    /// target's time is in that as well, so what is left is the probe's host. `None` where there is no wire.
+    away: Option<i64>,
+}
+
+/// What the wire knows about a round trip.
+#[derive(Clone, Copy)]
+struct Bound {
+    /// How long the wire held packet and answer.
+    held: Duration,
+    /// Nanoseconds from where the packet met the first link of its way to where the answer left the last one of its.
+    away: Option<i64>,
+    /// Links that the packet crossed.
+    links: usize,
+}
+
+impl Bound {
+    /// In front of the first link there is no wire.
+    const NO_WIRE: Self = Self { held: Duration::ZERO, away: None, links: 0 };
 }
 
 impl<'a> Truth<'a> {
@@ -47,8 +77,8 @@ impl<'a> Truth<'a> {
         packets.into_iter().map(|(_, ip)| ip).collect()
     }
 
-    /// What the wire did to a packet and what it brought about: an echo reply, or an error that quotes it.
-    fn exchange(&self, packet: &IpSummary) -> Option<Exchange> {
+    /// What the wire did to a packet and to what it brought about: an echo reply, or an error that quotes it.
+    fn exchange(&self, host: Host, packet: &IpSummary) -> Bound {
         let question = |frame: &PacketSummary| frame.ip.is_some_and(|ip| same_packet(&ip, packet));
         let reply = |frame: &PacketSummary| {
             frame.ip.is_some_and(|ip| {
@@ -58,16 +88,35 @@ impl<'a> Truth<'a> {
             })
         };
         let error = |frame: &PacketSummary| frame.quoted.is_some_and(|quoted| same_packet(&quoted, packet));
-        self.log.exchange(question, |frame| reply(frame) || error(frame))
+        let bound = self.bound(host, question, |frame| reply(frame) || error(frame));
+        bound.unwrap_or_else(|| panic!("{host:?}: nothing came back for {packet:?}"))
+    }
+
+    /// What the wire did to a question and its answer.
+    fn bound(
+        &self,
+        host: Host,
+        question: impl Fn(&PacketSummary) -> bool,
+        answer: impl Fn(&PacketSummary) -> bool,
+    ) -> Option<Bound> {
+        let at_home = |direction, wanted: &dyn Fn(&PacketSummary) -> bool| {
+            let mut frames = self.log.matching(wanted);
+            frames.find(|record| (record.link, record.direction) == (first_link(host), direction)).copied()
+        };
+        let left = at_home(Direction::Forward, &question)?.received_at;
+        let back = at_home(Direction::Backward, &answer)?.sent_at()?;
+        let exchange = self.log.exchange(question, answer)?;
+        Some(Bound { held: exchange.rtt_floor(), away: Some(back - left), links: exchange.links_there })
     }
 
     /// No honest round trip is faster than the wire was with the very packets. `rounding` is what the result's decimals
     /// may have taken away.
-    fn check_rtt(&mut self, what: &'static str, ms: &Value, rounding: Duration, held: Duration) {
+    fn check_rtt(&mut self, what: &'static str, ms: &Value, rounding: Duration, bound: Bound) {
         let ms = ms.as_f64().unwrap_or_else(|| panic!("{what}: {ms} is no time"));
         let rtt = Duration::from_nanos((ms * 1e6).round() as u64) + rounding;
-        assert!(rtt >= held, "{what}: {rtt:?}, but the wire alone took {held:?}");
-        self.excess.push((what, rtt - held));
+        assert!(rtt >= bound.held, "{what}: {rtt:?}, but the wire alone took {:?}", bound.held);
+        let away = bound.away.map(|away| i64::try_from(rtt.as_nanos()).unwrap() - away);
+        self.excess.push(Excess { what, delay: rtt - bound.held, away });
     }
 
     /// Holds ping results of one host towards `dst`, in the order of their runs, against the wire. They must be all that
@@ -79,19 +128,23 @@ impl<'a> Truth<'a> {
         let replies: Vec<&Value> = results.iter().flat_map(|result| result["result"].as_array().unwrap()).collect();
         assert!(requests.len() >= replies.len(), "{host:?} sent {} requests, has {replies:?}", requests.len());
         for (request, reply) in requests.iter().zip(replies) {
-            let exchange = self.exchange(request).unwrap_or_else(|| panic!("{host:?}: no reply to {request:?}"));
-            assert_eq!(exchange.links_there, links(&path), "{host:?} to {dst}");
-            assert!(exchange.rtt_floor() >= path.last().unwrap().rtt_floor());
-            self.check_rtt("ping", &reply["rtt"], Duration::ZERO, exchange.rtt_floor());
+            let bound = self.exchange(host, request);
+            assert_eq!(bound.links, links(&path), "{host:?} to {dst}");
+            assert!(bound.held >= path.last().unwrap().rtt_floor());
+            self.check_rtt("ping", &reply["rtt"], Duration::ZERO, bound);
         }
         for result in results {
             let replies = result["result"].as_array().unwrap().len();
-            assert_eq!((result["sent"].as_u64(), result["rcvd"].as_u64()), (Some(replies as u64), Some(replies as u64)));
+            assert_eq!(
+                (result["sent"].as_u64(), result["rcvd"].as_u64()),
+                (Some(replies as u64), Some(replies as u64))
+            );
             // Each router on the way back took one from the target's 64.
             assert_eq!(result["ttl"], 64 - (path.len() - 1), "{result}");
-            for statistic in ["min", "avg", "max"] {
-                assert!(result[statistic].as_f64() >= result["min"].as_f64(), "{result}");
-            }
+            let of = |reply: &Value| reply["rtt"].as_f64().unwrap();
+            let rtts: Vec<f64> = result["result"].as_array().unwrap().iter().map(of).collect();
+            assert_eq!(result["min"].as_f64(), rtts.iter().copied().reduce(f64::min), "{result}");
+            assert_eq!(result["max"].as_f64(), rtts.iter().copied().reduce(f64::max), "{result}");
         }
     }
 
@@ -118,18 +171,16 @@ impl<'a> Truth<'a> {
                 for reply in hop["result"].as_array().unwrap() {
                     assert_eq!(reply["from"], expected.to_string(), "{host:?} to {dst}, hop {number}: {result}");
                     assert!(reply.get("err").is_none() && reply.get("dup").is_none(), "{result}");
-                    // In front of the first link there is no wire.
-                    let held = (number > routers_before_wire(host)).then(|| {
+                    let bound = if number > routers_before_wire(host) {
                         let packet = on_wire.next().unwrap_or_else(|| panic!("hop {number}: a packet never sent"));
                         self.check_flow(packet, result);
-                        let exchange = self.exchange(packet);
-                        exchange.unwrap_or_else(|| panic!("hop {number}: no answer to {packet:?}"))
-                    });
-                    let crossed = held.map_or(0, |exchange| exchange.links_there);
-                    assert_eq!(crossed, links(&path[..number]), "hop {number}");
-                    let held = held.map_or(Duration::ZERO, |exchange| exchange.rtt_floor());
-                    assert!(held >= router.rtt_floor());
-                    self.check_rtt("traceroute", &reply["rtt"], Duration::from_nanos(500), held);
+                        self.exchange(host, packet)
+                    } else {
+                        Bound::NO_WIRE
+                    };
+                    assert_eq!(bound.links, links(&path[..number]), "hop {number}");
+                    assert!(bound.held >= router.rtt_floor());
+                    self.check_rtt("traceroute", &reply["rtt"], TO_MICROSECONDS, bound);
                 }
             }
         }
@@ -147,9 +198,9 @@ impl<'a> Truth<'a> {
     pub fn check_dns_time(&mut self, host: Host, client: SocketAddr, server: SocketAddr, answer: &Value) {
         let family = Family::of(server.ip());
         let path_floor = self.lab.rtt_floor(host, Host::Dns, family).unwrap();
-        // A resolver in front of the first link.
-        if host.address(family).is_some_and(|own| own == client.ip()) && !self.crosses_wire(client, server) {
-            self.check_rtt("dns without a wire", &answer["rt"], Duration::from_nanos(500), Duration::ZERO);
+        if !Host::Dns.addresses(family).contains(&server.ip()) {
+            // A resolver in front of the first link: there is no wire.
+            self.check_rtt("dns, next door", &answer["rt"], TO_MICROSECONDS, Bound::NO_WIRE);
             return;
         }
         let connect = &answer["sonde"]["ttc"];
@@ -157,35 +208,44 @@ impl<'a> Truth<'a> {
         let protocol = if connect.is_null() { UDP } else { TCP };
         let there = |frame: &PacketSummary| frame.ip.is_some_and(|ip| is_between(&ip, protocol, client, server));
         let back = |frame: &PacketSummary| frame.ip.is_some_and(|ip| is_between(&ip, protocol, server, client));
-        let held = self.log.exchange(there, back).expect("the exchange is in the log").rtt_floor();
-        assert!(held >= path_floor);
+        let bound = self.bound(host, there, back).expect("the exchange is in the log");
+        assert!(bound.held >= path_floor);
         if connect.is_null() {
-            self.check_rtt("dns over UDP", &answer["rt"], Duration::from_nanos(500), held);
+            self.check_rtt("dns over UDP", &answer["rt"], TO_MICROSECONDS, bound);
         } else {
-            self.check_rtt("dns, TCP connect", connect, Duration::from_nanos(500), held);
-            self.check_rtt("dns over TCP", &answer["rt"], Duration::from_nanos(500), held + path_floor);
+            self.check_rtt("dns, TCP connect", connect, TO_MICROSECONDS, bound);
+            let whole = Bound { held: bound.held + path_floor, away: None, ..bound };
+            self.check_rtt("dns over TCP", &answer["rt"], TO_MICROSECONDS, whole);
         }
-    }
-
-    fn crosses_wire(&self, client: SocketAddr, server: SocketAddr) -> bool {
-        let of_them = |frame: &PacketSummary| frame.ip.is_some_and(|ip| is_between(&ip, UDP, client, server));
-        self.log.matching(of_them).next().is_some()
     }
 
     /// Prints how far above the wire's delay the round-trip times were: a figure, no test.
     pub fn print_excess(&self, test: &str) {
         let steal = self.lab.steal().unwrap_or(f64::NAN) * 100.0;
         let late = self.lab.wire_stats().unwrap().late_p99;
-        say(&format!("{test}: round-trip times above the wire's own delay (wire late p99 {late:?}, steal {steal:.1} %)"));
-        let mut kinds: Vec<&str> = self.excess.iter().map(|(kind, _)| *kind).collect();
+        say(&format!(
+            "\n{test}: round-trip times above the wire's own delay, median and max; and above the time in which packet and \
+             answer were out of the household (wire late p99 {late:?}, steal {steal:.1} %)"
+        ));
+        let mut kinds: Vec<&str> = self.excess.iter().map(|excess| excess.what).collect();
         kinds.sort_unstable();
         kinds.dedup();
         for kind in kinds {
-            let mut all: Vec<Duration> =
-                self.excess.iter().filter(|(of, _)| *of == kind).map(|(_, excess)| *excess).collect();
-            all.sort_unstable();
-            let (median, max) = (all[all.len() / 2], all[all.len() - 1]);
-            say(&format!("  {kind}: n {}, median {median:?}, max {max:?}", all.len()));
+            let of_kind = || self.excess.iter().filter(|excess| excess.what == kind);
+            let mut delay: Vec<Duration> = of_kind().map(|excess| excess.delay).collect();
+            delay.sort_unstable();
+            let mut away: Vec<i64> = of_kind().filter_map(|excess| excess.away).collect();
+            away.sort_unstable();
+            let micros = |sorted: &[i64], at: usize| sorted.get(at).map_or(f64::NAN, |nanos| *nanos as f64 / 1e3);
+            say(&format!(
+                "  {kind}: n {}, {:?}, {:?}; n {}, {:.1} µs, {:.1} µs",
+                delay.len(),
+                delay[delay.len() / 2],
+                delay[delay.len() - 1],
+                away.len(),
+                micros(&away, away.len() / 2),
+                micros(&away, away.len().saturating_sub(1)),
+            ));
         }
     }
 }

@@ -9,8 +9,7 @@ CREATE TABLE log (
     entries     BLOB NOT NULL                      -- see log.rs
 ) STRICT;
 
--- Where in the log a measurement is, and between which times its runs there began. One tree serves a range of times
--- as well as the newest first.
+-- Where in the log a measurement is, and between which times its runs there began. See index.rs.
 CREATE TABLE log_index (
     measurement  INTEGER NOT NULL,
     max_at       INTEGER NOT NULL,
@@ -19,6 +18,13 @@ CREATE TABLE log_index (
     count        INTEGER NOT NULL,
     PRIMARY KEY (measurement, max_at, log)
 ) STRICT, WITHOUT ROWID;
+
+-- The same for log rows that are not in the tree yet.
+CREATE TABLE index_tail (
+    log    INTEGER PRIMARY KEY,
+    count  INTEGER NOT NULL, -- of parts
+    parts  BLOB NOT NULL     -- CBOR
+) STRICT;
 
 -- Between which times the runs in this file began; no row while there are none.
 CREATE TABLE span (

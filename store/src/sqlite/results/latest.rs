@@ -3,15 +3,15 @@
 //! Files and log rows are taken by the time of their newest run, newest first, so that what comes later is older. When
 //! every expected probe has enough, and all of them newer than what is left, nothing that is left can count.
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, btree_map};
 
-use rusqlite::{Connection, OptionalExtension, params};
 use sonde_protocol::ids::{BootId, ProbeId, Seq};
 use sonde_protocol::time::UnixNanos;
 
 use super::day::Day;
 use super::files::{Files, unreadable};
-use super::log::{Entry, Place, Row};
+use super::index::{self, Place};
+use super::log::Entry;
 use super::read;
 use crate::StoreError;
 use crate::results::{ResultQuery, StoredReport};
@@ -69,12 +69,21 @@ pub(super) fn latest(
     let top = Place { max_at: UnixNanos(i64::MAX), log: i64::MAX };
     let mut days: BinaryHeap<(UnixNanos, Day, Place)> =
         files.touching(query.from, query.to).into_iter().map(|(day, span)| (span.max_at, day, top)).collect();
+    let mut tails: BTreeMap<Day, Vec<Place>> = BTreeMap::new();
     while let Some((at, day, before)) = days.pop() {
         if newest.is_settled(at) {
             break;
         }
         let Some(mut reader) = files.reader(day)? else { continue };
-        let Some((place, row)) = reader.read("read results", |db| next(db, query, before))? else { continue };
+        let found = reader.read("read results", |db| {
+            let tail = match tails.entry(day) {
+                btree_map::Entry::Occupied(known) => known.into_mut(),
+                btree_map::Entry::Vacant(unknown) => unknown.insert(index::tail(db, query)?),
+            };
+            let place = index::newest_below(db, query, before, tail)?;
+            place.map(|place| Ok((place, read::row_at(db, place)?))).transpose()
+        })?;
+        let Some((place, row)) = found else { continue };
         let unpacked = row.unpack(|entry| {
             if entry.is_result && read::matches(query, &entry) {
                 newest.offer(&entry);
@@ -84,23 +93,4 @@ pub(super) fn latest(
         days.push((place.max_at, day, place));
     }
     Ok(newest.of.into_values().flatten().map(|(_, report)| report).collect())
-}
-
-/// The newest log row below a place that can have something of the query.
-fn next(db: &Connection, query: &ResultQuery, before: Place) -> rusqlite::Result<Option<(Place, Row)>> {
-    let Some((first, last)) = read::bounds(query) else { return Ok(None) };
-    let place = db
-        .prepare_cached(
-            "SELECT max_at, log FROM log_index
-             WHERE measurement = ?1 AND (max_at, log) < (?2, ?3) AND max_at >= ?4 AND min_at <= ?5
-             ORDER BY max_at DESC, log DESC LIMIT 1",
-        )?
-        .query_row(params![query.measurement.0.cast_signed(), before.max_at.0, before.log, first, last], |row| {
-            Ok(Place { max_at: UnixNanos(row.get(0)?), log: row.get(1)? })
-        })
-        .optional()?;
-    match place {
-        Some(place) => Ok(Some((place, read::row_at(db, place)?))),
-        None => Ok(None),
-    }
 }

@@ -1,11 +1,9 @@
-//! Log rows: the reports of one commit in one compressed block, and the index that says which measurements are in it.
+//! Log rows: the reports of one commit in one compressed block.
 //!
 //! A block is a sequence of entries, each a CBOR array: measurement, probe, session, boot, number, arrived at, run at,
 //! what it is, the report's bytes. Entries of one measurement stand together (likeness compresses, and a large commit
 //! that is cut into several rows has each measurement in few of them), in order of arrival. The block is one zstd frame,
 //! level 1, with a checksum. Reading survives any bytes: sizes are bounded and every damage is an error.
-
-use std::collections::BTreeMap;
 
 use minicbor::{Decoder, decode, encode};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -14,6 +12,7 @@ use sonde_protocol::time::UnixNanos;
 use zstd::zstd_safe::CParameter;
 
 use super::files::Span;
+use super::index::{self, Part};
 use crate::StoreError;
 use crate::results::StoredReport;
 
@@ -51,16 +50,7 @@ pub(super) struct NewRow {
     size: usize,
     entries: Vec<u8>,
     /// By measurement.
-    pub(super) places: Vec<NewPlace>,
-}
-
-/// A measurement's part in a row that is to be written.
-#[derive(Debug)]
-pub(super) struct NewPlace {
-    measurement: MeasurementId,
-    /// From the first to the last of its runs.
-    pub(super) span: Span,
-    count: i64,
+    pub(super) parts: Vec<Part>,
 }
 
 impl NewRow {
@@ -69,13 +59,7 @@ impl NewRow {
         let log: i64 = db
             .prepare_cached("INSERT INTO log (arrived_at, count, size, entries) VALUES (?, ?, ?, ?) RETURNING id")?
             .query_row(params![now.0, count, size, self.entries], |row| row.get(0))?;
-        let mut insert = db
-            .prepare_cached("INSERT INTO log_index (measurement, max_at, log, min_at, count) VALUES (?, ?, ?, ?, ?)")?;
-        for place in &self.places {
-            let Span { min_at, max_at } = place.span;
-            insert.execute(params![place.measurement.0.cast_signed(), max_at.0, log, min_at.0, place.count])?;
-        }
-        Ok(())
+        index::add(db, log, &self.parts)
     }
 }
 
@@ -107,36 +91,35 @@ impl Encoder {
         order.sort_by_key(|report| (report.measurement, report.arrived_at));
         let mut rows = Vec::new();
         let mut block = Vec::new();
-        let mut places: BTreeMap<MeasurementId, (Span, i64)> = BTreeMap::new();
+        let mut parts: Vec<Part> = Vec::new();
         let mut count = 0;
         for report in order {
             if report.report.len() > ROW_MAX - 2 * ROW_FULL {
                 return Err(StoreError::backend("append", format!("a report of {} bytes", report.report.len())));
             }
             encode_entry(report, &mut block).map_err(|error| StoreError::backend("append", error.to_string()))?;
-            let at = Span { min_at: report.at, max_at: report.at };
-            let (span, entries) = places.entry(report.measurement).or_insert((at, 0));
-            (*span, *entries, count) = (span.with(at), *entries + 1, count + 1);
+            let span = Span { min_at: report.at, max_at: report.at };
+            match parts.last_mut() {
+                Some(part) if part.measurement == report.measurement => {
+                    (part.span, part.count) = (part.span.with(span), part.count + 1);
+                }
+                _ => parts.push(Part { measurement: report.measurement, span, count: 1 }),
+            }
+            count += 1;
             if block.len() >= ROW_FULL {
-                rows.push(self.row(&block, count, std::mem::take(&mut places))?);
+                rows.push(self.row(&block, count, std::mem::take(&mut parts))?);
                 (count, block) = (0, Vec::new());
             }
         }
         if count > 0 {
-            rows.push(self.row(&block, count, places)?);
+            rows.push(self.row(&block, count, parts)?);
         }
         Ok(rows)
     }
 
-    fn row(
-        &mut self,
-        block: &[u8],
-        count: usize,
-        places: BTreeMap<MeasurementId, (Span, i64)>,
-    ) -> Result<NewRow, StoreError> {
+    fn row(&mut self, block: &[u8], count: usize, parts: Vec<Part>) -> Result<NewRow, StoreError> {
         let entries = self.compressor.compress(block).map_err(|error| StoreError::backend("compress", error))?;
-        let places = places.into_iter().map(|(measurement, (span, count))| NewPlace { measurement, span, count });
-        Ok(NewRow { count, size: block.len(), entries, places: places.collect() })
+        Ok(NewRow { count, size: block.len(), entries, parts })
     }
 }
 
@@ -153,13 +136,6 @@ fn encode_entry(report: &StoredReport, block: &mut Vec<u8>) -> Result<(), encode
         .u8(What::of(&report.report) as u8)?
         .bytes(&report.report)?
         .ok()
-}
-
-/// Where a measurement is in a day's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) max_at: UnixNanos,
-    pub(super) log: i64,
 }
 
 /// An entry of a log row, its report not copied yet.
@@ -288,7 +264,7 @@ mod tests {
         let rows = Encoder::new().unwrap().rows(&reports).unwrap();
         let [row] = rows.as_slice() else { panic!("{} rows", rows.len()) };
         let spans: Vec<_> =
-            row.places.iter().map(|p| (p.measurement.0, p.span.min_at.0, p.span.max_at.0, p.count)).collect();
+            row.parts.iter().map(|p| (p.measurement.0, p.span.min_at.0, p.span.max_at.0, p.count)).collect();
         assert_eq!(spans, [(1_000_000, -5, 93, 50), (1_000_001, -4, 94, 50)]);
         reports.sort_by_key(|report| (report.measurement, report.arrived_at));
         assert_eq!(unpacked(&stored(row)).unwrap(), reports);

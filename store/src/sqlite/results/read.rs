@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use ring::digest::{SHA256, digest};
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use sonde_protocol::ids::{BootId, ProbeId, Seq};
 use sonde_protocol::message::Gap;
 use sonde_protocol::time::UnixNanos;
@@ -11,7 +11,8 @@ use sonde_protocol::time::UnixNanos;
 use super::bookkeeping;
 use super::day::Day;
 use super::files::{Files, unreadable};
-use super::log::{Entry, Place, Row};
+use super::index::{self, Place};
+use super::log::{Entry, Row};
 use crate::StoreError;
 use crate::results::{Cursor, ReportPage, ResultQuery, StoredReport};
 
@@ -25,15 +26,6 @@ pub(super) fn matches(query: &ResultQuery, entry: &Entry<'_>) -> bool {
         && query.from.is_none_or(|from| entry.at >= from)
         && query.to.is_none_or(|to| entry.at < to)
         && query.probes.as_ref().is_none_or(|probes| probes.binary_search(&entry.probe).is_ok())
-}
-
-/// The bounds of a query for SQL: `max_at` is not below the first, `min_at` not above the second.
-pub(super) fn bounds(query: &ResultQuery) -> Option<(i64, i64)> {
-    let last = match query.to {
-        Some(to) => to.0.checked_sub(1)?,
-        None => i64::MAX,
-    };
-    Some((query.from.map_or(i64::MIN, |from| from.0), last))
 }
 
 /// The log row at a place of the index.
@@ -99,23 +91,13 @@ pub(super) fn scan(
 impl Page<'_> {
     /// Breaks when there is more to read than the page may hold.
     fn read_day(&mut self, files: &Files, day: Day, behind: Option<Place>) -> Result<ControlFlow<()>, StoreError> {
-        let Some((first, last)) = bounds(self.query) else { return Ok(ControlFlow::Continue(())) };
         let Some(mut reader) = files.reader(day)? else { return Ok(ControlFlow::Continue(())) };
-        let behind = behind.unwrap_or(Place { max_at: UnixNanos(i64::MIN), log: i64::MIN });
         let mut damage = Ok(());
         let flow = reader.read("read results", |db| {
-            let mut statement = db.prepare_cached(
-                "SELECT max_at, log FROM log_index
-                 WHERE measurement = ?1 AND (max_at, log) > (?2, ?3) AND max_at >= ?4 AND min_at <= ?5
-                 ORDER BY max_at, log",
-            )?;
-            let measurement = self.query.measurement.0.cast_signed();
-            let mut places = statement.query(params![measurement, behind.max_at.0, behind.log, first, last])?;
-            while let Some(place) = places.next()? {
+            index::ascending(db, self.query, behind, |place| {
                 if self.reports.len() >= self.limit || self.unpacked >= PAGE_BYTES {
                     return Ok(ControlFlow::Break(()));
                 }
-                let place = Place { max_at: UnixNanos(place.get(0)?), log: place.get(1)? };
                 let row = row_at(db, place)?;
                 self.unpacked = self.unpacked.saturating_add(row.size());
                 self.last = Some(Position { day, place });
@@ -124,11 +106,8 @@ impl Page<'_> {
                         self.reports.push(entry.to_stored());
                     }
                 });
-                if damage.is_err() {
-                    break;
-                }
-            }
-            Ok(ControlFlow::Continue(()))
+                Ok(if damage.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })
         })?;
         damage.map_err(|why| unreadable(day, &why))?;
         Ok(flow)

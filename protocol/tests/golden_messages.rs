@@ -1,0 +1,368 @@
+//! The bytes of every kind of message, as files in `tests/golden/messages`: what they say about the wire format cannot
+//! change without somebody seeing it.
+//!
+//! `SONDE_BLESS=1` writes them anew. A change that old probes or stored results would notice shows as a changed file; a new
+//! optional key shows as bytes that are added. `docs/protocol.cddl` says what they mean.
+
+#![expect(clippy::unwrap_used, reason = "an error must end the test")]
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use sonde_protocol::bounded::{Bytes, List, Text};
+use sonde_protocol::directory::{Collector, Directory, SignedDirectory};
+use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
+use sonde_protocol::key::PublicKey;
+use sonde_protocol::message::{
+    BootRanges, Bye, Down, Drain, Frame, Gap, GapReason, Health, Hello, Refused, RefusedReason, SpooledBoot, TimeReply,
+    TimeRequest, Up, Welcome, from_cbor, to_cbor,
+};
+use sonde_protocol::net::{Family, Ip, Transport};
+use sonde_protocol::order::{Order, OrdersUpdate, When};
+use sonde_protocol::range_set::RangeSet;
+use sonde_protocol::result::{
+    DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, IcmpError, IcmpKind,
+    MeasurementResult, Outcome, PingOutcome, PingReply, Report, SkipReason, Skipped, StampSource, Timing,
+    TracerouteOutcome,
+};
+use sonde_protocol::spec::{Kind, Spec};
+use sonde_protocol::time::UnixNanos;
+
+const BOOT: BootId = BootId(0x0102_0304_0506_0708);
+const AT: UnixNanos = UnixNanos(1_760_000_000_123_456_789);
+
+fn ip(text: &str) -> Ip {
+    Ip(text.parse::<IpAddr>().unwrap())
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/messages").join(format!("{name}.hex"))
+}
+
+/// Compares bytes with their file, 32 to a line.
+fn check(name: &str, bytes: &[u8]) {
+    let written: String = bytes.chunks(32).map(|line| HEXLOWER.encode(line) + "\n").collect();
+    let path = path(name);
+    if std::env::var_os("SONDE_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &written).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(written, golden, "{name}: SONDE_BLESS=1 writes it anew");
+}
+
+fn check_up(name: &str, message: &Up) {
+    let bytes = to_cbor(message);
+    assert_eq!(from_cbor::<Up>(&bytes).unwrap().as_ref(), Some(message));
+    check(name, &bytes);
+}
+
+fn check_down(name: &str, message: &Down) {
+    let bytes = to_cbor(message);
+    assert_eq!(from_cbor::<Down>(&bytes).unwrap().as_ref(), Some(message));
+    check(name, &bytes);
+}
+
+#[test]
+fn what_a_probe_says() {
+    let hello = Hello {
+        versions: List::cut([1]),
+        software: Text::cut("sonde-probe/0.1.0"),
+        boot: BOOT,
+        uptime: 5_000_000_000,
+        now: AT,
+        clock_synchronised: true,
+        orders: Some(Revision(7)),
+        boots: List::cut([SpooledBoot { boot: BootId(9), next: Seq(1000) }, SpooledBoot { boot: BOOT, next: Seq(42) }]),
+        spool_depth: 3,
+        addresses: List::cut([ip("192.0.2.9"), ip("2001:db8::9")]),
+        token: Bytes::new(*b"one time"),
+        directory: 2,
+        kinds: List::cut(Kind::ALL.map(Kind::number)),
+        families: List::cut(Family::BOTH),
+    };
+    check_up("hello", &Up::Hello(hello.clone()));
+    let first =
+        Hello { orders: None, boots: List::cut([SpooledBoot { boot: BOOT, next: Seq(1) }]), token: None, ..hello };
+    check_up("hello-bare", &Up::Hello(first));
+    let gap = |reason, last| Gap { boot: BOOT, first: Seq(3), last, reason, from: UnixNanos(-1), to: AT };
+    check_up(
+        "gaps",
+        &Up::Gaps(List::cut([
+            gap(GapReason::SpoolFull, Some(Seq(9))),
+            gap(GapReason::Crash, None),
+            gap(GapReason::Stopped, Some(Seq(u64::MAX))),
+            gap(GapReason::Rejected, Some(Seq(3))),
+        ])),
+    );
+    check_up("orders-applied", &Up::OrdersApplied(Some(Revision(8))));
+    check_up("orders-wanted", &Up::OrdersApplied(None));
+    check_up("time-request", &Up::TimeRequest(TimeRequest { sent_at: 123_456_789 }));
+    check_up("bye", &Up::Bye(Bye { boot: BOOT, last: Seq(99), at: AT }));
+    let addresses = Some(List::cut([ip("192.0.2.9")]));
+    check_up(
+        "health",
+        &Up::Health(Health { spool_depth: 12, running: 3, addresses, families: List::cut([Family::V4]) }),
+    );
+    check_up("health-bare", &Up::Health(Health::default()));
+}
+
+fn ranges() -> List<BootRanges, 64> {
+    let mut ranges = RangeSet::of(Seq(1)..=Seq(40));
+    ranges.insert(Seq(44)..=Seq(44));
+    ranges.insert(Seq(1 << 40)..=Seq(u64::MAX));
+    List::cut([BootRanges { boot: BOOT, ranges }, BootRanges { boot: BootId(9), ranges: RangeSet::new() }])
+}
+
+fn signed_directory() -> SignedDirectory {
+    let directory = Directory {
+        serial: 3,
+        network: Text::cut("example"),
+        roots: List::cut([PublicKey([1; 32])]),
+        collectors: List::cut([Collector {
+            key: PublicKey([2; 32]),
+            addresses: List::cut(["collector.example.net:8333", "[2001:db8::1]:8333"].map(Text::cut)),
+        }]),
+        http_hosts: List::cut([Text::cut("www.example.net")]),
+    };
+    SignedDirectory::new(to_cbor(&directory), PublicKey([1; 32]), [3; 64]).unwrap()
+}
+
+#[test]
+fn what_a_collector_says() {
+    let welcome = Welcome {
+        version: 1,
+        probe: ProbeId(12),
+        received_at: AT,
+        sent_at: UnixNanos(AT.0 + 1000),
+        durable: ranges(),
+        public_address: ip("198.51.100.7"),
+        directory: Some(signed_directory()),
+        boot_started_at: UnixNanos(AT.0 - 5_000_000_000),
+    };
+    check_down("welcome", &Down::Welcome(welcome.clone()));
+    check_down("welcome-bare", &Down::Welcome(Welcome { durable: List::default(), directory: None, ..welcome }));
+    for (name, reason) in [
+        ("unknown-key", RefusedReason::UnknownKey),
+        ("token", RefusedReason::Token),
+        ("version", RefusedReason::Version),
+        ("busy", RefusedReason::Busy),
+        ("malformed", RefusedReason::Malformed),
+    ] {
+        check_down(&format!("refused-{name}"), &Down::Refused(Refused { reason, text: Text::cut("why") }));
+    }
+    check_down("ack", &Down::Ack(ranges()));
+    check_down("drain", &Down::Drain(Drain { after_ms: 1000, spread_ms: 500 }));
+    check_down("time-reply", &Down::TimeReply(TimeReply { request_sent_at: 5, received_at: AT, sent_at: AT }));
+    check_down("directory", &Down::Directory(signed_directory()));
+}
+
+fn order(kind: Kind, when: When) -> Order {
+    let mut spec = Spec::default_of(kind);
+    if let Spec::Dns(dns) = &mut spec {
+        dns.query_argument = Text::cut("www.example.net");
+    }
+    let order = Order {
+        measurement: MeasurementId(1_000_000),
+        kind: kind.number(),
+        spec: Bytes::new(spec.to_cbor()).unwrap(),
+        af: Family::V6,
+        target: Some(Text::cut("example.net")),
+        addresses: List::cut([ip("2001:db8::80")]),
+        resolve_on_probe: false,
+        when,
+        ordered_at: AT,
+    };
+    assert_eq!(order.spec().unwrap(), spec);
+    order
+}
+
+#[test]
+fn orders_of_each_kind() {
+    for kind in Kind::ALL {
+        let when = When::Periodic { start: AT, interval: 240, spread: 120, stop: Some(UnixNanos(AT.0 * 2)) };
+        let update = OrdersUpdate {
+            base: Some(Revision(4)),
+            revision: Revision(5),
+            add: List::cut([order(kind, when)]),
+            remove: List::cut([MeasurementId(999), MeasurementId(1_000_001)]),
+        };
+        check_down(&format!("orders-{kind}"), &Down::Orders(update));
+    }
+    let once = [
+        When::Once { start: None, expires: AT },
+        When::Once { start: Some(UnixNanos(1)), expires: AT },
+        When::Periodic { start: AT, interval: 1, spread: 0, stop: None },
+    ];
+    let own = Order { target: None, addresses: List::default(), resolve_on_probe: true, ..order(Kind::Dns, once[1]) };
+    let add = List::cut([order(Kind::Ping, once[0]), own, order(Kind::Ping, once[2])]);
+    let snapshot = OrdersUpdate { base: None, revision: Revision(1), add, remove: List::default() };
+    check_down("orders-snapshot", &Down::Orders(snapshot));
+}
+
+fn result(af: Family, outcome: Outcome) -> Report {
+    Report::Result(MeasurementResult {
+        measurement: MeasurementId(1_000_000),
+        planned_at: AT,
+        started_at: UnixNanos(AT.0 + 1),
+        ended_at: UnixNanos(AT.0 + 2_000_000_000),
+        timing: Timing { source: StampSource::Kernel, last_sync: Some(30), clock_error: Some(1_500_000) },
+        af,
+        dst_name: Some(Text::cut("example.net")),
+        dst_addr: Some(ip(if af == Family::V4 { "192.0.2.80" } else { "2001:db8::80" })),
+        src_addr: Some(ip(if af == Family::V4 { "192.0.2.9" } else { "2001:db8::9" })),
+        time_to_resolve: Some(12_345_678),
+        interval: Some(240),
+        outcome,
+    })
+}
+
+fn check_report(name: &str, report: &Report) {
+    let bytes = report.to_cbor();
+    assert_eq!(&Report::from_cbor(&bytes).unwrap(), report);
+    check(name, &bytes);
+}
+
+#[test]
+fn a_ping_result() {
+    let reply = |rtt, duplicate| {
+        PingReply::Reply(EchoReply { rtt, hop_limit: Some(57), size: 48, from: ip("192.0.2.80"), duplicate })
+    };
+    let error =
+        IcmpError { from: ip("192.0.2.1"), kind: 3, code: 4, rtt: Some(900_000), hop_limit: Some(64), mtu: Some(1280) };
+    let replies = List::cut([
+        reply(1_234_567, false),
+        reply(1_334_567, true),
+        PingReply::Timeout,
+        PingReply::SendError(Text::cut("no buffer space")),
+        PingReply::Icmp(error),
+    ]);
+    check_report("result-ping", &result(Family::V4, Outcome::Ping(PingOutcome { size: 48, sent: 4, replies })));
+}
+
+#[test]
+fn a_traceroute_result() {
+    let answer = HopAnswer {
+        from: ip("2001:db8::1"),
+        rtt: Some(1_000_000),
+        hop_limit: Some(64),
+        size: 96,
+        icmp: Some(IcmpKind { kind: 3, code: 0 }),
+        late: None,
+        duplicate: false,
+        quoted_hop_limit: None,
+        quoted_dst: None,
+        mtu: None,
+        extensions: None,
+    };
+    let odd = HopAnswer {
+        rtt: None,
+        hop_limit: None,
+        icmp: None,
+        late: Some(2),
+        duplicate: true,
+        quoted_hop_limit: Some(3),
+        quoted_dst: Some(ip("2001:db8::bad")),
+        mtu: Some(1400),
+        extensions: Bytes::new([0, 8, 1, 1, 0, 1, 1, 255]),
+        ..answer.clone()
+    };
+    let hops = List::cut([
+        Hop { hop: 1, replies: List::cut([HopReply::Reply(answer), HopReply::Timeout]) },
+        Hop { hop: 255, replies: List::cut([HopReply::Reply(odd), HopReply::SendError(Text::cut("unreachable"))]) },
+    ]);
+    let outcome = TracerouteOutcome { protocol: Transport::Udp, size: 48, paris_id: Some(5), hops };
+    check_report("result-traceroute", &result(Family::V6, Outcome::Traceroute(outcome)));
+}
+
+#[test]
+fn a_dns_result() {
+    let response = |outcome| DnsResponse {
+        sent_at: AT,
+        dst_addr: ip("192.0.2.53"),
+        dst_port: 53,
+        src_addr: Some(ip("192.0.2.9")),
+        protocol: Transport::Tcp,
+        retries: 1,
+        query: Bytes::new([0xab, 0xcd, 1, 0]),
+        outcome,
+    };
+    let answer = DnsAnswer {
+        rt: 7_000_000,
+        message: Bytes::new([0xab, 0xcd, 0x81, 0x80, 0, 0]).unwrap(),
+        show_message: true,
+        connect: Some(3_000_000),
+        truncated_first: true,
+    };
+    let why = || Text::cut("refused");
+    let all = [
+        DnsReply::Answer(answer),
+        DnsReply::Timeout(5000),
+        DnsReply::Connect(why()),
+        DnsReply::SendError(why()),
+        DnsReply::Read(why()),
+        DnsReply::NotAllowed,
+    ];
+    let outcome = DnsOutcome { own_resolvers: true, responses: List::cut(all.map(response)) };
+    check_report("result-dns", &result(Family::V4, Outcome::Dns(outcome)));
+}
+
+#[test]
+fn failed_and_skipped_runs() {
+    let why = || Text::cut("why");
+    for (name, failure) in [
+        ("resolve", Failure::Resolve(why())),
+        ("not-allowed", Failure::NotAllowed),
+        ("socket", Failure::Socket(why())),
+        ("unsupported", Failure::Unsupported(why())),
+    ] {
+        let report = result(Family::V6, Outcome::Failed(failure, Kind::Http.number()));
+        check_report(&format!("result-failed-{name}"), &report);
+    }
+    for reason in [
+        SkipReason::Other,
+        SkipReason::Paused,
+        SkipReason::Limit,
+        SkipReason::QuietLine,
+        SkipReason::Overlap,
+        SkipReason::NoRoute,
+        SkipReason::Expired,
+        SkipReason::LateOrder,
+        SkipReason::Unsupported,
+        SkipReason::Clock,
+        SkipReason::Stopping,
+    ] {
+        let skipped = Skipped { measurement: MeasurementId(1_000_000), planned_at: AT, runs: 300, reason };
+        check_report(&format!("skipped-{}", reason.name().replace(' ', "-")), &Report::Skipped(skipped));
+    }
+}
+
+#[test]
+fn a_frame() {
+    let skipped = Skipped { measurement: MeasurementId(1_000_000), planned_at: AT, runs: 1, reason: SkipReason::Limit };
+    let report = Bytes::new(Report::Skipped(skipped).to_cbor()).unwrap();
+    let frame = Frame { boot: BOOT, first: Seq(41), reports: List::cut([report.clone(), report]), settled: AT };
+    let bytes = to_cbor(&frame);
+    assert_eq!(from_cbor::<Frame>(&bytes).unwrap(), Some(frame));
+    check("frame", &bytes);
+}
+
+#[test]
+fn no_file_is_left_over() {
+    // Every file is the bytes of a message that can be read; one that is not any more is an old probe's message.
+    for entry in std::fs::read_dir(path("x").parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let text: String = std::fs::read_to_string(&path).unwrap().split_whitespace().collect();
+        let bytes = HEXLOWER.decode(text.as_bytes()).unwrap();
+        let is_read = match name.split('-').next().unwrap() {
+            "hello" | "gaps" | "time" | "bye" | "health" if name != "time-reply" => from_cbor::<Up>(&bytes).is_ok(),
+            "orders" if name == "orders-applied" || name == "orders-wanted" => from_cbor::<Up>(&bytes).is_ok(),
+            "result" | "skipped" => Report::from_cbor(&bytes).is_ok(),
+            "frame" => from_cbor::<Frame>(&bytes).is_ok(),
+            _ => from_cbor::<Down>(&bytes).is_ok(),
+        };
+        assert!(is_read, "{name}");
+    }
+}

@@ -1,0 +1,200 @@
+//! A collector gone bad, for tests of what a probe refuses by itself: it has the right key and gives any orders it likes.
+//!
+//! It speaks the protocol correctly (the session is the real one of [`sonde_protocol::session`]), welcomes every probe and
+//! keeps every report. It has no catalog, no store and no opinion about what may be measured.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TokioRuntime};
+use sonde_collector::Network;
+use sonde_protocol::ids::{BootId, ProbeId, Revision};
+use sonde_protocol::message::{BootRanges, Frame, MAX_CONTROL_UP, MAX_FRAME, Up, from_cbor, to_cbor};
+use sonde_protocol::order::Order;
+use sonde_protocol::range_set::RangeSet;
+use sonde_protocol::result::Report;
+use sonde_protocol::session::CollectorSession;
+use sonde_protocol::session::collector::{Admitted, Command, Stored};
+use sonde_protocol::time::UnixNanos;
+use sonde_protocol::tls::server_config;
+use sonde_protocol::wire::{Reader, framed};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+use crate::lab::Namespace;
+
+/// How much is read from a stream at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// The orders for a probe, by the address it comes from.
+pub type Orders = BTreeMap<IpAddr, Vec<Order>>;
+
+/// What the collector knows of all its probes.
+#[derive(Default)]
+struct Memory {
+    /// Every report so far, with the address its probe came from.
+    reports: Vec<(IpAddr, Report)>,
+    /// Their numbers.
+    durable: BTreeMap<BootId, RangeSet>,
+}
+
+/// A running collector. Dropping it ends it.
+pub struct Rogue {
+    memory: Arc<Mutex<Memory>>,
+    endpoint: Endpoint,
+    /// Its tasks end with it.
+    _runtime: Runtime,
+}
+
+impl Rogue {
+    /// Listens at `address` inside a namespace with the collector key of `network`.
+    ///
+    /// # Errors
+    /// When the socket or TLS cannot be set up.
+    pub fn start(inside: &Namespace, address: SocketAddr, network: &Network, orders: Orders) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let socket = inside.run(|| UdpSocket::bind(address)).with_context(|| format!("bind {address}"))?;
+        let tls = QuicServerConfig::try_from(server_config(network.collector_key())?)?;
+        let config = ServerConfig::with_crypto(Arc::new(tls));
+        let endpoint = {
+            let _inside = runtime.enter();
+            Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))?
+        };
+        let memory = Arc::new(Mutex::new(Memory::default()));
+        let (shared, orders, listener) = (Arc::clone(&memory), Arc::new(orders), endpoint.clone());
+        runtime.spawn(async move {
+            while let Some(incoming) = listener.accept().await {
+                let (memory, orders) = (Arc::clone(&shared), Arc::clone(&orders));
+                tokio::spawn(async move {
+                    let Ok(connection) = incoming.await else { return };
+                    // However it ends, the probe comes again.
+                    let _ = Served { connection, orders, memory }.run().await;
+                });
+            }
+        });
+        Ok(Self { memory, endpoint, _runtime: runtime })
+    }
+
+    /// Every report so far, with the address its probe came from.
+    pub fn reports(&self) -> Vec<(IpAddr, Report)> {
+        lock(&self.memory).reports.clone()
+    }
+}
+
+impl Drop for Rogue {
+    fn drop(&mut self) {
+        self.endpoint.close(0u32.into(), b"");
+    }
+}
+
+/// One probe's connection.
+struct Served {
+    connection: Connection,
+    orders: Arc<Orders>,
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl Served {
+    async fn run(self) -> Result<()> {
+        let (mut send, mut receive) = self.connection.accept_bi().await?;
+        let (to_us, mut frames) = mpsc::channel(16);
+        let mut reader = Reader::new(MAX_CONTROL_UP);
+        let mut session = CollectorSession::new();
+        loop {
+            tokio::select! {
+                chunk = receive.read_chunk(CHUNK, true) => {
+                    reader.push(&chunk?.context("the probe has ended its stream")?.bytes);
+                    while let Some(message) = reader.next_message()? {
+                        if let Some(up) = from_cbor::<Up>(message)? {
+                            session.handle_message(up, now());
+                        }
+                    }
+                }
+                stream = self.connection.accept_uni() => {
+                    tokio::spawn(read_frames(stream?, to_us.clone()));
+                }
+                Some(frame) = frames.recv() => session.handle_frame(frame),
+            }
+            self.commands(&mut session, &mut send).await?;
+        }
+    }
+
+    async fn commands(&self, session: &mut CollectorSession, send: &mut SendStream) -> Result<()> {
+        while let Some(command) = session.poll_command() {
+            match command {
+                Command::Admit(hello) => session.handle_admitted(self.admitted(hello.uptime), now()),
+                Command::Send(message) => send.write_all(&framed(&to_cbor(&message))).await?,
+                Command::Store(Stored::Frame(frame)) => {
+                    let ranges = self.keep(&frame);
+                    session.handle_durable(vec![BootRanges { boot: frame.boot, ranges }]);
+                }
+                Command::Close => anyhow::bail!("the session is over"),
+                Command::Store(_) | Command::Orders | Command::Health(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn admitted(&self, uptime: u64) -> Admitted {
+        let address = self.address();
+        let durable = lock(&self.memory).durable.clone();
+        Admitted {
+            probe: ProbeId(1),
+            durable: durable.into_iter().map(|(boot, ranges)| BootRanges { boot, ranges }).collect(),
+            boot_started_at: UnixNanos(now().0.saturating_sub(i64::try_from(uptime).unwrap_or(0))),
+            public_address: address,
+            directory: None,
+            revision: Revision(1),
+            orders: self.orders.get(&address).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Keeps the reports and gives all numbers of the boot so far.
+    fn keep(&self, frame: &Frame) -> RangeSet {
+        let address = self.address();
+        let mut memory = lock(&self.memory);
+        let Memory { reports, durable } = &mut *memory;
+        let durable = durable.entry(frame.boot).or_default();
+        for (seq, bytes) in frame.numbered() {
+            // Sent again, if the acknowledgement was lost.
+            if durable.contains(seq) {
+                continue;
+            }
+            durable.insert(seq..=seq);
+            let report = Report::from_cbor(bytes).expect("a probe writes whole reports");
+            reports.push((address, report));
+        }
+        durable.clone()
+    }
+
+    fn address(&self) -> IpAddr {
+        self.connection.remote_address().ip().to_canonical()
+    }
+}
+
+/// Passes on the frames of one lane until it ends.
+async fn read_frames(mut stream: RecvStream, to: mpsc::Sender<Frame>) -> Result<()> {
+    let mut reader = Reader::new(MAX_FRAME);
+    while let Some(chunk) = stream.read_chunk(CHUNK, true).await? {
+        reader.push(&chunk.bytes);
+        while let Some(message) = reader.next_message()? {
+            if let Some(frame) = from_cbor::<Frame>(message)? {
+                to.send(frame).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> UnixNanos {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixNanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
