@@ -90,7 +90,7 @@ impl Default for CollectorSection {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: {source}")]
+    #[error("cannot read {path}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -99,7 +99,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is not what it should be.
-    #[error("{path}: {source}")]
+    #[error("error in {path}")]
     Parse {
         /// The file.
         path: PathBuf,

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -111,7 +112,10 @@ fn execute(command: Command) -> Result<ExitCode> {
             let text = runtime.block_on(admin::run(&data, &command))?;
             match &command {
                 AdminCommand::Probe(ProbeCommand::Add { out: Some(path), .. }) => {
-                    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+                    // It holds a token: nobody else may read it.
+                    let file = std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(path);
+                    file.and_then(|mut file| file.write_all(text.as_bytes()))
+                        .with_context(|| format!("cannot write {}", path.display()))?;
                 }
                 _ => write!(std::io::stdout(), "{text}")?,
             }

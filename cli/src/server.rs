@@ -72,6 +72,8 @@ impl Server {
                 min_interval: config.api.min_interval,
             },
         };
+        // Before the API: whoever has seen that answer can administer.
+        let admin = admin::listen(&data.admin_socket(), context.clone())?;
         let (stop, stopped) = watch::channel(false);
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
@@ -86,7 +88,6 @@ impl Server {
             let _ = stopped.wait_for(|&stop| stop).await;
         };
         let api = tokio::spawn(sonde_api::serve(listeners, sonde_api::router(api), shutdown));
-        let admin = admin::listen(&data.admin_socket(), context.clone())?;
         for address in &addresses {
             info!(url = %format!("http://{address}/"), "API listens");
         }

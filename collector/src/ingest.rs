@@ -147,7 +147,9 @@ impl Writer {
             Ok::<_, sonde_store::StoreError>((known, durable))
         });
         match read {
-            Ok((known, durable)) => {
+            Ok((mut known, mut durable)) => {
+                // What is gathered is durable before the answer goes out.
+                self.intake.refresh(probe, &mut known, &mut durable);
                 let arrival = arrive(probe, hello, &known, &durable, now);
                 self.intake.arrive(probe, &known, &durable, arrival.batch);
                 let listed = |ranges: &&BootRanges| hello.boots.iter().any(|spooled| spooled.boot == ranges.boot);

@@ -83,6 +83,22 @@ impl Intake {
         self.gathering.boots.extend(arrival.boots);
     }
 
+    /// Brings what the store said of a probe's boots up to what the next commit will make of it.
+    pub fn refresh(&self, probe: ProbeId, records: &mut Vec<BootRecord>, durable: &mut Vec<BootRanges>) {
+        for record in self.gathering.boots.iter().filter(|record| record.probe == probe) {
+            if records.iter().all(|known| known.boot != record.boot) {
+                records.push(record.clone());
+            }
+        }
+        for record in records {
+            if let Some(boot) = self.boots.get(&(probe, record.boot)) {
+                *record = boot.record.clone();
+                merge_ranges(durable, record.boot, &boot.durable);
+                merge_ranges(durable, record.boot, &boot.queued);
+            }
+        }
+    }
+
     /// Forgets a probe that has no connection any more. What it handed in stays.
     pub fn depart(&mut self, probe: ProbeId) {
         self.boots.retain(|(owner, _), boot| *owner != probe || !boot.queued.is_empty());
@@ -256,7 +272,7 @@ impl Intake {
 impl Boot {
     /// Does its set have so many holes that no message could carry it? Every further number costs time and memory then.
     fn is_riddled(&self) -> bool {
-        self.durable.range_count() + self.queued.range_count() > MAX_RANGES
+        self.durable.range_count() + self.queued.range_count() >= MAX_RANGES
     }
 
     /// Moves `settled` as far as the numbers without a hole allow. True when it moved.
@@ -355,6 +371,26 @@ mod tests {
         let (third, receipts) = commit(&mut intake);
         assert!(third.is_empty());
         assert_eq!(receipts.acks.len(), 1, "what is durable is acknowledged again");
+    }
+
+    #[test]
+    fn what_is_gathered_counts_for_a_probe_that_arrives_meanwhile() {
+        let mut intake = intake();
+        intake.take(ConnectionId(1), WHO, frame(1, 3), UnixNanos(10));
+        let newer = BootRecord {
+            probe: PROBE,
+            boot: BootId(10),
+            started_at: UnixNanos(8),
+            settled: UnixNanos(8),
+            closed: false,
+        };
+        intake.arrive(PROBE, &[], &[], Batch { boots: vec![newer.clone()], ..Batch::default() });
+        // The store knows the first boot alone, and nothing of its reports.
+        let first = BootRecord { boot: BOOT, started_at: UnixNanos(0), settled: UnixNanos(0), ..newer.clone() };
+        let (mut records, mut durable) = (vec![first.clone()], Vec::new());
+        intake.refresh(PROBE, &mut records, &mut durable);
+        assert_eq!(records, [BootRecord { settled: UnixNanos(3), ..first }, newer]);
+        assert_eq!(crate::admission::set_of(&durable, BOOT), RangeSet::of(Seq(1)..=Seq(3)));
     }
 
     #[test]

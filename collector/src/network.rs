@@ -23,7 +23,7 @@ const DIRECTORY: &str = "directory.cbor";
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     File {
         /// The file.
         path: PathBuf,

@@ -46,7 +46,7 @@ pub enum QuicError {
     #[error("TLS: {0}")]
     Tls(String),
     /// The socket cannot be opened.
-    #[error("{address}: {source}")]
+    #[error("cannot listen on {address}")]
     Socket {
         /// Where.
         address: SocketAddr,

@@ -49,7 +49,7 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The writer's thread cannot be started.
-    #[error("the writer's thread: {0}")]
+    #[error("the writer's thread cannot be started")]
     Thread(#[source] std::io::Error),
 }
 

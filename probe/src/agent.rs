@@ -124,6 +124,8 @@ struct Agent {
     started: Nanos,
     link: Option<(Link, mpsc::Receiver<LinkEvent>)>,
     connecting: Option<(Connecting, mpsc::Receiver<LinkEvent>)>,
+    /// When the collector last said something: what it ordered some time before that has arrived.
+    heard_at: UnixNanos,
     /// When something was sent that the other end must at least acknowledge, and how many datagrams had come by then.
     asked: Option<(Nanos, u64)>,
     runs: JoinSet<MeasurementResult>,
@@ -184,6 +186,7 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
         started,
         link: None,
         connecting: None,
+        heard_at: UnixNanos(i64::MIN),
         asked: None,
         runs: JoinSet::new(),
         started_runs: HashMap::new(),
@@ -294,16 +297,18 @@ impl Agent {
                 self.publish_policy();
             }
             Event::Link(Some(LinkEvent::Message(message))) => {
+                self.heard_at = self.time_of_day();
                 self.session.handle_message(*message, now);
             }
             Event::Link(Some(LinkEvent::LaneFree)) => {}
             Event::Link(Some(LinkEvent::Closed(why))) => self.lost(&why),
             Event::Link(None) => self.lost("the connection ended"),
             Event::Connected(result, directory, events) => {
+                self.connected(result, events).await;
+                // Only now does the session wait, so that news can end the waiting.
                 if let Some(directory) = directory {
                     self.accept_directory(&directory);
                 }
-                self.connected(result, events).await;
             }
             Event::Run(Ok((id, result))) => {
                 self.started_runs.remove(&id);
@@ -356,7 +361,10 @@ impl Agent {
     fn act(&mut self, action: Action, now: Nanos) {
         match action {
             Action::Send(message) => {
-                if self.link.as_ref().is_some_and(|(link, _)| !link.send(message)) {
+                let Some((link, _)) = &self.link else { return };
+                if link.send(message) {
+                    self.asked.get_or_insert((now, link.received()));
+                } else {
                     self.lost("the control stream is stuck");
                 }
             }
@@ -396,10 +404,7 @@ impl Agent {
                 warn!(?reason, %text, "the collector refuses this probe");
                 self.status.refused(&refusal(reason, &text));
             }
-            Action::Disconnect => {
-                self.link = None;
-                self.after_link(now);
-            }
+            Action::Disconnect => self.lost("the collector does not serve this probe just now"),
             Action::Finished => self.finished = true,
         }
     }
@@ -488,8 +493,8 @@ impl Agent {
     /// What the scheduler has settled. Taken before decisions are asked for, because the reports of all of them are pushed
     /// one after the other, and each may claim only what is pushed before it.
     fn settled(&self) -> UnixNanos {
-        let wall = self.time_of_day();
-        self.scheduler.as_ref().map_or(UnixNanos(i64::MIN), |scheduler| scheduler.settled(wall))
+        // Only as far as the collector was heard: a line may be dead for long before that is noticed.
+        self.scheduler.as_ref().map_or(UnixNanos(i64::MIN), |scheduler| scheduler.settled(self.heard_at))
     }
 
     fn skip(&mut self, skipped: Option<Skipped>, order: Option<&Order>, settled: UnixNanos) {
@@ -615,7 +620,8 @@ impl Agent {
             }
             Err(error) => {
                 if self.link.is_some() {
-                    // The old connection may yet come back to life.
+                    // The old connection may yet come back to life; if not, this is tried again.
+                    self.asked = self.asked.map(|(_, before)| (now, before));
                     return;
                 }
                 info!(%error, "no connection");
@@ -636,9 +642,8 @@ impl Agent {
 
     fn after_link(&mut self, now: Nanos) {
         self.asked = None;
-        let wall = self.time_of_day();
         if let Some(scheduler) = &mut self.scheduler {
-            scheduler.disconnected(wall);
+            scheduler.disconnected(self.heard_at);
         }
         self.session.handle_disconnected(now);
     }
@@ -649,6 +654,10 @@ impl Agent {
                 info!(serial = self.identity.serial(), "a newer directory of the network");
                 let now = self.now();
                 self.session.retry_now(now);
+                let keys = self.identity.collector_keys();
+                if self.link.as_ref().is_some_and(|(link, _)| link.key().is_none_or(|key| !keys.contains(&key))) {
+                    self.lost("the collector's key was revoked");
+                }
             }
             Ok(false) => {}
             Err(error) => warn!(error = %with_causes(&error), "a directory is not accepted"),
@@ -714,6 +723,10 @@ impl Agent {
         info!(running = self.runs.len(), spool = self.session.spool().depth(), "stopping");
         self.closing = true;
         let (settled, wall) = (self.settled(), self.time_of_day());
+        if let Some(scheduler) = &mut self.scheduler {
+            // Orders that may still be on their way are not waited for.
+            scheduler.disconnected(self.heard_at);
+        }
         let stopped = self.scheduler.as_mut().map(|scheduler| scheduler.stop(wall)).unwrap_or_default();
         for skipped in stopped {
             let order = self.session.orders().get(skipped.measurement).cloned();
@@ -729,8 +742,13 @@ impl Agent {
         // Not now, but up to where everything is accounted for: the gap until the next start begins there.
         let at = self.settled();
         self.session.close(at);
+        // What is not durable now is lost: no time to wait for a better moment.
+        let now = self.now();
+        self.session.retry_now(now);
         let finish = async {
-            while !self.finished && (self.link.is_some() || self.connecting.is_some()) {
+            while !self.finished
+                && (self.link.is_some() || self.connecting.is_some() || !self.session.spool().is_settled())
+            {
                 self.advance();
                 if self.finished {
                     break;

@@ -124,6 +124,7 @@ async fn race(tls: rustls::ClientConfig, addresses: &[SocketAddr]) -> Result<Con
         match done {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(ConnectError::WrongKey)) => wrong_key = true,
+            Ok(Err(ConnectError::NoAnswer(why))) => last = why,
             Ok(Err(error)) => last = error.to_string(),
             Err(error) => last = error.to_string(),
         }
@@ -191,6 +192,13 @@ impl Link {
     /// Who is at the other end.
     pub fn remote(&self) -> SocketAddr {
         self.connection.remote_address()
+    }
+
+    /// The collector's key.
+    pub fn key(&self) -> Option<PublicKey> {
+        let identity = self.connection.peer_identity()?;
+        let certificates = identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
+        PublicKey::from_spki(certificates.first()?)
     }
 
     /// How many datagrams have come. While the number grows the other end lives, however long its answer takes.

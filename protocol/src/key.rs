@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::BASE64URL_NOPAD;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -28,9 +28,11 @@ impl PublicKey {
         [&SPKI_PREFIX[..], &self.0].concat()
     }
 
-    /// The first 8 bytes in hex: enough for people to tell keys apart, not to trust one.
+    /// The beginning of its text: enough for people to tell keys apart, not to trust one.
     pub fn short(&self) -> String {
-        self.0.first_chunk::<8>().map(|bytes| HEXLOWER.encode(bytes)).unwrap_or_default()
+        let mut text = BASE64URL_NOPAD.encode(&self.0);
+        text.truncate(11);
+        text
     }
 }
 

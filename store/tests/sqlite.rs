@@ -257,6 +257,15 @@ fn retention_removes_the_files() {
     assert_eq!(block_on(results.ranges(ProbeId(1), &[BootId(7)])).unwrap()[0].ranges.len(), 4);
 }
 
+/// Says that something is over, also when it ends in a panic.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn days_come_and_go_beside_readers() {
     let dir = Dir::new();
@@ -276,11 +285,11 @@ fn days_come_and_go_beside_readers() {
                 }
             });
         }
+        let _over = Over(&done);
         for n in 0..200 {
             append(&results, &[draft(n as u64 + 1, n * 86_400 / 4)]);
             block_on(results.retain(UnixNanos::from_secs((n / 4 - 2) * 86_400))).unwrap();
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert_eq!(block_on(results.ranges(ProbeId(1), &[BootId(7)])).unwrap()[0].ranges.len(), 200);
     assert_eq!(block_on(results.scan(&everything(), None, 1000)).unwrap().reports.len(), 12);

@@ -1,8 +1,10 @@
 //! Tests across the parts of Sonde, and what they need: a virtual internet ([`lab`]), the real programs in it ([`world`]),
 //! both together as most tests begin ([`scene`]), and a collector that means harm ([`rogue`]). And the
-//! parts without any network, in virtual time ([`sim`]).
+//! parts without any network, in virtual time ([`sim`]). What must hold after all of it: [`audit`].
 
+pub mod audit;
 pub mod lab;
+pub mod loopback;
 pub mod rogue;
 pub mod scene;
 pub mod sim;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::message::{Gap, GapReason};
+use sonde_protocol::order::When;
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::Report;
 use sonde_protocol::schedule::Runs;
@@ -33,6 +34,8 @@ pub struct Summary {
     pub skipped: u64,
     /// Neither, but in a gap.
     pub gaps: u64,
+    /// None of these: the order had ended before the probe, which was away, could hear of it.
+    pub unheard: u64,
     /// One-offs with a result.
     pub oneoffs: u64,
     /// What took place, by name.
@@ -46,6 +49,7 @@ impl Summary {
         self.results += other.results;
         self.skipped += other.skipped;
         self.gaps += other.gaps;
+        self.unheard += other.unheard;
         self.oneoffs += other.oneoffs;
         for (what, count) in &other.counts {
             *self.counts.entry(what).or_default() += count;
@@ -165,6 +169,19 @@ fn check_boot(
     }
 }
 
+/// Did the order end before the probe heard the next time what its orders are? Nobody told it of the run then, and nobody
+/// says why there is nothing.
+fn ended_unheard(truth: &Truth, ordered: &Ordered, probe: ProbeId, due: UnixNanos) -> bool {
+    let stop = match ordered.order.when {
+        When::Periodic { stop, .. } => stop,
+        When::Once { .. } => None,
+    };
+    let Some(end) = stop.into_iter().chain(ordered.stopped_at).min() else { return false };
+    let told = truth.told.get(&probe).map(Vec::as_slice).unwrap_or_default();
+    let next = told.iter().find(|told| told.0 + CLOCKS_APART >= due.0);
+    next.is_none_or(|next| end.0 <= next.0 + CLOCKS_APART)
+}
+
 /// Every due run of an order is accounted for.
 fn check_order(
     truth: &Truth,
@@ -220,6 +237,8 @@ fn check_order(
                     summary.skipped += 1;
                 } else if in_gap(due) {
                     summary.gaps += 1;
+                } else if ended_unheard(truth, ordered, probe, due) {
+                    summary.unheard += 1;
                 } else {
                     fail(format!("the run due {due} is not accounted for"));
                 }

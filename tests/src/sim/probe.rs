@@ -442,6 +442,9 @@ impl ProbeHost {
             }
             process.heard_at = now;
             process.asked_at = None;
+            if matches!(message, Down::Orders(_) | Down::Welcome(_)) {
+                cx.truth.told.entry(self.id).or_default().push(UnixNanos(cx.epoch + cx.now));
+            }
             process.session.handle_message(message, now);
             self.advance(cx);
         }

@@ -25,8 +25,8 @@ const CERTIFICATE_KEY: &str = "MC4CAQAwBQYDK2VwBCIEILGlDTP/QZ6em7V5DY6kxPxYYjMZ1
 
 /// TLS alerts (RFC 8446, section 6) as QUIC reports them (RFC 9001, section 4.8).
 mod alert {
+    pub const HANDSHAKE_FAILURE: u64 = 0x100 + 40;
     pub const BAD_CERTIFICATE: u64 = 0x100 + 42;
-    pub const UNSUPPORTED_CERTIFICATE: u64 = 0x100 + 43;
     pub const DECODE_ERROR: u64 = 0x100 + 50;
     pub const DECRYPT_ERROR: u64 = 0x100 + 51;
     pub const PROTOCOL_VERSION: u64 = 0x100 + 70;
@@ -136,12 +136,7 @@ fn keys_and_certificates_that_are_not_what_they_should_be() {
     let certificate_key = BASE64.decode(CERTIFICATE_KEY.as_bytes()).unwrap();
     let cases = [
         ("no certificate", None, true, alert::CERTIFICATE_REQUIRED),
-        (
-            "an X.509 certificate",
-            show(certificate.clone(), ed25519(&certificate_key)),
-            false,
-            alert::UNSUPPORTED_CERTIFICATE,
-        ),
+        ("an X.509 certificate", show(certificate.clone(), ed25519(&certificate_key)), false, alert::HANDSHAKE_FAILURE),
         (
             "an X.509 certificate as if it were a raw key",
             show(certificate, ed25519(&certificate_key)),
@@ -213,39 +208,41 @@ fn datagrams_that_are_no_quic_and_quic_that_is_no_tls() {
     let mut ground = Ground::start();
     let seed = seed();
     eprintln!("seed {seed}");
-    // Each first packet gets its answer, from a socket of its own, because the collector remembers connections.
-    let code = |frames: &[u8]| {
+    // Each is the first packet of a connection of its own.
+    let code = |case: &str, frames: &[u8]| {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.send_to(&initial::packet(frames), ground.collector).unwrap();
+        let first = initial::First::new();
+        socket.send_to(&first.packet(frames), ground.collector).unwrap();
         let mut datagram = [0; 2048];
         loop {
-            let length = socket.recv(&mut datagram).expect("the collector answers");
-            if let Some(code) = initial::close_code(&datagram[..length]) {
+            let length = socket.recv(&mut datagram).unwrap_or_else(|error| panic!("{case}: no answer: {error}"));
+            if let Some(code) = first.close_code(&datagram[..length]) {
                 return code;
             }
         }
     };
-    assert_eq!(code(&initial::crypto(0, &tls12_hello())), alert::PROTOCOL_VERSION, "TLS 1.2");
+    assert_eq!(code("TLS 1.2", &initial::crypto(0, &tls12_hello())), alert::PROTOCOL_VERSION);
     // A ClientHello that says it is longer than what is kept of it.
-    assert_eq!(code(&initial::crypto(1 << 20, &[1; 100])), 0x0d, "a megabyte ahead");
-    assert_eq!(code(&initial::crypto(0, &[0x01, 0x00, 0x00, 0x04, 1, 2, 3, 4])), alert::DECODE_ERROR, "no ClientHello");
+    assert_eq!(code("a megabyte ahead", &initial::crypto(1 << 20, &[1; 100])), 0x0d);
+    let short = initial::crypto(0, &[0x01, 0x00, 0x00, 0x04, 1, 2, 3, 4]);
+    assert_eq!(code("no ClientHello", &short), alert::DECODE_ERROR);
     for (case, frames) in [
         ("a frame of no type", vec![0x3f; 20]),
         ("a stream in the first packet", vec![0x08, 0x00, 0x01]),
         ("an acknowledgement of nothing", vec![0x02, 0x40, 0xff, 0x00, 0x00, 0x00]),
     ] {
-        let code = code(&frames);
+        let code = code(case, &frames);
         assert!((0x01..=0x0f).contains(&code), "{case}: {code:#x}");
     }
     for n in 0..20 {
-        let code = code(&initial::crypto(0, &random_bytes(seed + n, 500)));
+        let code = code("random bytes", &initial::crypto(0, &random_bytes(seed + n, 500)));
         assert!((0x100..0x200).contains(&code), "{n}: {code:#x}");
     }
     // What has no answer: TLS over UDP, floods of any bytes, also behind a QUIC header of this and of no version.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let record = [&[0x16, 0x03, 0x01, 0x00, 0x50][..], &tls12_hello()].concat();
-    let valid = initial::packet(&initial::crypto(0, &random_bytes(seed, 300)));
+    let valid = initial::First::new().packet(&initial::crypto(0, &random_bytes(seed, 300)));
     for n in 0..20_000_u64 {
         let mut datagram = random_bytes(seed ^ n, usize::try_from(n % 1300).unwrap());
         match n % 4 {

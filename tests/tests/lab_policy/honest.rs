@@ -163,8 +163,10 @@ fn names_that_turn_between_two_runs(lab: &Lab, scene: &Scene<'_>) {
         }
     }
     // Not before all names are there: with each change of the zone every sequence begins anew.
-    for (host, definitions) in asked {
-        let id = scene.owner.measure(&definitions, &scene.source(&[host]), false).unwrap()[0];
+    let begin =
+        |(host, definitions)| (host, scene.owner.measure(&definitions, &scene.source(&[host]), false).unwrap()[0]);
+    let running: Vec<(Host, u64)> = asked.into_iter().map(begin).collect();
+    for (host, id) in running {
         let mut results = wait_for("a second run", || {
             let results = scene.owner.results(id)?;
             Ok((results.len() >= 2).then_some(results))

@@ -1,0 +1,164 @@
+//! A network on this machine's loopback interface, all of it real processes: a server, some probes, a researcher. For tests
+//! of what happens to processes; what happens on the way between them is the lab's business.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use sonde_protocol::ids::ProbeId;
+use tempfile::TempDir;
+
+use crate::audit::{self, Findings, Subject};
+use crate::world::{Client, EMAIL, Place, Probe, Server, wait_for};
+
+/// What the probes' hosts allow here.
+const CONFIG: &str = "[policy]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n";
+
+/// The same for the server.
+const ALLOW_TARGETS: &str = "allow_targets = [\"127.0.0.0/8\", \"::1/128\"]";
+
+/// Where a server is to be found.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    api: u16,
+    collector: u16,
+}
+
+impl Ports {
+    /// Ports that nobody has at the moment.
+    ///
+    /// # Errors
+    /// When the machine has no loopback interface with both families.
+    pub fn free() -> Result<Self> {
+        Ok(Self { api: free_port()?, collector: free_port()? })
+    }
+
+    /// Starts a server there.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn serve(self, dir: &Path) -> Result<Server<'static>> {
+        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, self.api));
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, self.collector));
+        let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, self.collector));
+        Server::start(Place::Here, dir, api, &[v6, v4], ALLOW_TARGETS)
+    }
+}
+
+fn free_port() -> Result<u16> {
+    loop {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let both = [UdpSocket::bind((Ipv4Addr::LOCALHOST, port)), UdpSocket::bind((Ipv6Addr::LOCALHOST, port))];
+        if both.iter().all(Result::is_ok) {
+            return Ok(port);
+        }
+    }
+}
+
+/// The whole of it. Dropping it ends the processes, the probes first.
+pub struct Loopback {
+    /// The probes.
+    pub probes: Vec<Probe<'static>>,
+    /// The server.
+    pub server: Server<'static>,
+    /// Who owns the probes.
+    pub client: Client<'static>,
+    /// The numbers of the probes, in their order.
+    pub numbers: Vec<u64>,
+    /// Where everything is to be found.
+    pub ports: Ports,
+    folder: TempDir,
+}
+
+impl Loopback {
+    /// Starts a server and so many probes, and waits until all are connected.
+    ///
+    /// # Errors
+    /// When a program is missing or does not do what it should.
+    pub fn start(probes: usize) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let ports = Ports::free()?;
+        let server = ports.serve(&folder.path().join("server"))?;
+        let client = server.researcher(EMAIL)?;
+        let mut all = Self { probes: Vec::new(), server, client, numbers: Vec::new(), ports, folder };
+        for n in 0..probes {
+            let dir = all.dir(&format!("probe{n}"))?;
+            all.server.network_file(EMAIL, &dir.join("network.toml"))?;
+            all.probes.push(Probe::start(Place::Here, &dir, CONFIG)?);
+        }
+        for probe in &mut all.probes {
+            all.numbers.push(probe.wait_connected()?);
+        }
+        Ok(all)
+    }
+
+    /// A directory that goes with the network.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn dir(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.folder.path().join(name);
+        std::fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// The `probes` of a request that asks for all of them.
+    pub fn everybody(&self) -> Value {
+        let names: Vec<String> = self.numbers.iter().map(u64::to_string).collect();
+        json!([{"type": "probes", "value": names.join(","), "requested": names.len()}])
+    }
+
+    /// Makes so many periodic pings, each with a target of its own.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub fn ping_periodically(&self, count: usize, interval: u32) -> Result<Vec<u64>> {
+        let ping = |n| {
+            json!({"type": "ping", "af": 4, "target": format!("127.0.3.{n}"), "packets": 1, "interval": interval,
+                   "spread": interval})
+        };
+        self.client.measure(&(1..=count).map(ping).collect(), &self.everybody(), false)
+    }
+
+    /// Pings once, from all probes.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub fn ping_once(&self) -> Result<u64> {
+        let ping = json!([{"type": "ping", "af": 6, "target": "::1", "packets": 1}]);
+        let ids = self.client.measure(&ping, &self.everybody(), true)?;
+        ids.first().copied().context("no measurement")
+    }
+
+    /// Waits until the server that runs now has all probes. What they say themselves may still be of the one before.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub fn wait_for_probes(&self) -> Result<()> {
+        wait_for("the probes to come back", || {
+            let connected = self.client.get("/api/v2/probes/?status=1")?;
+            Ok((connected["count"] == self.probes.len()).then_some(()))
+        })
+    }
+
+    /// Stops the probes and then the server, and checks everything. What is wrong is left on the disk.
+    ///
+    /// # Errors
+    /// When something does not stop, and what is not as promised.
+    pub fn finish(mut self) -> Result<Findings> {
+        let mut subjects = Vec::new();
+        for (number, probe) in self.numbers.iter().zip(&mut self.probes) {
+            let until = audit::now();
+            probe.stop()?;
+            subjects.push(Subject { probe: ProbeId(*number), log: probe.report_log(), until });
+        }
+        self.server.stop()?;
+        let checked = audit::check(self.server.data(), &subjects);
+        if checked.is_ok() {
+            return checked;
+        }
+        let folder = self.folder.keep();
+        checked.with_context(|| format!("everything is left in {}", folder.display()))
+    }
+}
