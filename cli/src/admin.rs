@@ -290,7 +290,10 @@ pub async fn run(data: &Path, command: &AdminCommand) -> Result<String> {
         Ok(stream) => return ask(stream, command),
         // Nobody listens: a server that was killed leaves its socket behind.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
-        Err(error) => return Err(error).context("the running server's administration socket"),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("cannot ask a running server at {}", admin_socket(data).display()));
+        }
     }
     let data = DataDir::open(data)?;
     let network = crate::server::open_network(&data.network(), &Config::default())

@@ -415,6 +415,31 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_cannot_hide_what_other_boots_ran_or_what_is_to_come() {
+        let mut intake = intake();
+        let numbers = (Seq(1), Some(Seq(2)));
+        let gap = |from, to| {
+            let (first, last) = numbers;
+            let reason = GapReason::SpoolFull;
+            Stored::Gaps(vec![Gap { boot: BOOT, first, last, reason, from: UnixNanos(from), to: UnixNanos(to) }])
+        };
+        assert!(intake.take(ConnectionId(1), WHO, gap(i64::MIN, i64::MAX), UnixNanos(10)));
+        let (batch, _) = commit(&mut intake);
+        let (_, kept) = &batch.gaps[0];
+        assert_eq!((kept.from, kept.to), (UnixNanos(0) - TIME_SLACK, UnixNanos(10) + TIME_SLACK));
+    }
+
+    #[test]
+    fn a_boot_full_of_holes_is_not_taken_any_further() {
+        let mut intake = intake();
+        let taken = (1..).take_while(|n| intake.take(ConnectionId(1), WHO, frame(2 * n, 2 * n), UnixNanos(10))).count();
+        assert_eq!(taken, MAX_RANGES);
+        let (_, receipts) = commit(&mut intake);
+        let ack = sonde_protocol::message::to_cbor(&receipts.acks[&ConnectionId(1)][0]);
+        assert!(sonde_protocol::message::from_cbor::<BootRanges>(&ack).is_ok(), "it can still be said what is durable");
+    }
+
+    #[test]
     fn goodbye_closes_a_complete_boot_only() {
         let mut intake = intake();
         let bye = Stored::Bye(Bye { boot: BOOT, last: Seq(2), at: UnixNanos(9) });

@@ -22,6 +22,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use crate::run::with_causes;
+
 /// A connection that is silent this long is gone.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Keeps the mapping of a NAT alive.
@@ -253,7 +255,7 @@ async fn guard(task: impl Future<Output = Result<(), String>>, events: mpsc::Sen
 
 async fn write_control(mut stream: SendStream, mut messages: mpsc::Receiver<Up>) -> Result<(), String> {
     while let Some(message) = messages.recv().await {
-        stream.write_all(&framed(&to_cbor(&message))).await.map_err(|error| error.to_string())?;
+        stream.write_all(&framed(&to_cbor(&message))).await.map_err(|error| with_causes(&error))?;
     }
     // Nobody says anything more. The end is not told before it has arrived.
     if stream.finish().is_ok() {
@@ -268,7 +270,7 @@ async fn read_control(mut stream: RecvStream, events: mpsc::Sender<LinkEvent>) -
         match stream.read_chunk(64 * 1024, true).await {
             Ok(Some(chunk)) => reader.push(&chunk.bytes),
             Ok(None) => return Err("the collector ended the connection".into()),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(with_causes(&error)),
         }
         while let Some(message) = reader.next_message().map_err(|error| error.to_string())? {
             match from_cbor::<Down>(message) {
@@ -293,10 +295,10 @@ async fn write_frames(
     let mut stream = None;
     while let Some(frame) = frames.recv().await {
         if stream.is_none() {
-            stream = Some(connection.open_uni().await.map_err(|error| error.to_string())?);
+            stream = Some(connection.open_uni().await.map_err(|error| with_causes(&error))?);
         }
         if let Some(stream) = &mut stream {
-            stream.write_all(&framed(&to_cbor(&frame))).await.map_err(|error| error.to_string())?;
+            stream.write_all(&framed(&to_cbor(&frame))).await.map_err(|error| with_causes(&error))?;
         }
         if events.send(LinkEvent::LaneFree).await.is_err() {
             break;

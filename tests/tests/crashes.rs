@@ -128,6 +128,7 @@ fn whatever_is_killed_every_run_is_stored_once_or_accounted_for() {
     let running = network.client.measure(&periodic(), &network.everybody(), false).unwrap();
     let mut world = World { network, running, oneoffs: Vec::new() };
 
+    let mut history = Vec::new();
     for round in 1..=rounds {
         // Anything from "hardly back" to "long at work".
         let calm = rng.below(LONGEST_CALM_MS);
@@ -138,12 +139,13 @@ fn whatever_is_killed_every_run_is_stored_once_or_accounted_for() {
         }
         std::thread::sleep(Duration::from_millis(rng.below(calm / (posts + 1) + 1)));
         let killed = world.kill(&mut rng);
-        println!("round {round}: {calm} ms, {posts} requests, killed: {killed}");
+        history.push(format!("round {round}: {calm} ms, {posts} requests, killed: {killed}"));
     }
 
     world.network.wait_for_probes().unwrap();
     world.settle_oneoffs();
-    let found = world.network.finish().unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    let found = world.network.finish();
+    let found = found.unwrap_or_else(|error| panic!("seed {seed}: {error:#}\n{}", history.join("\n")));
     say(&format!("crashes: seed {seed}: {found}"));
     assert!(found.results > 0 && found.in_gaps > 0 && found.oneoffs > 0, "there was load, and there were crashes");
 }

@@ -58,7 +58,8 @@ fn every_due_run_is_accounted_for_whatever_happens() {
     println!("{seeds} seeds: {summary:#?}");
     failed.sort_by_key(|(seed, _)| *seed);
     if let Some((seed, _)) = failed.first() {
-        let list: Vec<String> = failed.iter().map(|(seed, outcome)| format!("{seed}: {}", outcome.failures[0])).collect();
+        let list: Vec<String> =
+            failed.iter().map(|(seed, outcome)| format!("{seed}: {}", outcome.failures[0])).collect();
         panic!("{}\n{} seeds failed:\n{}", report(*seed, &sim::run(*seed, true)), failed.len(), list.join("\n"));
     }
 }

@@ -2,6 +2,7 @@
 //! beside those of the lab and of a bare request; asserts nothing. `tests/bench/README.md` explains every line.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -66,7 +67,8 @@ fn main() -> Result<()> {
     let pings = lab.host(Host::Server).run(|| ping_many(address(Host::Dual, Family::V6)?))?;
     lab.clear_wire_log()?;
     lab.reset_wire_stats()?;
-    let bench = Bench { api: format!("http://{api}"), key, probe: id };
+    let scrap = File::options().create(true).append(true).open(dir.join("scrap"))?;
+    let bench = Bench { api: format!("http://{api}"), key, probe: id, scrap };
     let single = json!({"packets": 1});
     let (quick, usual) = here.run(|| -> Result<_> {
         let client = Http::new(&bench);
@@ -119,6 +121,8 @@ struct Bench {
     api: String,
     key: String,
     probe: u64,
+    /// On the disk of the server's data, for a look at how fast that is.
+    scrap: File,
 }
 
 /// One one-off.
@@ -133,7 +137,9 @@ struct Run {
     post: Duration,
     /// Every question for results.
     polls: Vec<Duration>,
-    /// `GET /healthz` on the same connection just before.
+    /// 4 KiB appended to a file and made durable, just before.
+    disk: Duration,
+    /// `GET /healthz` on the same connection, just before.
     bare: Duration,
 }
 
@@ -180,6 +186,11 @@ impl<'a> Http<'a> {
         let url = format!("{}/api/v2/measurements/", self.bench.api);
 
         let began = Instant::now();
+        (&self.bench.scrap).write_all(&[0x5a; 4096])?;
+        self.bench.scrap.sync_all()?;
+        let disk = began.elapsed();
+
+        let began = Instant::now();
         self.get("/healthz")?;
         let bare = began.elapsed();
 
@@ -206,7 +217,7 @@ impl<'a> Http<'a> {
             polls.push(asked.elapsed());
             if results != "[]" {
                 check(&results, target)?;
-                return Ok(Run { target, span: (began_at, ended_at), total, post, polls, bare });
+                return Ok(Run { target, span: (began_at, ended_at), total, post, polls, disk, bare });
             }
             if total > PATIENCE {
                 bail!("no result of {id} after {PATIENCE:?}");
@@ -360,6 +371,7 @@ fn report_around(out: &mut impl Write, quick: &[Run], pings: &[Duration], path: 
     row(out, "GET /healthz on the same connection", quick.iter().map(|run| run.bare))?;
     row(out, "the POST alone", quick.iter().map(|run| run.post))?;
     row(out, "one question for results", quick.iter().flat_map(|run| run.polls.iter().copied()))?;
+    row(out, "4 KiB appended and flushed to the server's disk", quick.iter().map(|run| run.disk))?;
     let name = format!("ping server -> probe (floor {:.2} ms)", millis(path));
     row(out, &name, pings.iter().copied())?;
     let polls: usize = quick.iter().map(|run| run.polls.len()).sum();

@@ -59,6 +59,7 @@ impl Summary {
 
 /// What the store has of one probe.
 struct Held {
+    index: usize,
     gaps: Vec<Gap>,
     /// When its last boot began: everything due before must be accounted for.
     horizon: UnixNanos,
@@ -89,12 +90,12 @@ pub fn check(world: &mut World) -> (Summary, Vec<String>) {
             let is_last = Some(&boot) == boots.last();
             check_boot(&*results, &cx.truth, (probe.index, probe.id), boot, is_last, &gaps, &mut failures);
         }
-        held.insert(probe.id, Held { gaps, horizon: last.started_at });
+        held.insert(probe.id, Held { index: probe.index, gaps, horizon: last.started_at });
     }
     for ((measurement, probe), ordered) in &cx.truth.orders {
         let Some(held) = held.get(probe) else { continue };
         let reports = scan(&*results, *measurement, *probe);
-        check_order(&cx.truth, ordered, *probe, &reports, held, &mut summary, &mut failures);
+        check_order(&cx.truth, ordered, (held.index, *probe), &reports, held, &mut summary, &mut failures);
     }
     if let Some(collector) = world.collector.as_ref().filter(|_| !cx.plan.hostile) {
         let text = format!("{:?}", collector.intake).len();
@@ -169,24 +170,25 @@ fn check_boot(
     }
 }
 
-/// Did the order end before the probe heard the next time what its orders are? Nobody told it of the run then, and nobody
-/// says why there is nothing.
-fn ended_unheard(truth: &Truth, ordered: &Ordered, probe: ProbeId, due: UnixNanos) -> bool {
-    let stop = match ordered.order.when {
-        When::Periodic { stop, .. } => stop,
-        When::Once { .. } => None,
-    };
-    let Some(end) = stop.into_iter().chain(ordered.stopped_at).min() else { return false };
-    let told = truth.told.get(&probe).map(Vec::as_slice).unwrap_or_default();
-    let next = told.iter().find(|told| told.0 + CLOCKS_APART >= due.0);
-    next.is_none_or(|next| end.0 <= next.0 + CLOCKS_APART)
+/// Has the order ended before the probe, which was away, could hear of it? Nobody told it of the run then, and nobody says
+/// why there is nothing.
+fn ended_unheard(truth: &Truth, ordered: &Ordered, index: usize, probe: ProbeId, due: UnixNanos) -> bool {
+    let has_stop = matches!(ordered.order.when, When::Periodic { stop: Some(_), .. });
+    if !has_stop && ordered.stopped_at.is_none() {
+        return false;
+    }
+    let boots = truth.order_of_boots.get(&index).map(Vec::as_slice).unwrap_or_default();
+    let began = |boot: &BootId| truth.boots.get(&(index, *boot)).map(|boot| boot.began);
+    let alive = boots.iter().rfind(|boot| began(boot).is_some_and(|began| began <= due));
+    let delivered = truth.delivered.get(&(ordered.order.measurement, probe)).map(Vec::as_slice).unwrap_or_default();
+    delivered.iter().all(|(boot, at)| at.0 + CLOCKS_APART < due.0 && Some(boot) != alive)
 }
 
 /// Every due run of an order is accounted for.
 fn check_order(
     truth: &Truth,
     ordered: &Ordered,
-    probe: ProbeId,
+    (index, probe): (usize, ProbeId),
     reports: &[StoredReport],
     held: &Held,
     summary: &mut Summary,
@@ -237,7 +239,7 @@ fn check_order(
                     summary.skipped += 1;
                 } else if in_gap(due) {
                     summary.gaps += 1;
-                } else if ended_unheard(truth, ordered, probe, due) {
+                } else if ended_unheard(truth, ordered, index, probe, due) {
                     summary.unheard += 1;
                 } else {
                     fail(format!("the run due {due} is not accounted for"));

@@ -367,10 +367,14 @@ impl Collector {
                     cx.truth.count("failed reads");
                     return self.arrived(cx, link, None);
                 }
-                let known = block_on(cx.results.boots(probe)).expect("the store can be read");
-                let boots: Vec<_> =
-                    known.iter().map(|record| record.boot).chain(hello.boots.iter().map(|listed| listed.boot)).collect();
-                let durable = block_on(cx.results.ranges(probe, &boots)).expect("the store can be read");
+                let mut known = block_on(cx.results.boots(probe)).expect("the store can be read");
+                let boots: Vec<_> = known
+                    .iter()
+                    .map(|record| record.boot)
+                    .chain(hello.boots.iter().map(|listed| listed.boot))
+                    .collect();
+                let mut durable = block_on(cx.results.ranges(probe, &boots)).expect("the store can be read");
+                self.intake.refresh(probe, &mut known, &mut durable);
                 let arrival = arrive(probe, &hello, &known, &durable, now);
                 cx.note(|| format!("arrival on link {link}: {:?} {:?}", arrival.batch.gaps, arrival.batch.boots));
                 self.intake.arrive(probe, &known, &durable, arrival.batch);

@@ -121,7 +121,12 @@ impl Hostile {
         let boot = self.boot(cx);
         if stream != Stream::Up {
             let reports: Vec<_> = (0..cx.rng.below(20)).filter_map(|_| Bytes::new(Self::report(cx))).collect();
-            return to_cbor(&Frame { boot, first: Seq(Self::number(cx)), reports: List::cut(reports), settled: Self::time(cx) });
+            return to_cbor(&Frame {
+                boot,
+                first: Seq(Self::number(cx)),
+                reports: List::cut(reports),
+                settled: Self::time(cx),
+            });
         }
         match cx.rng.below(6) {
             0 => to_cbor(&Up::Bye(Bye { boot, last: Seq(Self::number(cx)), at: Self::time(cx) })),

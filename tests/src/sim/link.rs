@@ -55,6 +55,11 @@ impl Link {
         }
     }
 
+    /// Does the other end answer, as far as the transport goes?
+    pub const fn is_alive(&self, now: i64) -> bool {
+        !self.cut_up && !self.cut_down && self.stalled[0] <= now && self.stalled[1] <= now
+    }
+
     /// When something sent now on `stream` arrives; `None` when it never does.
     pub fn arrival(&mut self, stream: Stream, now: i64, plan: &Plan, rng: &mut Rng) -> Option<i64> {
         let down = stream == Stream::Down;

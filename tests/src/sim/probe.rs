@@ -26,8 +26,8 @@ use super::link::Stream;
 use super::plan::{MS, Plan, S};
 use super::world::{Cx, Event};
 
-/// As in the agent: how long a connection that owes an answer may be silent.
-const SILENCE: Duration = Duration::from_secs(3);
+/// As in the agent, more or less: how long a connection may show no life after something was sent on it.
+const SILENCE: Duration = Duration::from_secs(1);
 /// As in the agent: how long runs get to end.
 const FINISH_RUNS: i64 = 3 * S;
 /// As in the agent: how long the last reports get to become durable.
@@ -71,7 +71,7 @@ pub struct Process {
     link: Option<(u64, Reader)>,
     connecting: Option<u64>,
     attempts: u64,
-    heard_at: Nanos,
+    heard_at: UnixNanos,
     asked_at: Option<Nanos>,
     runs: BTreeMap<u64, Run>,
     last_run: u64,
@@ -162,7 +162,7 @@ impl ProbeHost {
             link: None,
             connecting: None,
             attempts: 0,
-            heard_at: now,
+            heard_at: UnixNanos(i64::MIN),
             asked_at: None,
             runs: BTreeMap::new(),
             last_run: 0,
@@ -187,12 +187,15 @@ impl ProbeHost {
 
     /// Asks the program to stop. False when there is none, or when it was asked already.
     pub fn begin_stop(&mut self, cx: &mut Cx, restart: bool) -> bool {
-        let (settled, wall) = (self.settled(cx), self.time_of_day(cx));
+        let (settled, wall) = (self.settled(), self.time_of_day(cx));
         let index = self.index;
         let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) else { return false };
         cx.note(|| format!("probe {index} is asked to stop"));
         process.stopping = Some(Stopping::Runs(VecDeque::new(), false));
         self.restarts = restart;
+        if let Some(scheduler) = &mut process.scheduler {
+            scheduler.disconnected(process.heard_at);
+        }
         let stopped = process.scheduler.as_mut().map(|scheduler| scheduler.stop(wall)).unwrap_or_default();
         let life = process.life;
         for skipped in stopped {
@@ -223,7 +226,7 @@ impl ProbeHost {
     }
 
     fn give_up(&mut self, cx: &mut Cx, measurement: MeasurementId, planned_at: UnixNanos) {
-        let settled = self.settled(cx);
+        let settled = self.settled();
         if let Some(scheduler) = self.process.as_mut().and_then(|process| process.scheduler.as_mut()) {
             scheduler.finished(measurement);
         }
@@ -232,11 +235,12 @@ impl ProbeHost {
     }
 
     fn begin_upload(&mut self, cx: &mut Cx) {
-        let at = self.settled(cx);
-        let index = self.index;
+        let at = self.settled();
+        let (index, now) = (self.index, self.now(cx));
         let Some(process) = &mut self.process else { return };
         let Some(Stopping::Runs(held, lost)) = process.stopping.replace(Stopping::Upload) else { return };
         process.session.close(at);
+        process.session.retry_now(now);
         let life = process.life;
         cx.note(|| format!("probe {index} says that it stopped at {at}"));
         cx.schedule(FINISH_UPLOAD, Event::UploadOver(index, life));
@@ -328,7 +332,7 @@ impl ProbeHost {
         if let Some(scheduler) = &mut process.scheduler {
             scheduler.finished(order.measurement);
         }
-        let settled = self.settled(cx);
+        let settled = self.settled();
         let span = (planned_at, planned_at + Duration::from_nanos(1));
         self.push(cx, &Report::Result(result), span, settled, interval.is_none());
         if self.process.as_ref().is_some_and(|process| matches!(process.stopping, Some(Stopping::Runs(..)))) {
@@ -359,7 +363,6 @@ impl ProbeHost {
                     process.session.handle_connecting();
                 }
                 cx.note(|| format!("probe {index} has link {id}"));
-                process.heard_at = now;
                 process.asked_at = None;
                 let facts = HelloFacts {
                     uptime: now.since(process.started),
@@ -373,8 +376,8 @@ impl ProbeHost {
                 process.session.handle_connected(facts, now);
             }
             None if process.link.is_none() => self.after_link(cx),
-            // The old connection may yet come back to life.
-            None => {}
+            // The old connection may yet come back to life; if not, this is tried again.
+            None => process.asked_at = process.asked_at.map(|_| now),
         }
         self.advance(cx);
     }
@@ -401,11 +404,11 @@ impl ProbeHost {
     }
 
     fn after_link(&mut self, cx: &Cx) {
-        let (now, wall) = (self.now(cx), self.time_of_day(cx));
+        let now = self.now(cx);
         let Some(process) = &mut self.process else { return };
         process.asked_at = None;
         if let Some(scheduler) = &mut process.scheduler {
-            scheduler.disconnected(wall);
+            scheduler.disconnected(process.heard_at);
         }
         process.session.handle_disconnected(now);
     }
@@ -425,6 +428,7 @@ impl ProbeHost {
             messages.extend(from_cbor::<Down>(message).expect("the collector's messages make sense"));
         }
         for message in messages {
+            let wall = self.time_of_day(cx);
             let Some(process) = &mut self.process else { return };
             if process.link.as_ref().is_none_or(|(known, _)| *known != link) {
                 return;
@@ -440,10 +444,12 @@ impl ProbeHost {
             for known in durable.iter().filter(|known| known.boot == boot) {
                 truth.acknowledged.extend(&known.ranges);
             }
-            process.heard_at = now;
-            process.asked_at = None;
-            if matches!(message, Down::Orders(_) | Down::Welcome(_)) {
-                cx.truth.told.entry(self.id).or_default().push(UnixNanos(cx.epoch + cx.now));
+            process.heard_at = wall;
+            if let Down::Orders(update) = &message {
+                for order in update.add.iter() {
+                    let delivered = cx.truth.delivered.entry((order.measurement, self.id)).or_default();
+                    delivered.push((boot, UnixNanos(cx.epoch + cx.now)));
+                }
             }
             process.session.handle_message(message, now);
             self.advance(cx);
@@ -468,9 +474,15 @@ impl ProbeHost {
         }
         let Some(process) = &mut self.process else { return };
         if process.connecting.is_none() && process.asked_at.is_some_and(|at| at + SILENCE <= now) {
-            process.asked_at = Some(now);
-            cx.note(|| format!("probe {} hears nothing and tries a second connection", self.index));
-            self.connect(cx);
+            // The transport's own acknowledgements are a sign of life.
+            let link = process.link.as_ref().and_then(|(link, _)| cx.links.get(link));
+            if link.is_some_and(|link| link.is_alive(cx.now)) {
+                process.asked_at = None;
+            } else {
+                process.asked_at = Some(now);
+                cx.note(|| format!("probe {} hears nothing and tries a second connection", self.index));
+                self.connect(cx);
+            }
         }
         for turn in 0.. {
             assert!(turn < 1000, "the probe's machines go round in circles");
@@ -487,7 +499,8 @@ impl ProbeHost {
         self.send_frames(cx);
         self.check_bounds(cx);
         let Some(process) = &self.process else { return };
-        let gave_up = process.stopping.is_some() && process.link.is_none() && process.connecting.is_none();
+        let busy = process.link.is_some() || process.connecting.is_some() || !process.session.spool().is_settled();
+        let gave_up = process.stopping.is_some() && !busy;
         if process.finished || gave_up {
             return self.exit(cx);
         }
@@ -541,6 +554,7 @@ impl ProbeHost {
                 }
                 cx.note(|| format!("probe {} says {message:?}", self.index));
                 cx.send(link, Stream::Up, &to_cbor(&message));
+                process.asked_at.get_or_insert(now);
             }
             Action::Clock { local, remote, error } => process.wall.sample(local, remote, error),
             Action::Welcomed { probe, boot_started_at, .. } => {
@@ -554,10 +568,12 @@ impl ProbeHost {
             }
             Action::Orders(changes) => {
                 let wall = self.time_of_day(cx);
-                let settled = self.settled(cx);
+                let settled = self.settled();
                 for id in changes.removed {
                     let scheduler = self.process.as_mut().and_then(|process| process.scheduler.as_mut());
-                    let Some((order, skipped)) = scheduler.and_then(|scheduler| scheduler.remove(id, wall)) else { continue };
+                    let Some((order, skipped)) = scheduler.and_then(|scheduler| scheduler.remove(id, wall)) else {
+                        continue;
+                    };
                     for skipped in skipped {
                         self.skip(cx, Some(skipped), Some(&order), settled);
                     }
@@ -569,22 +585,15 @@ impl ProbeHost {
                     self.skip(cx, skipped, Some(&copy), settled);
                 }
             }
-            Action::Disconnect => {
-                if let Some((link, _)) = process.link.take() {
-                    cx.note(|| format!("probe {} closes link {link}", self.index));
-                    cx.probe_leaves(link, true);
-                }
-                self.after_link(cx);
-            }
+            Action::Disconnect => self.lost(cx),
             Action::Finished => process.finished = true,
             Action::Refused(..) | Action::Directory(_) | Action::SeenAt(_) => {}
         }
-        let _ = now;
     }
 
     fn schedule(&mut self, cx: &mut Cx) -> bool {
         let wall = self.time_of_day(cx);
-        let settled = self.settled(cx);
+        let settled = self.settled();
         let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) else { return false };
         let Some(scheduler) = &mut process.scheduler else { return false };
         let busy_one_in = cx.plan.busy;
@@ -599,7 +608,8 @@ impl ProbeHost {
             match decision {
                 Decision::Start { order, planned_at } => self.start_run(cx, *order, planned_at, wall),
                 Decision::Skip(skipped) => {
-                    let order = self.process.as_ref().and_then(|p| p.session.orders().get(skipped.measurement)).cloned();
+                    let order =
+                        self.process.as_ref().and_then(|p| p.session.orders().get(skipped.measurement)).cloned();
                     self.skip(cx, Some(skipped), order.as_ref(), settled);
                 }
             }
@@ -617,10 +627,10 @@ impl ProbeHost {
         process.runs.insert(process.last_run, Run { order, planned_at, started_at });
     }
 
-    fn settled(&self, cx: &Cx) -> UnixNanos {
-        let wall = self.time_of_day(cx);
-        let scheduler = self.process.as_ref().and_then(|process| process.scheduler.as_ref());
-        scheduler.map_or(UnixNanos(i64::MIN), |scheduler| scheduler.settled(wall))
+    fn settled(&self) -> UnixNanos {
+        let Some(process) = &self.process else { return UnixNanos(i64::MIN) };
+        let scheduler = process.scheduler.as_ref();
+        scheduler.map_or(UnixNanos(i64::MIN), |scheduler| scheduler.settled(process.heard_at))
     }
 
     fn skip(&mut self, cx: &mut Cx, skipped: Option<Skipped>, order: Option<&Order>, settled: UnixNanos) {
@@ -661,7 +671,14 @@ impl ProbeHost {
         for (lane, stream) in [(Lane::Fresh, Stream::Fresh), (Lane::Backlog, Stream::Backlog)] {
             while cx.links.get(&link).is_some_and(|link| link.waiting[stream as usize] < WINDOW) {
                 let Some(frame) = process.session.poll_frame(lane, now) else { break };
-                cx.note(|| format!("probe {index} sends {lane:?} {}+{} settled {}", frame.first, frame.reports.len(), frame.settled));
+                cx.note(|| {
+                    format!(
+                        "probe {index} sends {lane:?} {}+{} settled {}",
+                        frame.first,
+                        frame.reports.len(),
+                        frame.settled
+                    )
+                });
                 cx.send(link, stream, &to_cbor(&frame));
                 sent = true;
             }

@@ -41,8 +41,8 @@ pub struct Truth {
     pub order_of_boots: BTreeMap<usize, Vec<BootId>>,
     /// Every order that was ever made.
     pub orders: BTreeMap<(MeasurementId, ProbeId), Ordered>,
-    /// When each probe heard which orders it has, by the true time.
-    pub told: BTreeMap<ProbeId, Vec<UnixNanos>>,
+    /// Which boots got each order, and when by the true time.
+    pub delivered: BTreeMap<(MeasurementId, ProbeId), Vec<(BootId, UnixNanos)>>,
     /// Faults that took place, by name.
     pub faults: BTreeMap<&'static str, u64>,
     /// Names of the promises that were seen broken on the way.

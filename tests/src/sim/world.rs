@@ -152,7 +152,8 @@ impl Cx {
 
     /// Sends bytes as they are.
     pub fn send_bytes(&mut self, id: u64, stream: Stream, mut bytes: Vec<u8>) {
-        let tail = if self.rng.one_in(4) { bytes.split_off(self.rng.below(bytes.len() as u64) as usize) } else { vec![] };
+        let tail =
+            if self.rng.one_in(4) { bytes.split_off(self.rng.below(bytes.len() as u64) as usize) } else { vec![] };
         let Some(link) = self.links.get_mut(&id) else { return };
         link.waiting[stream as usize] += 1;
         let pieces: Vec<Vec<u8>> = [bytes, tail].into_iter().filter(|piece| !piece.is_empty()).collect();
@@ -308,7 +309,9 @@ impl World {
 
     fn heal(&mut self, what: &str, done: impl Fn(&ProbeHost, i64) -> bool) {
         let end = self.cx.now + HEALING;
-        self.until(end, |world| world.collector.is_some() && world.probes.iter().all(|probe| done(probe, world.cx.now)));
+        self.until(end, |world| {
+            world.collector.is_some() && world.probes.iter().all(|probe| done(probe, world.cx.now))
+        });
         let now = self.cx.now;
         let stuck: Vec<usize> = self.probes.iter().filter(|probe| !done(probe, now)).map(|probe| probe.index).collect();
         if !stuck.is_empty() {

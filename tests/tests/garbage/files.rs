@@ -120,7 +120,7 @@ fn the_servers_data() {
         let all = garbage().into_iter().chain([cut, ("changed", turned)]);
         // Any other 32 bytes are a secret, too.
         let is_secret = name == "quic.key";
-        let all = all.filter(|(case, _)| !(is_database && *case == "empty") && !(is_secret && *case == "changed"));
+        let all = all.filter(|(case, _)| !(is_database && *case == "empty" || is_secret && *case == "changed"));
         for (case, bytes) in all {
             fs::write(&path, bytes).unwrap();
             fails("sonde", &serve, name, case);

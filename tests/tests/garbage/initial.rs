@@ -34,7 +34,7 @@ impl First {
     /// The first packet of a connection with these frames, of at least 1200 bytes as it must be.
     pub fn packet(&self, frames: &[u8]) -> Vec<u8> {
         let mut payload = frames.to_vec();
-        payload.resize(payload.len().max(1200 - 50), 0);
+        payload.resize(payload.len().max(1200), 0);
         let mut header = vec![0xc3, 0, 0, 0, 1, 8];
         header.extend(self.destination);
         header.push(8);
