@@ -55,7 +55,7 @@ fn every_due_run_is_accounted_for_whatever_happens() {
         }
     });
     let (summary, mut failed) = total.into_inner().unwrap();
-    println!("{seeds} seeds: {summary:#?}");
+    eprintln!("{seeds} seeds: {summary:#?}");
     failed.sort_by_key(|(seed, _)| *seed);
     if let Some((seed, _)) = failed.first() {
         let list: Vec<String> =

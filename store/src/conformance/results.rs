@@ -99,6 +99,7 @@ pub(super) async fn all(results: &Arc<dyn Results>, query: &ResultQuery, limit: 
     let mut page = results.scan(query, None, limit).await.unwrap();
     let mut reports = page.reports;
     while let Some(cursor) = page.next {
+        assert!(reports.len() < 100_000, "a scan ends");
         page = results.scan(query, Some(&cursor), limit).await.unwrap();
         assert!(page.reports.is_sorted_by_key(|report| report.arrived_at), "within a page by arrival");
         reports.extend(page.reports);

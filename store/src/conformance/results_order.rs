@@ -73,6 +73,7 @@ pub(super) async fn pages_hold_everything_once(place: &impl Fixture<dyn Results>
             assert!(page.reports.is_sorted_by_key(|report| report.arrived_at), "within a page by arrival");
             reports.extend(page.reports);
             let Some(cursor) = page.next else { break };
+            assert!(reports.len() <= expected.len(), "a scan ends");
             page = results.scan(&everything(MEASUREMENT), Some(&cursor), limit).await.unwrap();
         }
         assert_eq!(sorted(reports), expected, "{limit}");

@@ -412,17 +412,14 @@ impl World {
             link.waiting[stream as usize] -= 1;
         }
         if stream == Stream::Down {
-            if !link.cut_down {
-                if let Some(probe) = self.probes.get_mut(probe) {
-                    probe.receive(cx, life, id, bytes);
-                }
+            if let Some(probe) = self.probes.get_mut(probe).filter(|_| !link.cut_down) {
+                probe.receive(cx, life, id, bytes);
             }
             return;
         }
-        if !link.lost_up {
-            if let Some(collector) = self.collector.as_mut().filter(|known| known.life == collector) {
-                collector.receive(cx, id, stream, bytes);
-            }
+        let lost = link.lost_up;
+        if let Some(collector) = self.collector.as_mut().filter(|known| !lost && known.life == collector) {
+            collector.receive(cx, id, stream, bytes);
         }
         if let Some(probe) = self.probes.get_mut(probe) {
             probe.lane_free(cx, life, id);
@@ -544,8 +541,8 @@ impl World {
             resolved: vec![],
             resolve_on_probe: false,
             is_oneoff: oneoff,
-            interval: (!oneoff).then(|| interval as u32),
-            spread: (!oneoff).then(|| (interval / 2) as u32),
+            interval: (!oneoff).then_some(interval as u32),
+            spread: (!oneoff).then_some((interval / 2) as u32),
             start,
             start_given,
             stop,
