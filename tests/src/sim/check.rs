@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ring::digest::{SHA256, digest};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::message::{Gap, GapReason};
 use sonde_protocol::order::When;
@@ -72,6 +73,7 @@ pub fn check(world: &mut World) -> (Summary, Vec<String>) {
     let mut failures: Vec<String> = cx.truth.failures.iter().cloned().collect();
     let mut summary = Summary { counts: cx.truth.faults.clone(), ..Summary::default() };
     let mut held = BTreeMap::new();
+    let stored = everything(&*results, &cx.truth);
     for probe in &world.probes {
         let gaps = block_on(results.gaps(probe.id, UnixNanos(i64::MIN), UnixNanos(i64::MAX))).expect("gaps");
         let records = block_on(results.boots(probe.id)).expect("boots");
@@ -88,13 +90,17 @@ pub fn check(world: &mut World) -> (Summary, Vec<String>) {
         }
         for &boot in &boots {
             let is_last = Some(&boot) == boots.last();
-            check_boot(&*results, &cx.truth, (probe.index, probe.id), boot, is_last, &gaps, &mut failures);
+            let of_boot: Vec<&StoredReport> =
+                stored.values().flatten().filter(|report| report.probe == probe.id && report.boot == boot).collect();
+            let ranges = block_on(results.ranges(probe.id, &[boot])).expect("ranges").remove(0).ranges;
+            check_boot(&cx.truth, (probe.index, boot), is_last, (&of_boot, &ranges), &gaps, &mut failures);
         }
         held.insert(probe.id, Held { index: probe.index, gaps, horizon: last.started_at });
     }
     for ((measurement, probe), ordered) in &cx.truth.orders {
         let Some(held) = held.get(probe) else { continue };
-        let reports = scan(&*results, *measurement, *probe);
+        let all = stored.get(measurement).map(Vec::as_slice).unwrap_or_default();
+        let reports: Vec<&StoredReport> = all.iter().filter(|report| report.probe == *probe).collect();
         check_order(&cx.truth, ordered, (held.index, *probe), &reports, held, &mut summary, &mut failures);
     }
     if let Some(collector) = world.collector.as_ref().filter(|_| !cx.plan.hostile) {
@@ -106,28 +112,34 @@ pub fn check(world: &mut World) -> (Summary, Vec<String>) {
     (summary, failures)
 }
 
-fn scan(results: &dyn Results, measurement: MeasurementId, probe: ProbeId) -> Vec<StoredReport> {
-    let query = ResultQuery { measurement, from: None, to: None, probes: Some(vec![probe]) };
-    let mut reports = Vec::new();
-    let mut after = None;
-    loop {
-        let page = block_on(results.scan(&query, after.as_ref(), 10_000)).expect("a scan");
-        reports.extend(page.reports);
-        after = page.next;
-        if after.is_none() {
-            return reports;
-        }
+/// Every report of every measurement there was.
+fn everything(results: &dyn Results, truth: &Truth) -> BTreeMap<MeasurementId, Vec<StoredReport>> {
+    let mut all = BTreeMap::new();
+    for (measurement, _) in truth.orders.keys() {
+        all.entry(*measurement).or_insert_with(|| {
+            let query = ResultQuery { measurement: *measurement, from: None, to: None, probes: None };
+            let mut reports = Vec::new();
+            let mut after = None;
+            loop {
+                let page = block_on(results.scan(&query, after.as_ref(), 10_000)).expect("a scan");
+                reports.extend(page.reports);
+                after = page.next;
+                if after.is_none() {
+                    return reports;
+                }
+            }
+        });
     }
+    all
 }
 
 /// Everything that has a number is stored once with its bytes, or in a gap; nothing acknowledged is missing; what is over
 /// is closed.
 fn check_boot(
-    results: &dyn Results,
     truth: &Truth,
-    (index, probe): (usize, ProbeId),
-    boot: BootId,
+    (index, boot): (usize, BootId),
     is_last: bool,
+    (stored, ranges): (&[&StoredReport], &RangeSet),
     gaps: &[Gap],
     failures: &mut Vec<String>,
 ) {
@@ -137,15 +149,16 @@ fn check_boot(
         let of_boot = gaps.iter().filter(|gap| gap.boot == boot && gap.first.0 > 0);
         of_boot.into_iter().any(|gap| gap.first.0 <= seq && gap.last.is_none_or(|last| seq <= last.0))
     };
-    let stored = block_on(results.digests(probe, boot)).expect("digests");
     let mut seen = BTreeSet::new();
-    for (seq, hash) in &stored {
+    for report in stored {
+        let seq = report.seq;
+        let hash = digest(&SHA256, &report.report);
         if !seen.insert(seq.0) {
             fail(format!("number {seq} is stored twice"));
         }
         match known.pushed.get(&seq.0) {
             None => fail(format!("number {seq} was never used and yet is stored")),
-            Some(pushed) if pushed != hash => fail(format!("number {seq} is stored with other bytes")),
+            Some(pushed) if pushed != hash.as_ref() => fail(format!("number {seq} is stored with other bytes")),
             Some(_) => {}
         }
     }
@@ -160,8 +173,7 @@ fn check_boot(
             fail(format!("number {seq} is neither stored nor in a gap"));
         }
     }
-    let ranges = block_on(results.ranges(probe, &[boot])).expect("ranges").remove(0).ranges;
-    let closed = ranges == RangeSet::of(Seq(1)..=Seq(u64::MAX));
+    let closed = *ranges == RangeSet::of(Seq(1)..=Seq(u64::MAX));
     if !is_last && !closed && (known.welcomed || !ranges.is_empty()) {
         fail(format!("it is over, and its set is {ranges:?}"));
     }
@@ -189,7 +201,7 @@ fn check_order(
     truth: &Truth,
     ordered: &Ordered,
     (index, probe): (usize, ProbeId),
-    reports: &[StoredReport],
+    reports: &[&StoredReport],
     held: &Held,
     summary: &mut Summary,
     failures: &mut Vec<String>,
