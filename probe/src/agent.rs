@@ -3,48 +3,47 @@
 //! Everything that decides is elsewhere and pure ([`sonde_protocol::session::probe`], [`crate::scheduler`],
 //! [`crate::policy`]); this loop moves what they say to where it belongs. It runs on one thread.
 
+mod around;
+mod link;
+mod runs;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
-use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-use ring::digest::{SHA256, digest};
-use sonde_protocol::address::{Nat64Prefix, Neighbourhood, special};
+use sonde_protocol::address::{Nat64Prefix, Neighbourhood};
 use sonde_protocol::bounded::Text;
 use sonde_protocol::directory::{NetworkFile, SignedDirectory};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId};
-use sonde_protocol::message::RefusedReason;
-use sonde_protocol::net::Family;
-use sonde_protocol::order::Order;
-use sonde_protocol::result::{MeasurementResult, Report, SkipReason, Skipped};
+use sonde_protocol::result::MeasurementResult;
 use sonde_protocol::session::ProbeSession;
-use sonde_protocol::session::probe::{Action, HelloFacts};
-use sonde_protocol::spool::{Lane, NewReport, SpoolLimits};
+use sonde_protocol::session::probe::Action;
+use sonde_protocol::spool::SpoolLimits;
 use sonde_protocol::time::{Nanos, UnixNanos};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
+use self::around::policy_of;
+use self::link::refusal;
 use crate::config::Config;
 use crate::identity::{Identity, StateError};
 use crate::local::{AddressWatch, LocalNetwork};
 use crate::net::clock::{ClockSource, SystemClock};
 use crate::net::{Driver, NetError, Options};
-use crate::policy::{Admit as CapsAdmit, Caps, DayUse, Policy};
-use crate::reachability;
+use crate::policy::{Caps, DayUse, Policy};
 use crate::resolve::Resolver;
-use crate::run::{KINDS, Request, Runner, with_causes};
-use crate::scheduler::{Admit, Decision, Scheduler, span_of};
+use crate::run::{KINDS, Runner};
+use crate::scheduler::Scheduler;
 use crate::status::{Status, StatusServer};
-use crate::uplink::{self, ConnectError, Link, LinkEvent};
-use crate::wall_clock::{WallClock, kernel_clock};
+use crate::uplink::{ConnectError, Link, LinkEvent};
+use crate::wall_clock::WallClock;
 
 /// Name and version, as hello says them.
 pub const SOFTWARE: &str = concat!("sonde-probe/", env!("CARGO_PKG_VERSION"));
@@ -60,12 +59,6 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest sleep, after which the kernel's clock state is looked at again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-
-/// Events of a link that may wait for the loop.
-const LINK_EVENTS: usize = 64;
-
-/// The least time that a connection may be silent after something was sent before a second one is tried.
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the probe is started with.
 #[derive(Debug, Clone)]
@@ -350,14 +343,6 @@ impl Agent {
         self.send_frames(now);
     }
 
-    fn note_kernel_clock(&self, now: Nanos) {
-        let mut wall = self.runner.wall.lock().unwrap_or_else(PoisonError::into_inner);
-        match kernel_clock() {
-            Ok(kernel) => wall.kernel_state(kernel.synchronised, kernel.max_error, now),
-            Err(error) => debug!(%error, "the kernel does not tell how its clock is"),
-        }
-    }
-
     fn act(&mut self, action: Action, now: Nanos) {
         match action {
             Action::Send(message) => {
@@ -407,307 +392,6 @@ impl Agent {
             Action::Disconnect => self.lost("the collector does not serve this probe just now"),
             Action::Finished => self.finished = true,
         }
-    }
-
-    /// Starts what is due. True when anything was done.
-    fn schedule(&mut self, now: Nanos) -> bool {
-        if self.closing || !self.policy_is_whole {
-            return false;
-        }
-        let wall = self.time_of_day();
-        let settled = self.settled();
-        let Some(scheduler) = &mut self.scheduler else { return false };
-        // The day of the host's byte budget is by the machine's clock: no collector has a say in it.
-        let realtime = self.runner.clock.realtime();
-        let (caps, last) = (&mut self.caps, &self.last_targets);
-        let decisions = scheduler.poll(wall, |order| admit(caps, last, order, now, (wall, realtime)));
-        let busy = !decisions.is_empty();
-        for decision in decisions {
-            match decision {
-                Decision::Start { order, planned_at } => self.start(&order, planned_at),
-                Decision::Skip(skipped) => {
-                    let order = self.session.orders().get(skipped.measurement).cloned();
-                    self.skip(Some(skipped), order.as_ref(), settled);
-                }
-            }
-        }
-        busy
-    }
-
-    fn start(&mut self, order: &Order, planned_at: UnixNanos) {
-        let Ok(spec) = order.spec() else {
-            // The scheduler was told that it is not supported.
-            return;
-        };
-        let request = Request {
-            measurement: order.measurement,
-            spec,
-            af: order.af,
-            target: order.target.clone(),
-            addresses: if order.resolve_on_probe {
-                Vec::new()
-            } else {
-                order.addresses.iter().map(|ip| ip.0).collect()
-            },
-            planned_at,
-            interval: order.interval(),
-        };
-        debug!(measurement_id = %order.measurement, "run starts");
-        let (runner, probe) = (self.runner.clone(), self.probe);
-        let handle = self.runs.spawn(async move { runner.run(probe, &request).await });
-        self.started_runs.insert(handle.id(), (order.measurement, planned_at));
-    }
-
-    /// A run that panicked is a bug; it must not take the probe, or the measurement's later runs, with it.
-    fn run_died(&mut self, id: task::Id) {
-        let Some((measurement, planned_at)) = self.started_runs.remove(&id) else { return };
-        warn!(measurement_id = %measurement, "a run died");
-        self.give_up(measurement, planned_at, SkipReason::Other);
-    }
-
-    fn give_up(&mut self, measurement: MeasurementId, planned_at: UnixNanos, reason: SkipReason) {
-        self.caps.release();
-        let settled = self.settled();
-        if let Some(scheduler) = &mut self.scheduler {
-            scheduler.finished(measurement);
-        }
-        self.skip(Some(Skipped { measurement, planned_at, runs: 1, reason }), None, settled);
-    }
-
-    fn run_ended(&mut self, result: MeasurementResult) {
-        let id = result.measurement;
-        self.caps.release();
-        if let (Some(dst), true) = (result.dst_addr, self.session.orders().get(id).is_some_and(|o| o.resolve_on_probe))
-        {
-            self.last_targets.insert(id, dst.0);
-        }
-        let (planned_at, urgent) = (result.planned_at, result.interval.is_none());
-        // What is settled counts this run as done only from its own report on.
-        if let Some(scheduler) = &mut self.scheduler {
-            scheduler.finished(id);
-        }
-        let settled = self.settled();
-        self.push(&Report::Result(result), (planned_at, planned_at + Duration::from_nanos(1)), settled, urgent);
-    }
-
-    /// What the scheduler has settled. Taken before decisions are asked for, because the reports of all of them are pushed
-    /// one after the other, and each may claim only what is pushed before it.
-    fn settled(&self) -> UnixNanos {
-        // Only as far as the collector was heard: a line may be dead for long before that is noticed.
-        self.scheduler.as_ref().map_or(UnixNanos(i64::MIN), |scheduler| scheduler.settled(self.heard_at))
-    }
-
-    fn skip(&mut self, skipped: Option<Skipped>, order: Option<&Order>, settled: UnixNanos) {
-        let Some(skipped) = skipped else { return };
-        debug!(measurement_id = %skipped.measurement, runs = skipped.runs, reason = skipped.reason.name(), "skipped");
-        let span = span_of(&skipped, order);
-        let urgent = order.is_some_and(|order| order.interval().is_none());
-        self.push(&Report::Skipped(skipped), span, settled, urgent);
-    }
-
-    fn push(&mut self, report: &Report, (from, to): (UnixNanos, UnixNanos), settled: UnixNanos, urgent: bool) {
-        let bytes = report.to_cbor();
-        if let Some(log) = &mut self.report_log {
-            let seq = self.session.spool().last().0 + 1;
-            let hash = HEXLOWER.encode(digest(&SHA256, &bytes).as_ref());
-            // One write, so that a line is there whole or not at all.
-            let line = format!("{:016x} {seq} {hash}\n", self.session.spool().boot().0);
-            if let Err(error) = log.write_all(line.as_bytes()) {
-                warn!(%error, "the report log cannot be written");
-            }
-        }
-        self.session.push_report(NewReport { bytes, from, to, settled, urgent }, self.now());
-    }
-
-    fn send_frames(&mut self, now: Nanos) {
-        let mut sent = false;
-        if let Some((link, _)) = &self.link {
-            for lane in [Lane::Fresh, Lane::Backlog] {
-                while let Some(room) = link.room(lane) {
-                    let Some(frame) = self.session.poll_frame(lane, now) else { break };
-                    room.send(frame);
-                    sent = true;
-                }
-            }
-        }
-        if sent && let (None, Some((link, _))) = (self.asked, &self.link) {
-            self.asked = Some((now, link.received()));
-        }
-    }
-
-    /// When the link's silence is long enough to be suspicious.
-    fn silent_at(&self) -> Option<Nanos> {
-        let ((at, _), (link, _)) = (self.asked?, self.link.as_ref()?);
-        Some(at + link.patience().max(LEAST_PATIENCE)).filter(|_| self.connecting.is_none())
-    }
-
-    /// A collector that has gone without a word is found out by a second connection sooner than by the time-out of the
-    /// first. The first to answer wins.
-    fn check_silence(&mut self, now: Nanos) {
-        let (Some(at), Some((_, before)), Some((link, _))) = (self.silent_at(), self.asked, &self.link) else { return };
-        if at > now {
-            return;
-        }
-        let received = link.received();
-        if received > before {
-            // It lives. That what was sent is not durable yet is the collector's business.
-            self.asked = None;
-        } else {
-            info!("the collector is silent: trying a second connection");
-            self.asked = Some((now, received));
-            self.connect();
-        }
-    }
-
-    fn connect(&mut self) {
-        let (events, receiver) = mpsc::channel(LINK_EVENTS);
-        let (key, keys) = (self.identity.key().clone(), self.identity.collector_keys());
-        let endpoints: Vec<String> = self
-            .identity
-            .collectors()
-            .iter()
-            .flat_map(|c| c.addresses.iter().map(|a| a.to_string()).collect::<Vec<_>>())
-            .collect();
-        let runner = self.runner.clone();
-        self.status.connecting();
-        let attempt = async move {
-            let addresses = match resolve_endpoints(&runner.resolver, &endpoints).await {
-                Ok(addresses) => addresses,
-                Err(error) => return (Err(error), None),
-            };
-            match uplink::connect(&key, &keys, &addresses, events).await {
-                // All keys may have changed while this probe was away: the directory, signed by the root, says so.
-                Err(ConnectError::WrongKey) => {
-                    let directory = uplink::fetch_directory(&key, &addresses).await.ok();
-                    (Err(ConnectError::WrongKey), directory)
-                }
-                Err(ConnectError::NoAnswer(why)) => {
-                    let why = reachability::explain(&addresses, &why).await;
-                    (Err(ConnectError::NoAnswer(why)), None)
-                }
-                other => (other, None),
-            }
-        };
-        self.connecting = Some((Box::pin(attempt), receiver));
-    }
-
-    async fn connected(&mut self, result: Result<Link, ConnectError>, events: mpsc::Receiver<LinkEvent>) {
-        let now = self.now();
-        match result {
-            Ok(link) => {
-                if self.link.take().is_some() {
-                    // The second connection answered first: the old one is given up.
-                    self.session.handle_disconnected(now);
-                    self.session.handle_connecting();
-                }
-                debug!(collector = %link.remote(), "connected");
-                self.link = Some((link, events));
-                self.asked = None;
-                let synchronised = {
-                    let wall = self.runner.wall.lock().unwrap_or_else(PoisonError::into_inner);
-                    wall.is_known()
-                };
-                let facts = HelloFacts {
-                    uptime: now.since(self.started),
-                    now: self.time_of_day(),
-                    clock_synchronised: synchronised,
-                    addresses: self.own_addresses(),
-                    families: self.families(),
-                    token: self.identity.token(),
-                    directory: self.identity.serial(),
-                };
-                self.session.handle_connected(facts, now);
-            }
-            Err(error) => {
-                if self.link.is_some() {
-                    // The old connection may yet come back to life; if not, this is tried again.
-                    self.asked = self.asked.map(|(_, before)| (now, before));
-                    return;
-                }
-                info!(%error, "no connection");
-                self.status.disconnected(&error.to_string());
-                self.after_link(now);
-            }
-        }
-    }
-
-    fn lost(&mut self, why: &str) {
-        if self.link.take().is_some() {
-            info!(why, "connection lost");
-            self.status.disconnected(why);
-            let now = self.now();
-            self.after_link(now);
-        }
-    }
-
-    fn after_link(&mut self, now: Nanos) {
-        self.asked = None;
-        if let Some(scheduler) = &mut self.scheduler {
-            scheduler.disconnected(self.heard_at);
-        }
-        self.session.handle_disconnected(now);
-    }
-
-    fn accept_directory(&mut self, directory: &SignedDirectory) {
-        match self.identity.accept(directory) {
-            Ok(true) => {
-                info!(serial = self.identity.serial(), "a newer directory of the network");
-                let now = self.now();
-                self.session.retry_now(now);
-                let keys = self.identity.collector_keys();
-                if self.link.as_ref().is_some_and(|(link, _)| link.key().is_none_or(|key| !keys.contains(&key))) {
-                    self.lost("the collector's key was revoked");
-                }
-            }
-            Ok(false) => {}
-            Err(error) => warn!(error = %with_causes(&error), "a directory is not accepted"),
-        }
-    }
-
-    /// Reads what is near the machine, and makes the policy from it.
-    fn look_around(&mut self) {
-        match LocalNetwork::read() {
-            Ok(local) => self.local = local,
-            Err(error) => warn!(%error, "the machine's addresses cannot be read"),
-        }
-        // What was known of translators stays in force until the resolver has answered.
-        self.publish_policy();
-        let runner = self.runner.clone();
-        if let Some(before) =
-            self.asking_nat64.replace(tokio::spawn(async move { runner.resolver.nat64_prefixes().await }))
-        {
-            before.abort();
-        }
-        let now = self.now();
-        self.session.retry_now(now);
-        let running = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
-        let (own, families) = (self.own_addresses(), self.families());
-        self.session.addresses_changed(&own, &families, running);
-    }
-
-    /// Others see us there, so it is the host's own address too.
-    fn seen_at(&mut self, address: IpAddr) {
-        if !self.public.contains(&address) {
-            // One per family: an older one is nobody's business any more.
-            self.public.retain(|known| Family::of(*known) != Family::of(address));
-            self.public.push(address);
-            self.publish_policy();
-        }
-    }
-
-    /// The machine's addresses as far as they are anybody else's business.
-    fn own_addresses(&self) -> Vec<IpAddr> {
-        self.local.own().filter(|own| special(*own, &[]).is_none()).collect()
-    }
-
-    /// Families with an address and a route to the internet.
-    fn families(&self) -> Vec<Family> {
-        Family::BOTH.into_iter().filter(|family| self.local.has_route(*family)).collect()
-    }
-
-    fn publish_policy(&mut self) {
-        let near = self.local.neighbourhood(&self.public, &self.nat64, self.config.policy.site_prefix);
-        self.policy.send_replace(Arc::new(policy_of(&self.config, near)));
     }
 
     fn status(&self) -> Status {
@@ -763,75 +447,4 @@ impl Agent {
         }
         info!(spool = self.session.spool().depth(), "stopped");
     }
-
-    /// Runs that did not end in time become skipped ones.
-    fn abandon_runs(&mut self) {
-        self.runs.abort_all();
-        for (measurement, planned_at) in std::mem::take(&mut self.started_runs).into_values() {
-            self.give_up(measurement, planned_at, SkipReason::Stopping);
-        }
-    }
-}
-
-fn policy_of(config: &Config, neighbourhood: Neighbourhood) -> Policy {
-    Policy { exceptions: config.policy.allow.clone(), neighbourhood, http_hosts: Vec::new() }
-}
-
-fn admit(
-    caps: &mut Caps,
-    last: &HashMap<MeasurementId, IpAddr>,
-    order: &Order,
-    now: Nanos,
-    (wall, realtime): (UnixNanos, UnixNanos),
-) -> Admit {
-    let Ok(spec) = order.spec() else { return Admit::Never(SkipReason::Unsupported) };
-    // A name that is resolved before each run most likely leads where it led last time.
-    let target = order.addresses.first().map(|ip| ip.0).filter(|_| !order.resolve_on_probe);
-    let addresses: Vec<IpAddr> = target.or_else(|| last.get(&order.measurement).copied()).into_iter().collect();
-    match caps.admit(now, realtime, &spec, &addresses) {
-        CapsAdmit::Now => Admit::Now,
-        CapsAdmit::Later(at) => Admit::Later(wall + at.since(now)),
-        CapsAdmit::Never(reason) => Admit::Never(reason),
-    }
-}
-
-fn refusal(reason: RefusedReason, text: &str) -> String {
-    let advice = match reason {
-        RefusedReason::UnknownKey => "ask the network's operator for a network.toml with a join token",
-        RefusedReason::Token => "ask the network's operator for a new join token",
-        RefusedReason::Version => "update this probe",
-        RefusedReason::Busy => "it will be tried again",
-        RefusedReason::Malformed => "please report this",
-    };
-    format!("{text}; {advice}")
-}
-
-/// The socket addresses of collectors: literals as they are, names in both families, IPv6 first and then in turn.
-async fn resolve_endpoints(resolver: &Resolver, endpoints: &[String]) -> Result<Vec<SocketAddr>, ConnectError> {
-    let mut addresses: Vec<SocketAddr> = Vec::new();
-    let mut why = String::from("the directory lists none");
-    for endpoint in endpoints {
-        if let Ok(literal) = endpoint.parse::<SocketAddr>() {
-            addresses.push(literal);
-            continue;
-        }
-        let Some((name, port)) = endpoint.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse().ok()?)))
-        else {
-            why = format!("{endpoint} is not host:port");
-            continue;
-        };
-        let (v6, v4) = tokio::join!(
-            resolver.addresses(name, Family::V6, RESOLVE_TIMEOUT),
-            resolver.addresses(name, Family::V4, RESOLVE_TIMEOUT)
-        );
-        if let (Err(error), Err(_)) = (&v4, &v6) {
-            why = format!("{name}: {}", with_causes(error));
-        }
-        let list = |found: Result<(Vec<IpAddr>, Duration), _>| found.map(|(list, _)| list).unwrap_or_default();
-        let (v6, v4) = (list(v6), list(v4));
-        for n in 0..v6.len().max(v4.len()) {
-            addresses.extend([&v6, &v4].into_iter().filter_map(|list| Some(SocketAddr::new(*list.get(n)?, port))));
-        }
-    }
-    if addresses.is_empty() { Err(ConnectError::NoAddress(why)) } else { Ok(addresses) }
 }

@@ -101,7 +101,16 @@ pub fn check(world: &mut World) -> (Summary, Vec<String>) {
         let Some(held) = held.get(probe) else { continue };
         let all = stored.get(measurement).map(Vec::as_slice).unwrap_or_default();
         let reports: Vec<&StoredReport> = all.iter().filter(|report| report.probe == *probe).collect();
-        check_order(&cx.truth, ordered, (held.index, *probe), &reports, held, &mut summary, &mut failures);
+        check_order(
+            &cx.truth,
+            ordered,
+            (held.index, *probe),
+            &reports,
+            held,
+            2 * cx.plan.clock_error,
+            &mut summary,
+            &mut failures,
+        );
     }
     if let Some(collector) = world.collector.as_ref().filter(|_| !cx.plan.hostile) {
         let text = format!("{:?}", collector.intake).len();
@@ -203,6 +212,7 @@ fn check_order(
     (index, probe): (usize, ProbeId),
     reports: &[&StoredReport],
     held: &Held,
+    clock_error: i64,
     summary: &mut Summary,
     failures: &mut Vec<String>,
 ) {
@@ -239,7 +249,8 @@ fn check_order(
             }
         }
         runs @ Runs::Periodic { .. } => {
-            let end = ordered.stopped_at.map_or(held.horizon, |at| at.min(held.horizon));
+            // The probe's clock may not have come to what was due when the collector's said stop.
+            let end = ordered.stopped_at.map_or(held.horizon, |at| UnixNanos(at.0 - clock_error).min(held.horizon));
             let mut next = runs.first_at_or_after(order.ordered_at);
             while let Some(due) = next.filter(|&due| due < end) {
                 next = runs.next_after(due);

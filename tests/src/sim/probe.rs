@@ -359,6 +359,9 @@ impl ProbeHost {
                 collector.accept(id, self.key);
                 if let Some((old, _)) = process.link.replace((id, Reader::new(MAX_CONTROL))) {
                     cx.probe_leaves(old, true);
+                    if let Some(scheduler) = &mut process.scheduler {
+                        scheduler.disconnected(process.heard_at);
+                    }
                     process.session.handle_disconnected(now);
                     process.session.handle_connecting();
                 }

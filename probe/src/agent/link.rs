@@ -1,0 +1,218 @@
+//! The connection: made, watched, lost, and made again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use sonde_protocol::directory::SignedDirectory;
+use sonde_protocol::message::RefusedReason;
+use sonde_protocol::net::Family;
+use sonde_protocol::session::probe::HelloFacts;
+use sonde_protocol::spool::Lane;
+use sonde_protocol::time::Nanos;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::{Agent, RESOLVE_TIMEOUT};
+use crate::reachability;
+use crate::resolve::Resolver;
+use crate::run::with_causes;
+use crate::uplink::{self, ConnectError, Link, LinkEvent};
+
+/// Events of a link that may wait for the loop.
+const LINK_EVENTS: usize = 64;
+
+/// The least time that a connection may be silent after something was sent before a second one is tried.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Agent {
+    pub(super) fn send_frames(&mut self, now: Nanos) {
+        let mut sent = false;
+        if let Some((link, _)) = &self.link {
+            for lane in [Lane::Fresh, Lane::Backlog] {
+                while let Some(room) = link.room(lane) {
+                    let Some(frame) = self.session.poll_frame(lane, now) else { break };
+                    room.send(frame);
+                    sent = true;
+                }
+            }
+        }
+        if sent && let (None, Some((link, _))) = (self.asked, &self.link) {
+            self.asked = Some((now, link.received()));
+        }
+    }
+
+    /// When the link's silence is long enough to be suspicious.
+    pub(super) fn silent_at(&self) -> Option<Nanos> {
+        let ((at, _), (link, _)) = (self.asked?, self.link.as_ref()?);
+        Some(at + link.patience().max(LEAST_PATIENCE)).filter(|_| self.connecting.is_none())
+    }
+
+    /// A collector that has gone without a word is found out by a second connection sooner than by the time-out of the
+    /// first. The first to answer wins.
+    pub(super) fn check_silence(&mut self, now: Nanos) {
+        let (Some(at), Some((_, before)), Some((link, _))) = (self.silent_at(), self.asked, &self.link) else { return };
+        if at > now {
+            return;
+        }
+        let received = link.received();
+        if received > before {
+            // It lives. That what was sent is not durable yet is the collector's business.
+            self.asked = None;
+        } else {
+            info!("the collector is silent: trying a second connection");
+            self.asked = Some((now, received));
+            self.connect();
+        }
+    }
+
+    pub(super) fn connect(&mut self) {
+        let (events, receiver) = mpsc::channel(LINK_EVENTS);
+        let (key, keys) = (self.identity.key().clone(), self.identity.collector_keys());
+        let endpoints: Vec<String> = self
+            .identity
+            .collectors()
+            .iter()
+            .flat_map(|c| c.addresses.iter().map(|a| a.to_string()).collect::<Vec<_>>())
+            .collect();
+        let runner = self.runner.clone();
+        self.status.connecting();
+        let attempt = async move {
+            let addresses = match resolve_endpoints(&runner.resolver, &endpoints).await {
+                Ok(addresses) => addresses,
+                Err(error) => return (Err(error), None),
+            };
+            match uplink::connect(&key, &keys, &addresses, events).await {
+                // All keys may have changed while this probe was away: the directory, signed by the root, says so.
+                Err(ConnectError::WrongKey) => {
+                    let directory = uplink::fetch_directory(&key, &addresses).await.ok();
+                    (Err(ConnectError::WrongKey), directory)
+                }
+                Err(ConnectError::NoAnswer(why)) => {
+                    let why = reachability::explain(&addresses, &why).await;
+                    (Err(ConnectError::NoAnswer(why)), None)
+                }
+                other => (other, None),
+            }
+        };
+        self.connecting = Some((Box::pin(attempt), receiver));
+    }
+
+    pub(super) async fn connected(&mut self, result: Result<Link, ConnectError>, events: mpsc::Receiver<LinkEvent>) {
+        let now = self.now();
+        match result {
+            Ok(link) => {
+                if self.link.take().is_some() {
+                    // The second connection answered first: the old one is given up, and what is heard from now on says
+                    // nothing of the orders made since it fell silent.
+                    if let Some(scheduler) = &mut self.scheduler {
+                        scheduler.disconnected(self.heard_at);
+                    }
+                    self.session.handle_disconnected(now);
+                    self.session.handle_connecting();
+                }
+                debug!(collector = %link.remote(), "connected");
+                self.link = Some((link, events));
+                self.asked = None;
+                let synchronised = {
+                    let wall = self.runner.wall.lock().unwrap_or_else(PoisonError::into_inner);
+                    wall.is_known()
+                };
+                let facts = HelloFacts {
+                    uptime: now.since(self.started),
+                    now: self.time_of_day(),
+                    clock_synchronised: synchronised,
+                    addresses: self.own_addresses(),
+                    families: self.families(),
+                    token: self.identity.token(),
+                    directory: self.identity.serial(),
+                };
+                self.session.handle_connected(facts, now);
+            }
+            Err(error) => {
+                if self.link.is_some() {
+                    // The old connection may yet come back to life; if not, this is tried again.
+                    self.asked = self.asked.map(|(_, before)| (now, before));
+                    return;
+                }
+                info!(%error, "no connection");
+                self.status.disconnected(&error.to_string());
+                self.after_link(now);
+            }
+        }
+    }
+
+    pub(super) fn lost(&mut self, why: &str) {
+        if self.link.take().is_some() {
+            info!(why, "connection lost");
+            self.status.disconnected(why);
+            let now = self.now();
+            self.after_link(now);
+        }
+    }
+
+    pub(super) fn after_link(&mut self, now: Nanos) {
+        self.asked = None;
+        if let Some(scheduler) = &mut self.scheduler {
+            scheduler.disconnected(self.heard_at);
+        }
+        self.session.handle_disconnected(now);
+    }
+
+    pub(super) fn accept_directory(&mut self, directory: &SignedDirectory) {
+        match self.identity.accept(directory) {
+            Ok(true) => {
+                info!(serial = self.identity.serial(), "a newer directory of the network");
+                let now = self.now();
+                self.session.retry_now(now);
+                let keys = self.identity.collector_keys();
+                if self.link.as_ref().is_some_and(|(link, _)| link.key().is_none_or(|key| !keys.contains(&key))) {
+                    self.lost("the collector's key was revoked");
+                }
+            }
+            Ok(false) => {}
+            Err(error) => warn!(error = %with_causes(&error), "a directory is not accepted"),
+        }
+    }
+}
+
+pub(super) fn refusal(reason: RefusedReason, text: &str) -> String {
+    let advice = match reason {
+        RefusedReason::UnknownKey => "ask the network's operator for a network.toml with a join token",
+        RefusedReason::Token => "ask the network's operator for a new join token",
+        RefusedReason::Version => "update this probe",
+        RefusedReason::Busy => "it will be tried again",
+        RefusedReason::Malformed => "please report this",
+    };
+    format!("{text}; {advice}")
+}
+
+/// The socket addresses of collectors: literals as they are, names in both families, IPv6 first and then in turn.
+async fn resolve_endpoints(resolver: &Resolver, endpoints: &[String]) -> Result<Vec<SocketAddr>, ConnectError> {
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    let mut why = String::from("the directory lists none");
+    for endpoint in endpoints {
+        if let Ok(literal) = endpoint.parse::<SocketAddr>() {
+            addresses.push(literal);
+            continue;
+        }
+        let Some((name, port)) = endpoint.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse().ok()?)))
+        else {
+            why = format!("{endpoint} is not host:port");
+            continue;
+        };
+        let (v6, v4) = tokio::join!(
+            resolver.addresses(name, Family::V6, RESOLVE_TIMEOUT),
+            resolver.addresses(name, Family::V4, RESOLVE_TIMEOUT)
+        );
+        if let (Err(error), Err(_)) = (&v4, &v6) {
+            why = format!("{name}: {}", with_causes(error));
+        }
+        let list = |found: Result<(Vec<IpAddr>, Duration), _>| found.map(|(list, _)| list).unwrap_or_default();
+        let (v6, v4) = (list(v6), list(v4));
+        for n in 0..v6.len().max(v4.len()) {
+            addresses.extend([&v6, &v4].into_iter().filter_map(|list| Some(SocketAddr::new(*list.get(n)?, port))));
+        }
+    }
+    if addresses.is_empty() { Err(ConnectError::NoAddress(why)) } else { Ok(addresses) }
+}
