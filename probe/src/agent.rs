@@ -23,7 +23,7 @@ use sonde_protocol::ids::{BootId, MeasurementId, ProbeId};
 use sonde_protocol::result::MeasurementResult;
 use sonde_protocol::session::ProbeSession;
 use sonde_protocol::session::probe::Action;
-use sonde_protocol::spool::SpoolLimits;
+use sonde_protocol::spool::{Lane, SpoolLimits};
 use sonde_protocol::time::{Nanos, UnixNanos};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
@@ -59,6 +59,9 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest sleep, after which the kernel's clock state is looked at again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// The least sleep while a lane has no room; the lane itself wakes the loop when it has.
+const BLOCKED_WAIT: Duration = Duration::from_millis(100);
 
 /// What the probe is started with.
 #[derive(Debug, Clone)]
@@ -272,7 +275,11 @@ impl Agent {
 
     fn next_wake(&self) -> Duration {
         let now = self.now();
-        let session = self.session.poll_timeout().filter(|_| self.connecting.is_none()).map(|at| at.since(now));
+        // A report that is due and has no room on its lane waits for the room, not for the time.
+        let blocked = self.link.as_ref().is_some_and(|(link, _)| link.room(Lane::Fresh).is_none());
+        let least = if blocked { BLOCKED_WAIT } else { Duration::ZERO };
+        let session = self.session.poll_timeout().filter(|_| self.connecting.is_none());
+        let session = session.map(|at| at.since(now).max(least));
         let wall = self.time_of_day();
         let schedule =
             self.scheduler.as_ref().filter(|_| !self.closing && self.policy_is_whole).and_then(Scheduler::next_wake);

@@ -158,9 +158,19 @@ impl Spool {
             item.sent = false;
             item.lane = Lane::Backlog;
         }
-        for (_, sent) in &mut self.gaps {
-            *sent = false;
+        // They all go again, so neighbours may as well be one: a store that comes and goes must not make ever more of them.
+        let mut merged: Vec<(Gap, bool)> = Vec::new();
+        for (gap, _) in core::mem::take(&mut self.gaps) {
+            match merged.last_mut() {
+                Some((before, _)) if before.reason == gap.reason && follows(before, &gap) => {
+                    before.last = gap.last;
+                    before.from = before.from.min(gap.from);
+                    before.to = before.to.max(gap.to);
+                }
+                _ => merged.push((gap, false)),
+            }
         }
+        self.gaps = merged;
     }
 
     /// The connection is gone.
@@ -236,6 +246,10 @@ impl Spool {
         let mut fresh = self.items.values().filter(|item| !item.sent && item.lane == Lane::Fresh);
         fresh.next().filter(|_| self.connected).map(|item| item.made_at + FRESH_DELAY)
     }
+}
+
+fn follows(before: &Gap, gap: &Gap) -> bool {
+    before.last.is_some_and(|last| last.0.checked_add(1) == Some(gap.first.0))
 }
 
 fn covers(ranges: &RangeSet, gap: &Gap) -> bool {
@@ -326,6 +340,11 @@ mod tests {
         // A gap under way is not changed; the next loss is a gap of its own.
         spool.push(report(9), Nanos(0));
         assert_eq!(spool.poll_gaps()[0].first, Seq(6));
+        // After a reconnection they go again, as one.
+        spool.on_disconnect();
+        spool.on_welcome(&[]);
+        let gaps = spool.poll_gaps();
+        assert_eq!((gaps.len(), gaps[0].first, gaps[0].last), (1, Seq(1), Some(Seq(6))));
         spool.acknowledge(&durable(1, 9));
         assert!(spool.is_settled());
     }

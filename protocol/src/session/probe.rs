@@ -367,3 +367,61 @@ impl ProbeSession {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{MeasurementId, Revision};
+    use crate::order::{Order, OrdersUpdate, When};
+
+    #[test]
+    fn orders_that_were_taken_are_not_forgotten_with_the_connection() {
+        let now = Nanos(0);
+        let mut session = ProbeSession::new(BootId(1), SpoolLimits::default(), Text::cut("t"), &[Kind::Ping], 1, now);
+        session.handle_connecting();
+        let facts = HelloFacts {
+            uptime: Duration::ZERO,
+            now: UnixNanos(0),
+            clock_synchronised: true,
+            addresses: Vec::new(),
+            families: Vec::new(),
+            token: None,
+            directory: 0,
+        };
+        session.handle_connected(facts, now);
+        let welcome = Welcome {
+            version: VERSION,
+            probe: ProbeId(1),
+            received_at: UnixNanos(0),
+            sent_at: UnixNanos(0),
+            durable: List::default(),
+            public_address: Ip([192, 0, 2, 1].into()),
+            directory: None,
+            boot_started_at: UnixNanos(0),
+        };
+        session.handle_message(Down::Welcome(welcome), now);
+        while session.poll_action().is_some() {}
+        let order = Order {
+            measurement: MeasurementId(7),
+            kind: Kind::Ping.number(),
+            spec: Bytes::default(),
+            af: Family::V4,
+            target: None,
+            addresses: List::default(),
+            resolve_on_probe: false,
+            when: When::Once { start: None, expires: UnixNanos(9) },
+            ordered_at: UnixNanos(0),
+        };
+        let update =
+            OrdersUpdate { base: None, revision: Revision(2), add: List::cut([order]), remove: List::default() };
+        session.handle_message(Down::Orders(update), now);
+        assert!(matches!(session.poll_action(), Some(Action::Send(Up::OrdersApplied(Some(Revision(2)))))));
+        // The answer cannot be sent. The next hello will say revision 2, so nobody sends the order again.
+        session.handle_disconnected(now);
+        match session.poll_action() {
+            Some(Action::Orders(changes)) => assert_eq!(changes.added.len(), 1),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(session.poll_action(), None);
+    }
+}

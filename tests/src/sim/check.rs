@@ -60,6 +60,8 @@ impl Summary {
 
 /// What the store has of one probe.
 struct Held {
+    /// How far the probe's clock and the collector's can be apart.
+    clock_error: i64,
     index: usize,
     gaps: Vec<Gap>,
     /// When its last boot began: everything due before must be accounted for.
@@ -95,22 +97,16 @@ pub fn check(world: &mut World) -> (Summary, Vec<String>) {
             let ranges = block_on(results.ranges(probe.id, &[boot])).expect("ranges").remove(0).ranges;
             check_boot(&cx.truth, (probe.index, boot), is_last, (&of_boot, &ranges), &gaps, &mut failures);
         }
-        held.insert(probe.id, Held { index: probe.index, gaps, horizon: last.started_at });
+        held.insert(
+            probe.id,
+            Held { clock_error: 2 * cx.plan.clock_error, index: probe.index, gaps, horizon: last.started_at },
+        );
     }
     for ((measurement, probe), ordered) in &cx.truth.orders {
         let Some(held) = held.get(probe) else { continue };
         let all = stored.get(measurement).map(Vec::as_slice).unwrap_or_default();
         let reports: Vec<&StoredReport> = all.iter().filter(|report| report.probe == *probe).collect();
-        check_order(
-            &cx.truth,
-            ordered,
-            (held.index, *probe),
-            &reports,
-            held,
-            2 * cx.plan.clock_error,
-            &mut summary,
-            &mut failures,
-        );
+        check_order(&cx.truth, ordered, (held.index, *probe), &reports, held, &mut summary, &mut failures);
     }
     if let Some(collector) = world.collector.as_ref().filter(|_| !cx.plan.hostile) {
         let text = format!("{:?}", collector.intake).len();
@@ -212,7 +208,6 @@ fn check_order(
     (index, probe): (usize, ProbeId),
     reports: &[&StoredReport],
     held: &Held,
-    clock_error: i64,
     summary: &mut Summary,
     failures: &mut Vec<String>,
 ) {
@@ -250,7 +245,8 @@ fn check_order(
         }
         runs @ Runs::Periodic { .. } => {
             // The probe's clock may not have come to what was due when the collector's said stop.
-            let end = ordered.stopped_at.map_or(held.horizon, |at| UnixNanos(at.0 - clock_error).min(held.horizon));
+            let end =
+                ordered.stopped_at.map_or(held.horizon, |at| UnixNanos(at.0 - held.clock_error).min(held.horizon));
             let mut next = runs.first_at_or_after(order.ordered_at);
             while let Some(due) = next.filter(|&due| due < end) {
                 next = runs.next_after(due);
