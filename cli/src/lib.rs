@@ -1,6 +1,6 @@
 //! The `sonde` command: the server, its administration, the demo, and the probe (the same as `sonde-probe`).
 //!
-//! `main` parses and reports; everything else is here, where tests reach it. Start reading at [`serve`].
+//! `main` parses and reports; everything else is here, where tests reach it. Start reading at [`server`].
 
 pub mod admin;
 pub mod config;

@@ -2,7 +2,7 @@
 //!
 //! This crate must not know about HTTP, JSON or SQL, nor how a probe measures. What is said and when is decided by the
 //! state machines in `sonde_protocol::session` and here in [`intake`] and [`admission`], which are pure; [`server`],
-//! [`connection`] and [`ingest`] are the shell of QUIC and threads around them. Start reading at [`server`].
+//! `connection` and [`ingest`] are the shell of QUIC and threads around them. Start reading at [`server`].
 
 pub mod admission;
 mod connection;

@@ -1,4 +1,4 @@
-//! The driver's handle: give it a job, await the outcome. The work is done on a thread of its own ([`super::event_loop`]),
+//! The driver's handle: give it a job, await the outcome. The work is done on a thread of its own (`event_loop`),
 //! so that the queues of the sockets are emptied promptly whatever the async workers do.
 
 use std::any::Any;
