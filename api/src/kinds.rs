@@ -6,8 +6,8 @@ use sonde_protocol::address::tcp_port_allowed;
 use sonde_protocol::bounded::Text;
 use sonde_protocol::net::Transport;
 use sonde_protocol::spec::{
-    DnsSpec, HttpMethod, HttpSpec, Kind, Limits, NtpSpec, PingSpec, Spec, SslcertSpec, TracerouteSpec, dns_class,
-    dns_class_name, dns_type, dns_type_name,
+    DnsSpec, HttpMethod, HttpSpec, Kind, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec, TracerouteSpec,
+    dns_class, dns_class_name, dns_type, dns_type_name,
 };
 
 use crate::reader::Reader;
@@ -28,6 +28,7 @@ pub(crate) fn read(kind: Kind, fields: &mut Reader<'_>) -> Spec {
         Kind::Sslcert => Spec::Sslcert(sslcert(fields)),
         Kind::Http => Spec::Http(http(fields)),
         Kind::Ntp => Spec::Ntp(ntp(fields)),
+        Kind::PathMtu => Spec::PathMtu(path_mtu(fields)),
     };
     // Ranges have been looked at; what is left are fields that do not go together.
     for problem in spec.problems() {
@@ -154,6 +155,10 @@ fn ntp(fields: &mut Reader<'_>) -> NtpSpec {
     NtpSpec { packets: fields.number(NtpSpec::PACKETS), timeout: fields.number(NtpSpec::TIMEOUT) }
 }
 
+fn path_mtu(fields: &mut Reader<'_>) -> PathMtuSpec {
+    PathMtuSpec { packets: fields.number(PathMtuSpec::PACKETS), timeout: fields.number(PathMtuSpec::TIMEOUT) }
+}
+
 /// Could this stand in a query? Any character may be in a label (RFC 2181, section 11); the lengths count.
 fn is_domain(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -223,6 +228,7 @@ pub(crate) fn write(spec: &Spec) -> Map<String, Value> {
             "more_extended_timing": h.more_extended_timing,
         }),
         Spec::Ntp(n) => json!({ "packets": n.packets, "timeout": n.timeout }),
+        Spec::PathMtu(p) => json!({ "packets": p.packets, "timeout": p.timeout }),
     };
     match value {
         Value::Object(fields) => fields,
@@ -236,7 +242,7 @@ pub(crate) fn credits(spec: &Spec, is_oneoff: bool) -> u32 {
         Spec::Ping(p) => p.packets * (p.size / 1500 + 1),
         Spec::Traceroute(t) => 10 * t.packets * (t.size / 1500 + 1),
         Spec::Dns(d) if d.protocol == Transport::Tcp => 20,
-        Spec::Dns(_) | Spec::Sslcert(_) | Spec::Http(_) | Spec::Ntp(_) => 10,
+        Spec::Dns(_) | Spec::Sslcert(_) | Spec::Http(_) | Spec::Ntp(_) | Spec::PathMtu(_) => 10,
     };
     if is_oneoff { each * 2 } else { each }
 }

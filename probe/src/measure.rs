@@ -137,6 +137,8 @@ fn set_option(spec: &mut Spec, name: &str, value: &str) -> Option<Result<(), Usa
         (Spec::Http(s), "https") => flag(&mut s.https),
         (Spec::Ntp(s), "packets") => number(&mut s.packets),
         (Spec::Ntp(s), "timeout") => number(&mut s.timeout),
+        (Spec::PathMtu(s), "packets") => number(&mut s.packets),
+        (Spec::PathMtu(s), "timeout") => number(&mut s.timeout),
         _ => return None,
     })
 }

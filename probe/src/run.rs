@@ -1,30 +1,33 @@
 //! One run of one measurement: name to address, address past the policy, engine, result.
 //!
 //! This is the only place that starts an engine, so it is the only place where the policy has to be asked: after the name
-//! is resolved, before the first packet, and again whenever the machine's addresses change while the run goes on.
+//! is resolved, before the first packet, and again whenever the machine's addresses change while the run goes on. What a kind
+//! does behind that stands in the module of its name.
+
+mod dns;
+mod http;
+mod ntp;
+mod path_mtu;
+mod ping;
+mod sslcert;
+mod traceroute;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sonde_engine::dns::{DnsUdp, Exchange, Query, QueryContext, TcpPlan, UdpEnd, gather, query, tcp_response};
-use sonde_engine::icmp::sequences_needed;
-use sonde_engine::ping::{Ping, PingConfig};
-use sonde_engine::traceroute::{Traceroute, TracerouteConfig};
 use sonde_protocol::ids::{MeasurementId, ProbeId};
-use sonde_protocol::net::{Family, Ip, Transport};
-use sonde_protocol::result::{
-    DnsReply, DnsResponse, Failure, HopReply, MeasurementResult, Outcome, StampSource, TracerouteOutcome, Why,
-};
-use sonde_protocol::spec::{DnsSpec, Kind, PingSpec, Spec, Target, TracerouteSpec};
-use sonde_protocol::time::{Nanos, UnixNanos};
+use sonde_protocol::net::{Family, Ip};
+use sonde_protocol::result::{Failure, MeasurementResult, Outcome, StampSource, Why};
+use sonde_protocol::spec::{Kind, Spec, Target};
+use sonde_protocol::time::UnixNanos;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::net::clock::{ClockSource, Moment};
-use crate::net::{Driver, Finished, Job, NetError, RunInfo, source_address, tcp};
-use crate::policy::{Policy, check_resolver};
+use crate::net::{Driver, Finished, RunInfo, source_address};
+use crate::policy::Policy;
 use crate::resolve::Resolver;
 use crate::wall_clock::WallClock;
 
@@ -37,9 +40,6 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one run may take: the slowest definition on a hostile path would take half an hour.
 /// What a definition asks for by its intervals comes on top.
 const LONGEST_RUN: Duration = Duration::from_secs(600);
-
-/// How many path lengths are remembered.
-const MAX_LENGTHS: usize = 4096;
 
 /// What is to be run, in the words of an order.
 #[derive(Debug, Clone)]
@@ -170,10 +170,10 @@ impl Runner {
                 Spec::Ping(spec) => self.ping(probe, spec, dst).await,
                 Spec::Traceroute(spec) => self.traceroute(request, spec, dst).await,
                 Spec::Dns(spec) => self.dns_to_target(probe, spec, dst).await,
-                Spec::Sslcert(_) | Spec::Http(_) | Spec::Ntp(_) => {
-                    let why = Why::cut("this probe cannot measure this kind yet");
-                    Ok(Seen::failed(Failure::Unsupported(why), kind, Some(dst)))
-                }
+                Spec::Sslcert(spec) => self.sslcert(request, spec, dst).await,
+                Spec::Http(spec) => self.http(request, spec, dst).await,
+                Spec::Ntp(spec) => self.ntp(spec, dst).await,
+                Spec::PathMtu(spec) => self.path_mtu(spec, dst).await,
             }
         };
         // A network that appears under a running measurement may be the host's own.
@@ -210,192 +210,6 @@ impl Runner {
         let first = addresses.first().ok_or_else(|| format!("the name has no IPv{} address", request.af))?;
         Ok((*first, Some(took)))
     }
-
-    async fn ping(&self, probe: ProbeId, spec: &PingSpec, dst: IpAddr) -> Result<Seen, NetError> {
-        let config = PingConfig { spec: spec.clone(), dst, first_sequence: 0, cookie: random(), probe_id: probe };
-        let job = Job {
-            family: Family::of(dst),
-            sequences: sequences_needed(&Spec::Ping(spec.clone())),
-            make: move |first_sequence, moment: Moment| {
-                Ping::new(PingConfig { first_sequence, ..config }, moment.monotonic)
-            },
-        };
-        Ok(seen(self.driver.run(job).await?, dst))
-    }
-
-    async fn traceroute(&self, request: &Request, spec: &TracerouteSpec, dst: IpAddr) -> Result<Seen, NetError> {
-        // Runs of one measurement take the flow variations in turn, the same on every probe.
-        let flow = request.planned_at.as_secs() / i64::from(request.interval.unwrap_or(1).max(1));
-        let config = TracerouteConfig {
-            spec: spec.clone(),
-            dst,
-            first_sequence: 0,
-            cookie: random(),
-            flow: u32::try_from(flow.rem_euclid(1 << 30)).unwrap_or(0),
-            path_length: self.lengths().get(&request.measurement).copied(),
-        };
-        if let Err(failure) = Traceroute::new(config.clone(), Nanos(0)) {
-            return Ok(Seen::failed(failure, Kind::Traceroute, Some(dst)));
-        }
-        let job = Job {
-            family: Family::of(dst),
-            sequences: sequences_needed(&request.spec),
-            make: move |first_sequence, moment: Moment| {
-                Traceroute::new(TracerouteConfig { first_sequence, ..config }, moment.monotonic)
-                    .expect("the same configuration was accepted above")
-            },
-        };
-        let finished = self.driver.run(job).await?;
-        if let Outcome::Traceroute(outcome) = &finished.outcome {
-            self.learn_length(request.measurement, outcome, dst);
-        }
-        Ok(seen(finished, dst))
-    }
-
-    fn lengths(&self) -> std::sync::MutexGuard<'_, HashMap<MeasurementId, u8>> {
-        self.lengths.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn learn_length(&self, measurement: MeasurementId, outcome: &TracerouteOutcome, dst: IpAddr) {
-        let mut lengths = self.lengths();
-        let from_target = |reply: &HopReply| matches!(reply, HopReply::Reply(answer) if answer.from.0 == dst);
-        let last = outcome.hops.iter().find(|hop| hop.replies.iter().any(from_target)).map(|hop| hop.hop);
-        match last {
-            Some(length) if lengths.len() < MAX_LENGTHS || lengths.contains_key(&measurement) => {
-                lengths.insert(measurement, length);
-            }
-            _ => {
-                lengths.remove(&measurement);
-            }
-        }
-    }
-
-    async fn dns_to_target(&self, probe: ProbeId, spec: &DnsSpec, dst: IpAddr) -> Result<Seen, NetError> {
-        let started = self.moment();
-        let query = match self.query(probe, spec) {
-            Ok(query) => query,
-            Err(failure) => return Ok(Seen::failed(failure, Kind::Dns, Some(dst))),
-        };
-        let (response, source) = self.ask(spec, query, dst).await?;
-        let src = response.src_addr.map(|src| src.0);
-        let outcome = Outcome::Dns(gather(false, [response]));
-        Ok(Seen { outcome, dst: Some(dst), src, source, time_to_resolve: None, started: Some(started) })
-    }
-
-    /// Asks every configured resolver of the host, at the same time. They may be anywhere, but must be exactly these.
-    async fn own_resolvers(&self, probe: ProbeId, request: &Request, spec: &DnsSpec) -> Seen {
-        let started = self.moment();
-        let own = self.resolver.own_resolvers();
-        let port = u16::try_from(spec.port).unwrap_or(0);
-        let servers: Vec<_> = own.iter().copied().filter(|server| Family::of(server.ip()) == request.af).collect();
-        if servers.is_empty() {
-            let why = Why::cut(format!("no resolver with an IPv{} address is configured", request.af));
-            return Seen::failed(Failure::Resolve(why), Kind::Dns, None);
-        }
-        let mut answers = Vec::new();
-        for server in servers {
-            let query = match self.query(probe, spec) {
-                Ok(query) => query,
-                Err(failure) => return Seen::failed(failure, Kind::Dns, None),
-            };
-            let mut address = server;
-            address.set_port(port);
-            let allowed = check_resolver(address, &own).is_ok();
-            answers.push(async move {
-                let dst = server.ip();
-                if !allowed {
-                    return (self.no_response(spec, dst, DnsReply::NotAllowed), StampSource::User);
-                }
-                match self.ask(spec, query, dst).await {
-                    Ok(answer) => answer,
-                    Err(error) => {
-                        let why = DnsReply::SendError(Why::cut(with_causes(&error)));
-                        (self.no_response(spec, dst, why), StampSource::User)
-                    }
-                }
-            });
-        }
-        let answers = all(answers).await;
-        let worst = answers.iter().map(|(_, source)| *source).min_by_key(|source| *source as u8);
-        let outcome = Outcome::Dns(gather(true, answers.into_iter().map(|(response, _)| response)));
-        Seen {
-            outcome,
-            dst: None,
-            src: None,
-            source: worst.unwrap_or_default(),
-            time_to_resolve: None,
-            started: Some(started),
-        }
-    }
-
-    fn no_response(&self, spec: &DnsSpec, dst: IpAddr, outcome: DnsReply) -> DnsResponse {
-        DnsResponse {
-            sent_at: self.time_of_day(self.moment()),
-            dst_addr: Ip(dst),
-            dst_port: u16::try_from(spec.port).unwrap_or(0),
-            src_addr: None,
-            protocol: spec.protocol,
-            retries: 0,
-            query: None,
-            outcome,
-        }
-    }
-
-    fn query(&self, probe: ProbeId, spec: &DnsSpec) -> Result<Query, Failure> {
-        let bits = random();
-        let context = QueryContext {
-            probe_id: probe,
-            // The low half names the query, the other half is for macros and cookies.
-            id: u16::try_from(bits & 0xffff).unwrap_or(0),
-            random: random(),
-            time: self.time_of_day(self.moment()),
-        };
-        query(spec, &context)
-    }
-
-    /// One query to one server, over TCP too when the UDP answer is truncated.
-    async fn ask(&self, spec: &DnsSpec, query: Query, dst: IpAddr) -> Result<(DnsResponse, StampSource), NetError> {
-        if spec.protocol == Transport::Tcp {
-            return Ok((self.ask_tcp(spec, query, dst).await, StampSource::User));
-        }
-        let exchange = self.exchange(dst, self.moment());
-        let (spec_of_engine, query_of_engine) = (spec.clone(), query.clone());
-        let wall = self.wall.clone();
-        let job = Job {
-            family: Family::of(dst),
-            sequences: 0,
-            make: move |_, moment: Moment| {
-                let time = wall.lock().unwrap_or_else(PoisonError::into_inner).now(moment.monotonic, moment.wall);
-                let exchange = Exchange { now: moment.monotonic, time, ..exchange };
-                DnsUdp::new(&spec_of_engine, exchange, query_of_engine)
-            },
-        };
-        let mut finished = self.driver.run(job).await?;
-        match finished.engine.take_response() {
-            Some(UdpEnd::Truncated(udp)) => {
-                let plan = TcpPlan::after_truncation(spec, self.exchange(dst, self.moment()), query, &udp);
-                Ok((tcp_response(&plan, &tcp::exchange(&*self.clock, &plan).await), StampSource::User))
-            }
-            Some(end) => Ok((end.response().clone(), finished.info.source)),
-            None => Err(NetError::Stopped),
-        }
-    }
-
-    async fn ask_tcp(&self, spec: &DnsSpec, query: Query, dst: IpAddr) -> DnsResponse {
-        let mut tries = 0;
-        loop {
-            let plan = TcpPlan::new(spec, self.exchange(dst, self.moment()), query.clone(), tries);
-            let response = tcp_response(&plan, &tcp::exchange(&*self.clock, &plan).await);
-            if !matches!(response.outcome, DnsReply::Timeout(_)) || tries >= spec.retry {
-                return response;
-            }
-            tries += 1;
-        }
-    }
-
-    fn exchange(&self, dst: IpAddr, moment: Moment) -> Exchange {
-        Exchange { dst, src: source_address(dst).ok(), now: moment.monotonic, time: self.time_of_day(moment) }
-    }
 }
 
 fn longest(spec: &Spec) -> Duration {
@@ -415,25 +229,6 @@ fn seen<E>(finished: Finished<E>, dst: IpAddr) -> Seen {
         time_to_resolve: None,
         started: Some(started_at),
     }
-}
-
-/// Waits for all of them at the same time, and keeps their order.
-async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
-    let mut waiting: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut ready = true;
-        for (future, value) in &mut waiting {
-            if value.is_none() {
-                match future.as_mut().poll(context) {
-                    std::task::Poll::Ready(done) => *value = Some(done),
-                    std::task::Poll::Pending => ready = false,
-                }
-            }
-        }
-        if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    waiting.into_iter().filter_map(|(_, value)| value).collect()
 }
 
 /// 64 bits that nobody can guess; the time if the system has none, which no supported system does.

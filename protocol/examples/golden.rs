@@ -20,9 +20,9 @@ use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::{
-    DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, IcmpError, IcmpKind,
-    MAX_REPORT, MeasurementResult, Outcome, PingOutcome, PingReply, Report, SkipReason, Skipped, StampSource, Timing,
-    TracerouteOutcome, Why,
+    DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, HttpOutcome, IcmpError,
+    IcmpKind, MAX_REPORT, MeasurementResult, NtpOutcome, Outcome, PathMtuOutcome, PingOutcome, PingReply, Report,
+    SkipReason, Skipped, SslcertOutcome, StampSource, Timing, TracerouteOutcome, Why,
 };
 use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, Kind, Spec, SslcertSpec, Target};
 use sonde_protocol::time::UnixNanos;
@@ -346,5 +346,25 @@ fn outcomes() -> Vec<Outcome> {
         outcome,
     });
     outcomes.push(Outcome::Dns(DnsOutcome { own_resolvers: true, responses: List::cut(responses) }));
+    outcomes.extend(sslcert_outcomes().into_iter().map(Outcome::Sslcert));
+    outcomes.extend(http_outcomes().into_iter().map(Outcome::Http));
+    outcomes.extend(ntp_outcomes().into_iter().map(Outcome::Ntp));
+    outcomes.extend(path_mtu_outcomes().into_iter().map(Outcome::PathMtu));
     outcomes
+}
+
+fn sslcert_outcomes() -> Vec<SslcertOutcome> {
+    vec![SslcertOutcome::default()]
+}
+
+fn http_outcomes() -> Vec<HttpOutcome> {
+    vec![HttpOutcome::default()]
+}
+
+fn ntp_outcomes() -> Vec<NtpOutcome> {
+    vec![NtpOutcome::default()]
+}
+
+fn path_mtu_outcomes() -> Vec<PathMtuOutcome> {
+    vec![PathMtuOutcome::default()]
 }

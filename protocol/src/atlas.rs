@@ -21,8 +21,12 @@
 
 mod dns;
 mod dns_message;
+mod http;
 mod icmp_extension;
+mod ntp;
+mod path_mtu;
 mod ping;
+mod sslcert;
 mod traceroute;
 
 use alloc::borrow::Cow;
@@ -164,12 +168,20 @@ impl Serialize for Line<'_> {
             (Outcome::Ping(seen), _) => ping::write(self, &mut line, seen)?,
             (Outcome::Traceroute(seen), _) => traceroute::write(self, &mut line, seen)?,
             (Outcome::Dns(seen), _) => dns::write(self, &mut line, seen)?,
+            (Outcome::Sslcert(seen), _) => sslcert::write(self, &mut line, seen)?,
+            (Outcome::Http(seen), _) => http::write(self, &mut line, seen)?,
+            (Outcome::Ntp(seen), _) => ntp::write(self, &mut line, seen)?,
+            (Outcome::PathMtu(seen), _) => path_mtu::write(self, &mut line, seen)?,
             (Outcome::Failed(failure, _), Some(Kind::Ping)) => ping::write_failure(self, &mut line, failure)?,
             (Outcome::Failed(failure, _), Some(Kind::Traceroute)) => {
                 traceroute::write_failure(self, &mut line, failure)?
             }
             (Outcome::Failed(failure, _), Some(Kind::Dns)) => dns::write_failure(self, &mut line, failure)?,
-            (Outcome::Failed(failure, _), _) => {
+            (Outcome::Failed(failure, _), Some(Kind::Sslcert)) => sslcert::write_failure(self, &mut line, failure)?,
+            (Outcome::Failed(failure, _), Some(Kind::Http)) => http::write_failure(self, &mut line, failure)?,
+            (Outcome::Failed(failure, _), Some(Kind::Ntp)) => ntp::write_failure(self, &mut line, failure)?,
+            (Outcome::Failed(failure, _), Some(Kind::PathMtu)) => path_mtu::write_failure(self, &mut line, failure)?,
+            (Outcome::Failed(failure, _), None) => {
                 self.target(&mut line)?;
                 failure_entry(&mut line, failure)?;
             }

@@ -4,6 +4,11 @@
 //! the RIPE Atlas JSON is made from it on the way out (feature `atlas`). The bytes a probe encoded are the bytes the store
 //! keeps, so both can be compared by their digest.
 
+mod http;
+mod ntp;
+mod path_mtu;
+mod sslcert;
+
 use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
@@ -13,6 +18,11 @@ use crate::ids::MeasurementId;
 use crate::net::{Family, Ip, Transport};
 use crate::spec::Target;
 use crate::time::UnixNanos;
+
+pub use self::http::*;
+pub use self::ntp::*;
+pub use self::path_mtu::*;
+pub use self::sslcert::*;
 
 /// The greatest size of one encoded report. Two DNS messages of 64 KiB per resolver would not fit: they are cut to what
 /// fits and marked so.
@@ -237,6 +247,18 @@ pub enum Outcome {
     /// Answers.
     #[n(3)]
     Dns(#[n(0)] DnsOutcome),
+    /// Certificates.
+    #[n(4)]
+    Sslcert(#[n(0)] SslcertOutcome),
+    /// A response.
+    #[n(5)]
+    Http(#[n(0)] HttpOutcome),
+    /// Times.
+    #[n(6)]
+    Ntp(#[n(0)] NtpOutcome),
+    /// Sizes that pass.
+    #[n(7)]
+    PathMtu(#[n(0)] PathMtuOutcome),
 }
 
 impl Outcome {
@@ -247,6 +269,10 @@ impl Outcome {
             Outcome::Ping(_) => crate::spec::Kind::Ping.number(),
             Outcome::Traceroute(_) => crate::spec::Kind::Traceroute.number(),
             Outcome::Dns(_) => crate::spec::Kind::Dns.number(),
+            Outcome::Sslcert(_) => crate::spec::Kind::Sslcert.number(),
+            Outcome::Http(_) => crate::spec::Kind::Http.number(),
+            Outcome::Ntp(_) => crate::spec::Kind::Ntp.number(),
+            Outcome::PathMtu(_) => crate::spec::Kind::PathMtu.number(),
         }
     }
 }

@@ -73,11 +73,14 @@ pub enum Kind {
     Http = 5,
     /// An NTP exchange.
     Ntp = 6,
+    /// The greatest packet that passes (ours, not Atlas's).
+    PathMtu = 7,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 6] = [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp];
+    pub const ALL: [Kind; 7] =
+        [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp, Kind::PathMtu];
 
     /// Its number on the wire and in the store; never reused.
     pub const fn number(self) -> u8 {
@@ -98,6 +101,7 @@ impl Kind {
             Kind::Sslcert => "sslcert",
             Kind::Http => "http",
             Kind::Ntp => "ntp",
+            Kind::PathMtu => "pathmtu",
         }
     }
 
@@ -110,6 +114,7 @@ impl Kind {
             Kind::Sslcert => "SSLCert",
             Kind::Http => "HTTPGet",
             Kind::Ntp => "Ntp",
+            Kind::PathMtu => "PathMTU",
         }
     }
 
@@ -118,7 +123,7 @@ impl Kind {
         match self {
             Kind::Ping | Kind::Dns => 240,
             Kind::Traceroute | Kind::Sslcert => 900,
-            Kind::Http | Kind::Ntp => 1800,
+            Kind::Http | Kind::Ntp | Kind::PathMtu => 1800,
         }
     }
 }
@@ -593,6 +598,31 @@ impl Default for NtpSpec {
     }
 }
 
+/// `pathmtu`: the greatest packet that passes to the target and back (RFC 1191, RFC 8201, RFC 4821). Ours, not Atlas's.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PathMtuSpec {
+    /// Packets sent of one size before it counts as lost.
+    #[n(0)]
+    pub packets: u32,
+    /// Milliseconds to wait for an answer.
+    #[n(1)]
+    pub timeout: u32,
+}
+
+impl PathMtuSpec {
+    /// Packets of one size.
+    pub const PACKETS: Limits = Limits::new("packets", 3, 1, 16);
+    /// Milliseconds to wait.
+    pub const TIMEOUT: Limits = Limits::new("timeout", 1000, 10, 10_000);
+}
+
+impl Default for PathMtuSpec {
+    fn default() -> Self {
+        Self { packets: Self::PACKETS.default, timeout: Self::TIMEOUT.default }
+    }
+}
+
 /// What is to be measured, by kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spec {
@@ -608,6 +638,8 @@ pub enum Spec {
     Http(HttpSpec),
     /// An NTP exchange.
     Ntp(NtpSpec),
+    /// The greatest packet that passes.
+    PathMtu(PathMtuSpec),
 }
 
 impl Spec {
@@ -620,6 +652,7 @@ impl Spec {
             Kind::Sslcert => Spec::Sslcert(SslcertSpec::default()),
             Kind::Http => Spec::Http(HttpSpec::default()),
             Kind::Ntp => Spec::Ntp(NtpSpec::default()),
+            Kind::PathMtu => Spec::PathMtu(PathMtuSpec::default()),
         }
     }
 
@@ -632,6 +665,7 @@ impl Spec {
             Spec::Sslcert(_) => Kind::Sslcert,
             Spec::Http(_) => Kind::Http,
             Spec::Ntp(_) => Kind::Ntp,
+            Spec::PathMtu(_) => Kind::PathMtu,
         }
     }
 
@@ -660,6 +694,8 @@ impl Spec {
             Spec::Dns(d) => d.retry.saturating_add(1).saturating_mul(if d.protocol == Transport::Tcp { 8 } else { 1 }),
             Spec::Sslcert(_) | Spec::Http(_) => 64,
             Spec::Ntp(n) => n.packets,
+            // A search over the sizes, and one along the path.
+            Spec::PathMtu(p) => p.packets.saturating_mul(64),
         }
     }
 
@@ -671,6 +707,7 @@ impl Spec {
             Spec::Dns(_) => 512,
             Spec::Sslcert(_) | Spec::Http(_) => 1400,
             Spec::Ntp(_) => 48,
+            Spec::PathMtu(_) => 1452,
         }
     }
 
@@ -731,6 +768,10 @@ impl Spec {
                 NtpSpec::PACKETS.check(n.packets, problems);
                 NtpSpec::TIMEOUT.check(n.timeout, problems);
             }
+            Spec::PathMtu(p) => {
+                PathMtuSpec::PACKETS.check(p.packets, problems);
+                PathMtuSpec::TIMEOUT.check(p.timeout, problems);
+            }
         }
         found
     }
@@ -744,6 +785,7 @@ impl Spec {
             Spec::Sslcert(s) => minicbor::to_vec(s),
             Spec::Http(s) => minicbor::to_vec(s),
             Spec::Ntp(s) => minicbor::to_vec(s),
+            Spec::PathMtu(s) => minicbor::to_vec(s),
         };
         // Writing into memory cannot fail; the error type is `Infallible`.
         encoded.unwrap_or_default()
@@ -758,6 +800,7 @@ impl Spec {
             Kind::Sslcert => Spec::Sslcert(minicbor::decode(bytes)?),
             Kind::Http => Spec::Http(minicbor::decode(bytes)?),
             Kind::Ntp => Spec::Ntp(minicbor::decode(bytes)?),
+            Kind::PathMtu => Spec::PathMtu(minicbor::decode(bytes)?),
         };
         match spec.problems().into_iter().next() {
             None => Ok(spec),

@@ -17,8 +17,12 @@ extern crate alloc;
 extern crate std;
 
 pub mod dns;
+pub mod http;
 pub mod icmp;
+pub mod ntp;
+pub mod path_mtu;
 pub mod ping;
+pub mod sslcert;
 pub mod traceroute;
 
 use alloc::vec::Vec;

@@ -18,6 +18,7 @@ pub mod socket;
 mod stamps;
 mod sys;
 pub mod tcp;
+pub mod tls;
 pub mod udp_socket;
 
 use std::io;

@@ -19,12 +19,12 @@ use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::{
-    DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, IcmpError, IcmpKind,
-    MeasurementResult, Outcome, PingOutcome, PingReply, Report, SkipReason, Skipped, StampSource, Timing,
-    TracerouteOutcome,
+    DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, HttpOutcome, IcmpError,
+    IcmpKind, MeasurementResult, NtpOutcome, Outcome, PathMtuOutcome, PingOutcome, PingReply, Report, SkipReason,
+    Skipped, SslcertOutcome, StampSource, Timing, TracerouteOutcome,
 };
 use sonde_protocol::spec::{
-    DnsSpec, HttpMethod, HttpSpec, Limits, NtpSpec, PingSpec, Spec, SslcertSpec, TracerouteSpec,
+    DnsSpec, HttpMethod, HttpSpec, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec, TracerouteSpec,
 };
 use sonde_protocol::time::UnixNanos;
 
@@ -304,7 +304,8 @@ fn within(limits: Limits) -> impl Strategy<Value = u32> {
 
 /// Any definition that is allowed, of every kind.
 pub fn spec() -> BoxedStrategy<Spec> {
-    prop_oneof![ping_spec(), traceroute_spec(), dns_spec(), sslcert_spec(), http_spec(), ntp_spec()].boxed()
+    prop_oneof![ping_spec(), traceroute_spec(), dns_spec(), sslcert_spec(), http_spec(), ntp_spec(), path_mtu_spec()]
+        .boxed()
 }
 
 fn ping_spec() -> BoxedStrategy<Spec> {
@@ -420,6 +421,12 @@ fn ntp_spec() -> BoxedStrategy<Spec> {
         .boxed()
 }
 
+fn path_mtu_spec() -> BoxedStrategy<Spec> {
+    (within(PathMtuSpec::PACKETS), within(PathMtuSpec::TIMEOUT))
+        .prop_map(|(packets, timeout)| Spec::PathMtu(PathMtuSpec { packets, timeout }))
+        .boxed()
+}
+
 /// Any report.
 pub fn report() -> BoxedStrategy<Report> {
     let reasons = [
@@ -490,8 +497,28 @@ fn outcome() -> BoxedStrategy<Outcome> {
         ping.prop_map(Outcome::Ping),
         traceroute.prop_map(Outcome::Traceroute),
         dns.prop_map(Outcome::Dns),
+        sslcert().prop_map(Outcome::Sslcert),
+        http().prop_map(Outcome::Http),
+        ntp().prop_map(Outcome::Ntp),
+        path_mtu().prop_map(Outcome::PathMtu),
     ]
     .boxed()
+}
+
+fn sslcert() -> BoxedStrategy<SslcertOutcome> {
+    Just(SslcertOutcome::default()).boxed()
+}
+
+fn http() -> BoxedStrategy<HttpOutcome> {
+    Just(HttpOutcome::default()).boxed()
+}
+
+fn ntp() -> BoxedStrategy<NtpOutcome> {
+    Just(NtpOutcome::default()).boxed()
+}
+
+fn path_mtu() -> BoxedStrategy<PathMtuOutcome> {
+    Just(PathMtuOutcome::default()).boxed()
 }
 
 fn ping_reply() -> BoxedStrategy<PingReply> {

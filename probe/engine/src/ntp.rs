@@ -1,0 +1,1 @@
+//! `ntp`: still to come.

@@ -1,0 +1,1 @@
+//! `pathmtu`: still to come.

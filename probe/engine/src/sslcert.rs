@@ -1,0 +1,1 @@
+//! `sslcert`: still to come.

@@ -1,0 +1,163 @@
+//! Runs of `dns`: one server, or every resolver of the host.
+
+use std::net::IpAddr;
+use std::sync::PoisonError;
+
+use sonde_engine::dns::{DnsUdp, Exchange, Query, QueryContext, TcpPlan, UdpEnd, gather, query, tcp_response};
+use sonde_protocol::ids::ProbeId;
+use sonde_protocol::net::{Family, Ip, Transport};
+use sonde_protocol::result::{DnsReply, DnsResponse, Failure, Outcome, StampSource, Why};
+use sonde_protocol::spec::{DnsSpec, Kind};
+
+use super::{Request, Runner, Seen, random, with_causes};
+use crate::net::clock::Moment;
+use crate::net::{Job, NetError, source_address, tcp};
+use crate::policy::check_resolver;
+
+impl Runner {
+    pub(super) async fn dns_to_target(&self, probe: ProbeId, spec: &DnsSpec, dst: IpAddr) -> Result<Seen, NetError> {
+        let started = self.moment();
+        let query = match self.query(probe, spec) {
+            Ok(query) => query,
+            Err(failure) => return Ok(Seen::failed(failure, Kind::Dns, Some(dst))),
+        };
+        let (response, source) = self.ask(spec, query, dst).await?;
+        let src = response.src_addr.map(|src| src.0);
+        let outcome = Outcome::Dns(gather(false, [response]));
+        Ok(Seen { outcome, dst: Some(dst), src, source, time_to_resolve: None, started: Some(started) })
+    }
+
+    /// Asks every configured resolver of the host, at the same time. They may be anywhere, but must be exactly these.
+    pub(super) async fn own_resolvers(&self, probe: ProbeId, request: &Request, spec: &DnsSpec) -> Seen {
+        let started = self.moment();
+        let own = self.resolver.own_resolvers();
+        let port = u16::try_from(spec.port).unwrap_or(0);
+        let servers: Vec<_> = own.iter().copied().filter(|server| Family::of(server.ip()) == request.af).collect();
+        if servers.is_empty() {
+            let why = Why::cut(format!("no resolver with an IPv{} address is configured", request.af));
+            return Seen::failed(Failure::Resolve(why), Kind::Dns, None);
+        }
+        let mut answers = Vec::new();
+        for server in servers {
+            let query = match self.query(probe, spec) {
+                Ok(query) => query,
+                Err(failure) => return Seen::failed(failure, Kind::Dns, None),
+            };
+            let mut address = server;
+            address.set_port(port);
+            let allowed = check_resolver(address, &own).is_ok();
+            answers.push(async move {
+                let dst = server.ip();
+                if !allowed {
+                    return (self.no_response(spec, dst, DnsReply::NotAllowed), StampSource::User);
+                }
+                match self.ask(spec, query, dst).await {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        let why = DnsReply::SendError(Why::cut(with_causes(&error)));
+                        (self.no_response(spec, dst, why), StampSource::User)
+                    }
+                }
+            });
+        }
+        let answers = all(answers).await;
+        let worst = answers.iter().map(|(_, source)| *source).min_by_key(|source| *source as u8);
+        let outcome = Outcome::Dns(gather(true, answers.into_iter().map(|(response, _)| response)));
+        Seen {
+            outcome,
+            dst: None,
+            src: None,
+            source: worst.unwrap_or_default(),
+            time_to_resolve: None,
+            started: Some(started),
+        }
+    }
+
+    fn no_response(&self, spec: &DnsSpec, dst: IpAddr, outcome: DnsReply) -> DnsResponse {
+        DnsResponse {
+            sent_at: self.time_of_day(self.moment()),
+            dst_addr: Ip(dst),
+            dst_port: u16::try_from(spec.port).unwrap_or(0),
+            src_addr: None,
+            protocol: spec.protocol,
+            retries: 0,
+            query: None,
+            outcome,
+        }
+    }
+
+    fn query(&self, probe: ProbeId, spec: &DnsSpec) -> Result<Query, Failure> {
+        let bits = random();
+        let context = QueryContext {
+            probe_id: probe,
+            // The low half names the query, the other half is for macros and cookies.
+            id: u16::try_from(bits & 0xffff).unwrap_or(0),
+            random: random(),
+            time: self.time_of_day(self.moment()),
+        };
+        query(spec, &context)
+    }
+
+    /// One query to one server, over TCP too when the UDP answer is truncated.
+    async fn ask(&self, spec: &DnsSpec, query: Query, dst: IpAddr) -> Result<(DnsResponse, StampSource), NetError> {
+        if spec.protocol == Transport::Tcp {
+            return Ok((self.ask_tcp(spec, query, dst).await, StampSource::User));
+        }
+        let exchange = self.exchange(dst, self.moment());
+        let (spec_of_engine, query_of_engine) = (spec.clone(), query.clone());
+        let wall = self.wall.clone();
+        let job = Job {
+            family: Family::of(dst),
+            sequences: 0,
+            make: move |_, moment: Moment| {
+                let time = wall.lock().unwrap_or_else(PoisonError::into_inner).now(moment.monotonic, moment.wall);
+                let exchange = Exchange { now: moment.monotonic, time, ..exchange };
+                DnsUdp::new(&spec_of_engine, exchange, query_of_engine)
+            },
+        };
+        let mut finished = self.driver.run(job).await?;
+        match finished.engine.take_response() {
+            Some(UdpEnd::Truncated(udp)) => {
+                let plan = TcpPlan::after_truncation(spec, self.exchange(dst, self.moment()), query, &udp);
+                Ok((tcp_response(&plan, &tcp::exchange(&*self.clock, &plan).await), StampSource::User))
+            }
+            Some(end) => Ok((end.response().clone(), finished.info.source)),
+            None => Err(NetError::Stopped),
+        }
+    }
+
+    async fn ask_tcp(&self, spec: &DnsSpec, query: Query, dst: IpAddr) -> DnsResponse {
+        let mut tries = 0;
+        loop {
+            let plan = TcpPlan::new(spec, self.exchange(dst, self.moment()), query.clone(), tries);
+            let response = tcp_response(&plan, &tcp::exchange(&*self.clock, &plan).await);
+            if !matches!(response.outcome, DnsReply::Timeout(_)) || tries >= spec.retry {
+                return response;
+            }
+            tries += 1;
+        }
+    }
+
+    fn exchange(&self, dst: IpAddr, moment: Moment) -> Exchange {
+        Exchange { dst, src: source_address(dst).ok(), now: moment.monotonic, time: self.time_of_day(moment) }
+    }
+}
+
+/// Waits for all of them at the same time, and keeps their order.
+async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut ready = true;
+        for (future, value) in &mut waiting {
+            if value.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(done) => *value = Some(done),
+                    std::task::Poll::Pending => ready = false,
+                }
+            }
+        }
+        if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, value)| value).collect()
+}

@@ -1,0 +1,74 @@
+//! A run of `traceroute`. The runner remembers how long paths were, so that the next run need not search.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::PoisonError;
+
+use sonde_engine::icmp::sequences_needed;
+use sonde_engine::traceroute::{Traceroute, TracerouteConfig};
+use sonde_protocol::ids::MeasurementId;
+use sonde_protocol::net::Family;
+use sonde_protocol::result::{HopReply, Outcome, TracerouteOutcome};
+use sonde_protocol::spec::{Kind, TracerouteSpec};
+use sonde_protocol::time::Nanos;
+
+use super::{Request, Runner, Seen, random, seen};
+use crate::net::clock::Moment;
+use crate::net::{Job, NetError};
+
+/// How many path lengths are remembered.
+const MAX_LENGTHS: usize = 4096;
+
+impl Runner {
+    pub(super) async fn traceroute(
+        &self,
+        request: &Request,
+        spec: &TracerouteSpec,
+        dst: IpAddr,
+    ) -> Result<Seen, NetError> {
+        // Runs of one measurement take the flow variations in turn, the same on every probe.
+        let flow = request.planned_at.as_secs() / i64::from(request.interval.unwrap_or(1).max(1));
+        let config = TracerouteConfig {
+            spec: spec.clone(),
+            dst,
+            first_sequence: 0,
+            cookie: random(),
+            flow: u32::try_from(flow.rem_euclid(1 << 30)).unwrap_or(0),
+            path_length: self.lengths().get(&request.measurement).copied(),
+        };
+        if let Err(failure) = Traceroute::new(config.clone(), Nanos(0)) {
+            return Ok(Seen::failed(failure, Kind::Traceroute, Some(dst)));
+        }
+        let job = Job {
+            family: Family::of(dst),
+            sequences: sequences_needed(&request.spec),
+            make: move |first_sequence, moment: Moment| {
+                Traceroute::new(TracerouteConfig { first_sequence, ..config }, moment.monotonic)
+                    .expect("the same configuration was accepted above")
+            },
+        };
+        let finished = self.driver.run(job).await?;
+        if let Outcome::Traceroute(outcome) = &finished.outcome {
+            self.learn_length(request.measurement, outcome, dst);
+        }
+        Ok(seen(finished, dst))
+    }
+
+    fn lengths(&self) -> std::sync::MutexGuard<'_, HashMap<MeasurementId, u8>> {
+        self.lengths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learn_length(&self, measurement: MeasurementId, outcome: &TracerouteOutcome, dst: IpAddr) {
+        let mut lengths = self.lengths();
+        let from_target = |reply: &HopReply| matches!(reply, HopReply::Reply(answer) if answer.from.0 == dst);
+        let last = outcome.hops.iter().find(|hop| hop.replies.iter().any(from_target)).map(|hop| hop.hop);
+        match last {
+            Some(length) if lengths.len() < MAX_LENGTHS || lengths.contains_key(&measurement) => {
+                lengths.insert(measurement, length);
+            }
+            _ => {
+                lengths.remove(&measurement);
+            }
+        }
+    }
+}
