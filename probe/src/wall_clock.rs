@@ -181,6 +181,8 @@ impl WallClock {
             source,
             last_sync: self.last_sync(mono).map(|age| u32::try_from(age.as_secs()).unwrap_or(u32::MAX)),
             clock_error: self.error(mono).map(|error| u64::try_from(error.as_nanos()).unwrap_or(u64::MAX)),
+            rtt_error: None,
+            load: None,
         }
     }
 }

@@ -21,7 +21,7 @@ use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::{
     DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, HttpOutcome, IcmpError,
-    IcmpKind, MAX_REPORT, MeasurementResult, NtpOutcome, Outcome, PathMtuOutcome, PingOutcome, PingReply, Report,
+    IcmpKind, Load, MAX_REPORT, MeasurementResult, NtpOutcome, Outcome, PathMtuOutcome, PingOutcome, PingReply, Report,
     SkipReason, Skipped, SslcertOutcome, StampSource, Timing, TracerouteOutcome, Why,
 };
 use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, Kind, Spec, SslcertSpec, Target};
@@ -259,7 +259,13 @@ fn reports() -> Vec<Report> {
 }
 
 fn result(outcome: Outcome, full: bool) -> MeasurementResult {
-    let timing = Timing { source: StampSource::Kernel, last_sync: Some(3), clock_error: Some(u64::MAX) };
+    let timing = Timing {
+        source: StampSource::Kernel,
+        last_sync: Some(3),
+        clock_error: Some(u64::MAX),
+        rtt_error: Some(u64::MAX),
+        load: Some(Load { runs: 1, packets_per_second: u32::MAX, load_average: Some(25) }),
+    };
     MeasurementResult {
         measurement: MeasurementId(0),
         planned_at: NOW,

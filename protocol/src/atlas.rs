@@ -6,7 +6,7 @@
 //!
 //! | Where | Members |
 //! |---|---|
-//! | top | `planned`, `started` (Unix seconds), `timestamp_source`, `clock_error_us`, `boot`, `seq` |
+//! | top | `planned`, `started` (Unix seconds), `timestamp_source`, `rtt_error_us`, `clock_error_us`, `load` (`runs`, `packets_per_second`, `load_average`), `boot`, `seq` |
 //! | reply of ping | `from`, when somebody else than the target answered; for an ICMP error `icmp_type`, `icmp_code`, `from`, `rtt`, `ttl`, `mtu` |
 //! | dns `result` | `ttc` (milliseconds until connected), `truncated_first` |
 //!
@@ -36,7 +36,7 @@ use core::net::IpAddr;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::ids::{BootId, MeasurementId, ProbeId, Seq};
-use crate::result::{Failure, MeasurementResult, Outcome, StampSource, Timing};
+use crate::result::{Failure, Load, MeasurementResult, Outcome, StampSource, Timing};
 use crate::spec::{Kind, Spec};
 use crate::time::UnixNanos;
 
@@ -229,9 +229,25 @@ impl Serialize for Extension<'_> {
                 StampSource::Kernel => "kernel",
             },
         )?;
+        // Bounds are rounded up, so that they stay bounds.
+        entry(&mut object, "rtt_error_us", result.timing.rtt_error.map(|nanos| nanos.div_ceil(1000)))?;
         entry(&mut object, "clock_error_us", result.timing.clock_error.map(|nanos| nanos.div_ceil(1000)))?;
+        entry(&mut object, "load", result.timing.load.map(LoadObject))?;
         entry(&mut object, "boot", ctx.boot.map(Hex))?;
         entry(&mut object, "seq", ctx.seq)?;
+        object.end()
+    }
+}
+
+/// What else went on when the run began.
+struct LoadObject(Load);
+
+impl Serialize for LoadObject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("runs", &self.0.runs)?;
+        object.serialize_entry("packets_per_second", &self.0.packets_per_second)?;
+        entry(&mut object, "load_average", self.0.load_average.map(|hundredths| f64::from(hundredths) / 100.0))?;
         object.end()
     }
 }

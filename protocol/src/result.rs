@@ -214,6 +214,28 @@ pub struct Timing {
     /// How far the wall clock can be wrong, in nanoseconds; absent when unknown.
     #[n(2)]
     pub clock_error: Option<u64>,
+    /// How far any round-trip time in the result can be from the truth, in nanoseconds, as far as this machine is to blame;
+    /// absent when nothing was timed or nobody can say.
+    #[n(3)]
+    pub rtt_error: Option<u64>,
+    /// What else went on; absent when it was not looked at.
+    #[n(4)]
+    pub load: Option<Load>,
+}
+
+/// What else the probe and its machine did when a run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Load {
+    /// Other runs under way.
+    #[n(0)]
+    pub runs: u32,
+    /// Packets of measurements that the probe had sent in the second before.
+    #[n(1)]
+    pub packets_per_second: u32,
+    /// Hundredths of the machine's load average over one minute; absent where the system tells none.
+    #[n(2)]
+    pub load_average: Option<u32>,
 }
 
 /// Where the stamps of packets come from.

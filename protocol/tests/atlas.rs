@@ -49,7 +49,12 @@ fn result(outcome: Outcome) -> MeasurementResult {
         planned_at: UnixNanos(1_760_000_000_000_000_000),
         started_at: UnixNanos(1_760_000_000_001_250_000),
         ended_at: UnixNanos(1_760_000_003_000_000_000),
-        timing: Timing { source: StampSource::Kernel, last_sync: Some(12), clock_error: Some(350_000) },
+        timing: Timing {
+            source: StampSource::Kernel,
+            last_sync: Some(12),
+            clock_error: Some(350_000),
+            ..Timing::default()
+        },
         af: Family::V4,
         dst_name: Text::new(TARGET),
         dst_addr: Some(ip(TARGET)),
@@ -175,7 +180,13 @@ fn shapes() -> Vec<Shape> {
             ..ping(3, three.to_vec())
         },
     );
-    let bare = Timing { source: StampSource::User, last_sync: None, clock_error: None };
+    let bare = Timing::default();
+    let told = Timing {
+        rtt_error: Some(4_001),
+        load: Some(Load { runs: 2, packets_per_second: 14, load_average: Some(35) }),
+        ..result(Outcome::Ping(PingOutcome::default())).timing
+    };
+    works("ping: how good its times are", MeasurementResult { timing: told, ..ping(3, three.to_vec()) });
     works("ping: never synchronised", MeasurementResult { timing: bare, ..ping(1, vec![three[0].clone()]) });
     works(
         "ping: IPv6",
@@ -501,7 +512,7 @@ proptest! {
     fn any_numbers_and_words_give_valid_json(rtts: [u64; 3], started: i64, words in "\\PC{0,40}", kind: u8, sync: Option<u32>, error: Option<u64>) {
         let mut replies: Vec<_> = rtts.map(|rtt| PingReply::Reply(echo(rtt, 57))).to_vec();
         replies.push(PingReply::SendError(why(&words)));
-        let timing = Timing { source: StampSource::User, last_sync: sync, clock_error: error };
+        let timing = Timing { last_sync: sync, clock_error: error, ..Timing::default() };
         let ping = MeasurementResult { started_at: UnixNanos(started), planned_at: UnixNanos(started), timing, ..ping(3, replies) };
         let failed = result(Outcome::Failed(Failure::Socket(why(&words)), kind));
         for result in [ping, failed] {

@@ -207,7 +207,12 @@ fn result(af: Family, outcome: Outcome) -> Report {
         planned_at: AT,
         started_at: UnixNanos(AT.0 + 1),
         ended_at: UnixNanos(AT.0 + 2_000_000_000),
-        timing: Timing { source: StampSource::Kernel, last_sync: Some(30), clock_error: Some(1_500_000) },
+        timing: Timing {
+            source: StampSource::Kernel,
+            last_sync: Some(30),
+            clock_error: Some(1_500_000),
+            ..Timing::default()
+        },
         af,
         dst_name: Some(Text::cut("example.net")),
         dst_addr: Some(ip(if af == Family::V4 { "192.0.2.80" } else { "2001:db8::80" })),

@@ -20,7 +20,7 @@ use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::{
     DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, HttpOutcome, IcmpError,
-    IcmpKind, MeasurementResult, NtpOutcome, Outcome, PathMtuOutcome, PingOutcome, PingReply, Report, SkipReason,
+    IcmpKind, Load, MeasurementResult, NtpOutcome, Outcome, PathMtuOutcome, PingOutcome, PingReply, Report, SkipReason,
     Skipped, SslcertOutcome, StampSource, Timing, TracerouteOutcome,
 };
 use sonde_protocol::spec::{
@@ -450,8 +450,14 @@ pub fn report() -> BoxedStrategy<Report> {
 /// Any result.
 pub fn result() -> BoxedStrategy<MeasurementResult> {
     let source = prop_oneof![Just(StampSource::User), Just(StampSource::KernelReceive), Just(StampSource::Kernel)];
-    let timing = (source, option::of(small()), option::of(number()))
-        .prop_map(|(source, last_sync, clock_error)| Timing { source, last_sync, clock_error });
+    let load = (small(), small(), option::of(small())).prop_map(|(runs, packets_per_second, load_average)| Load {
+        runs,
+        packets_per_second,
+        load_average,
+    });
+    let timing = (source, option::of(small()), option::of(number()), option::of(number()), option::of(load)).prop_map(
+        |(source, last_sync, clock_error, rtt_error, load)| Timing { source, last_sync, clock_error, rtt_error, load },
+    );
     let times = (measurement(), time(), time(), time(), timing, family());
     let ends = (option::of(text()), option::of(ip()), option::of(ip()), option::of(number()), option::of(small()));
     (times, ends, outcome())
