@@ -16,6 +16,7 @@ mod pace;
 mod sequences;
 pub mod socket;
 mod stamps;
+pub mod stream;
 mod sys;
 pub mod tcp;
 pub mod tls;

@@ -4,15 +4,14 @@
 //! Times are this program's own clock around the system calls; a TCP exchange has no packets of ours that could be stamped.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sonde_engine::dns::{TcpEvent, TcpPlan, TcpReader, TcpStep};
-use sonde_protocol::result::Why;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
 
 use super::clock::ClockSource;
+use super::stream::{connect, own_address, words};
 
 /// Bytes read at once.
 const CHUNK: usize = 4096;
@@ -38,9 +37,10 @@ async fn converse(
     events: &mut Vec<TcpEvent>,
 ) -> Result<(), (TcpStep, io::Error)> {
     let at_step = |step| move |error| (step, error);
-    let mut stream = connect(plan).await.map_err(at_step(TcpStep::Connect))?;
+    let mut stream =
+        connect(SocketAddr::new(plan.dst, plan.port), plan.hop_limit).await.map_err(at_step(TcpStep::Connect))?;
     let at = clock.monotonic();
-    events.push(TcpEvent::Connected { at, src: stream.local_addr().ok().map(|own| own.ip()) });
+    events.push(TcpEvent::Connected { at, src: own_address(&stream) });
 
     stream.write_all(&plan.request).await.map_err(at_step(TcpStep::Send))?;
     events.push(TcpEvent::Sent(clock.monotonic()));
@@ -61,29 +61,5 @@ async fn converse(
         if whole {
             return Ok(());
         }
-    }
-}
-
-async fn connect(plan: &TcpPlan) -> io::Result<TcpStream> {
-    let socket = match plan.dst {
-        IpAddr::V4(_) => TcpSocket::new_v4()?,
-        IpAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_nodelay(true)?;
-    if let Some(limit) = plan.hop_limit {
-        let options = socket2::SockRef::from(&socket);
-        match plan.dst {
-            IpAddr::V4(_) => options.set_ttl_v4(limit.into())?,
-            IpAddr::V6(_) => options.set_unicast_hops_v6(limit.into())?,
-        }
-    }
-    socket.connect(SocketAddr::new(plan.dst, plan.port)).await
-}
-
-/// The system's words for an error, without its number.
-fn words(error: &io::Error) -> Why {
-    match error.raw_os_error() {
-        Some(number) => Why::cut(nix::errno::Errno::from_raw(number).desc()),
-        None => Why::cut(error.to_string()),
     }
 }
