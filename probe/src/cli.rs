@@ -45,7 +45,7 @@ enum Command {
     /// Measures once, here and now, and prints the result as RIPE Atlas JSON
     #[command(after_help = MEASURE_HELP)]
     Measure {
-        /// ping, traceroute or dns
+        /// ping, traceroute, dns or ntp
         kind: String,
         /// Host name or address; for dns the name to ask for
         target: String,
@@ -78,6 +78,7 @@ Options by kind:
   ping        --packets --size --packet-interval --include-probe-id
   traceroute  --protocol ICMP|UDP --packets --size --first-hop --max-hops --paris --response-timeout
               --duplicate-timeout --dont-fragment --traffic-class
+  ntp         --packets --timeout
   dns         --server ADDRESS (else the own resolvers) --query-type --query-class --protocol UDP|TCP --port
               --udp-payload-size --retry --timeout --ttl --set-rd-bit --set-do-bit --set-cd-bit --set-nsid-bit
               --include-qbuf --use-macros --prepend-probe-id --default-client-subnet --cookies

@@ -32,7 +32,7 @@ use crate::resolve::Resolver;
 use crate::wall_clock::WallClock;
 
 /// Kinds that this version can run.
-pub const KINDS: [Kind; 3] = [Kind::Ping, Kind::Traceroute, Kind::Dns];
+pub const KINDS: [Kind; 4] = [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Ntp];
 
 /// How long a name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -215,6 +215,7 @@ impl Runner {
 fn longest(spec: &Spec) -> Duration {
     match spec {
         Spec::Ping(ping) => LONGEST_RUN + Duration::from_millis(u64::from(ping.packet_interval)) * ping.packets,
+        Spec::Ntp(ntp) => LONGEST_RUN + Duration::from_millis(u64::from(ntp.timeout)) * ntp.packets,
         _ => LONGEST_RUN,
     }
 }

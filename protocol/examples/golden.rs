@@ -19,11 +19,7 @@ use sonde_protocol::message::{
 use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
-use sonde_protocol::result::{
-    DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, HttpOutcome, IcmpError,
-    IcmpKind, Load, MAX_REPORT, MeasurementResult, NtpOutcome, Outcome, PathMtuOutcome, PingOutcome, PingReply, Report,
-    SkipReason, Skipped, SslcertOutcome, StampSource, Timing, TracerouteOutcome, Why,
-};
+use sonde_protocol::result::*;
 use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, Kind, Spec, SslcertSpec, Target};
 use sonde_protocol::time::UnixNanos;
 
@@ -368,7 +364,31 @@ fn http_outcomes() -> Vec<HttpOutcome> {
 }
 
 fn ntp_outcomes() -> Vec<NtpOutcome> {
-    vec![NtpOutcome::default()]
+    let server = NtpServer {
+        leap: 0,
+        version: 4,
+        stratum: 1,
+        poll: 6,
+        precision: -20,
+        root_delay: 1,
+        root_dispersion: 1,
+        reference_id: u32::from_be_bytes(*b"GPS\0"),
+        reference_time: Some(NOW),
+    };
+    let error = IcmpError { from: v6(), kind: 1, code: 4, rtt: Some(1), hop_limit: Some(64), mtu: None };
+    let replies = [
+        NtpReply::Answer(NtpAnswer { origin: NOW, receive: NOW, transmit: NOW, last: NOW, rtt: -1, offset: -1 }),
+        NtpReply::Timeout,
+        NtpReply::SendError(Why::cut("why")),
+        NtpReply::Icmp(error),
+        NtpReply::NoTime(NtpNoTime { elapsed: 1, kiss: None }),
+        NtpReply::NoTime(NtpNoTime { elapsed: 1, kiss: Some(u32::from_be_bytes(*b"RATE")) }),
+    ];
+    vec![
+        NtpOutcome::default(),
+        NtpOutcome { server: Some(server.clone()), replies: List::cut(replies), strays: 1 },
+        NtpOutcome { server: Some(NtpServer { reference_time: None, ..server }), ..NtpOutcome::default() },
+    ]
 }
 
 fn path_mtu_outcomes() -> Vec<PathMtuOutcome> {

@@ -9,6 +9,8 @@
 //! | top | `planned`, `started` (Unix seconds), `timestamp_source`, `rtt_error_us`, `clock_error_us`, `load` (`runs`, `packets_per_second`, `load_average`), `boot`, `seq` |
 //! | reply of ping | `from`, when somebody else than the target answered; for an ICMP error `icmp_type`, `icmp_code`, `from`, `rtt`, `ttl`, `mtu` |
 //! | dns `result` | `ttc` (milliseconds until connected), `truncated_first` |
+//! | reply of ntp | for an ICMP error `icmp_type`, `icmp_code`, `from`, `rtt` (seconds), `ttl`, `mtu`; `rtt` of an answer without a time |
+//! | top of ntp | `strays`: what came and answered none of the requests, when there was any |
 //!
 //! Three choices that Atlas does not make for us:
 //! - *A run that failed* carries `err` (or `dnserr`, when the name did not resolve) at the top beside Atlas's own words in
@@ -233,6 +235,9 @@ impl Serialize for Extension<'_> {
         entry(&mut object, "rtt_error_us", result.timing.rtt_error.map(|nanos| nanos.div_ceil(1000)))?;
         entry(&mut object, "clock_error_us", result.timing.clock_error.map(|nanos| nanos.div_ceil(1000)))?;
         entry(&mut object, "load", result.timing.load.map(LoadObject))?;
+        if let Outcome::Ntp(seen) = &result.outcome {
+            entry(&mut object, "strays", Some(seen.strays).filter(|strays| *strays > 0))?;
+        }
         entry(&mut object, "boot", ctx.boot.map(Hex))?;
         entry(&mut object, "seq", ctx.seq)?;
         object.end()

@@ -165,6 +165,84 @@ fn own_resolvers(responses: Vec<DnsResponse>) -> MeasurementResult {
     }
 }
 
+/// A server right on the hour, half a second ahead of the probe, 20 ms away.
+fn ntp_answer() -> NtpAnswer {
+    let at = |nanos: i64| UnixNanos(1_760_000_000_000_000_000 + nanos);
+    NtpAnswer {
+        origin: at(2_000_000),
+        receive: at(512_000_000),
+        transmit: at(512_100_000),
+        last: at(22_100_000),
+        rtt: 20_000_000,
+        offset: 500_000_000,
+    }
+}
+
+fn ntp_server() -> NtpServer {
+    NtpServer {
+        leap: 0,
+        version: 4,
+        stratum: 2,
+        poll: 3,
+        precision: -20,
+        root_delay: 989,
+        root_dispersion: 1331,
+        reference_id: 0xc000_0201,
+        reference_time: Some(UnixNanos(1_759_999_000_250_000_000)),
+    }
+}
+
+fn ntp(server: Option<NtpServer>, replies: Vec<NtpReply>) -> MeasurementResult {
+    MeasurementResult {
+        interval: None,
+        ..result(Outcome::Ntp(NtpOutcome { server, replies: List::cut(replies), strays: 0 }))
+    }
+}
+
+fn ntp_shapes() -> Vec<(&'static str, MeasurementResult)> {
+    let word = |word: &[u8; 4]| u32::from_be_bytes(*word);
+    let behind = NtpAnswer { offset: -500_000_001, rtt: 20_000_001, ..ntp_answer() };
+    let error = IcmpError { from: ip(TARGET), kind: 3, code: 3, rtt: Some(4_000_000), hop_limit: Some(64), mtu: None };
+    let kiss = |kiss| NtpReply::NoTime(NtpNoTime { elapsed: 20_000_000, kiss });
+    let mut strays = ntp(Some(ntp_server()), vec![NtpReply::Timeout, NtpReply::Answer(ntp_answer())]);
+    if let Outcome::Ntp(outcome) = &mut strays.outcome {
+        outcome.strays = 2;
+    }
+    let unsynchronised = NtpServer { leap: 3, stratum: 16, poll: -1, reference_time: None, ..ntp_server() };
+    let clock = NtpServer { leap: 1, stratum: 1, reference_id: word(b"GPS\0"), ..ntp_server() };
+    let odd = NtpServer { leap: 2, stratum: 200, poll: 127, precision: 127, version: 0, ..ntp_server() };
+    let kissing = |code| NtpServer { leap: 3, stratum: 0, reference_id: code, reference_time: None, ..ntp_server() };
+    vec![
+        ("ntp: an answer, one of a server behind, silence", {
+            let replies = [NtpReply::Answer(ntp_answer()), NtpReply::Answer(behind), NtpReply::Timeout];
+            ntp(Some(ntp_server()), replies.to_vec())
+        }),
+        ("ntp: silence", ntp(None, vec![NtpReply::Timeout; 3])),
+        ("ntp: silence, then an answer, and strays", strays),
+        ("ntp: a reference clock before a leap second, after era 0", {
+            let late = |time: UnixNanos| UnixNanos(time.0 + 400_000_000_000_000_000);
+            let NtpAnswer { origin, receive, transmit, last, rtt, offset } = ntp_answer();
+            let [origin, receive, transmit, last] = [origin, receive, transmit, last].map(late);
+            ntp(Some(clock), vec![NtpReply::Answer(NtpAnswer { origin, receive, transmit, last, rtt, offset })])
+        }),
+        ("ntp: not synchronised", ntp(Some(unsynchronised), vec![NtpReply::Answer(ntp_answer())])),
+        ("ntp: reserved values", ntp(Some(odd), vec![NtpReply::Answer(ntp_answer())])),
+        ("ntp: kiss-o'-death", ntp(Some(kissing(word(b"RATE"))), vec![kiss(Some(word(b"RATE")))])),
+        ("ntp: no time", ntp(Some(kissing(0x0102_0304)), vec![kiss(Some(0x0102_0304)), kiss(None)])),
+        ("ntp: cannot be sent, nobody at the port", {
+            let refused = NtpReply::SendError(why("Network is unreachable"));
+            ntp(
+                None,
+                vec![
+                    refused,
+                    NtpReply::Icmp(error.clone()),
+                    NtpReply::Icmp(IcmpError { from: ip(FIRST_HOP), ..error }),
+                ],
+            )
+        }),
+    ]
+}
+
 fn shapes() -> Vec<Shape> {
     let mut shapes = Vec::new();
     let mut works = |name, result| shapes.push(Shape { name, expect_error: false, result, spec: None });
@@ -319,6 +397,10 @@ fn shapes() -> Vec<Shape> {
         ]),
     );
 
+    for (name, result) in ntp_shapes() {
+        works(name, result);
+    }
+
     let mut fails = |name, result, spec| shapes.push(Shape { name, expect_error: true, result, spec });
     let failed = |kind: Kind, failure| result(Outcome::Failed(failure, kind.number()));
     let ping_spec = || Some(Spec::Ping(PingSpec::default()));
@@ -361,6 +443,9 @@ fn shapes() -> Vec<Shape> {
     fails("dns: cannot connect", tcp(DnsReply::Connect(why("Connection refused (os error 111)"))), None);
     fails("dns: connection closed", tcp(DnsReply::Read(why("connection closed after 3 of 40 bytes"))), None);
     fails("dns: server not allowed", dns(response(TARGET, DnsReply::NotAllowed)), None);
+    fails("ntp: name does not resolve", unresolved(Kind::Ntp), None);
+    fails("ntp: address not allowed", failed(Kind::Ntp, Failure::NotAllowed), None);
+    fails("ntp: no socket", failed(Kind::Ntp, Failure::Socket(why("Too many open files (os error 24)"))), None);
     fails("sslcert: not supported", failed(Kind::Sslcert, Failure::Unsupported(why("not in this version"))), None);
     shapes
 }

@@ -19,6 +19,17 @@ need() {
     DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# chronyd is a server in the lab. Its package would start a service that sets this machine's clock: not wanted.
+need_chrony() {
+    command -v chronyd >/dev/null 2>&1 && return 0
+    local policy=/usr/sbin/policy-rc.d made=
+    if [ "$(id -u)" -eq 0 ] && [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' > $policy && chmod 755 $policy && made=1
+    fi
+    need chronyd chrony
+    [ -z "$made" ] || rm -f $policy
+}
+
 need_rust() {
     command -v cargo >/dev/null 2>&1 || die "Rust is not installed (cargo is not on the PATH): see README"
     # A C compiler links, and builds SQLite and zstd.

@@ -18,11 +18,7 @@ use sonde_protocol::message::{
 use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
-use sonde_protocol::result::{
-    DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, HttpOutcome, IcmpError,
-    IcmpKind, Load, MeasurementResult, NtpOutcome, Outcome, PathMtuOutcome, PingOutcome, PingReply, Report, SkipReason,
-    Skipped, SslcertOutcome, StampSource, Timing, TracerouteOutcome,
-};
+use sonde_protocol::result::*;
 use sonde_protocol::spec::{
     DnsSpec, HttpMethod, HttpSpec, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec, TracerouteSpec,
 };
@@ -520,7 +516,41 @@ fn http() -> BoxedStrategy<HttpOutcome> {
 }
 
 fn ntp() -> BoxedStrategy<NtpOutcome> {
-    Just(NtpOutcome::default()).boxed()
+    let server = (any::<[u8; 3]>(), any::<[i8; 2]>(), [small(), small(), small()], option::of(time())).prop_map(
+        |([leap, version, stratum], [poll, precision], [root_delay, root_dispersion, reference_id], reference_time)| {
+            NtpServer {
+                leap,
+                version,
+                stratum,
+                poll,
+                precision,
+                root_delay,
+                root_dispersion,
+                reference_id,
+                reference_time,
+            }
+        },
+    );
+    let answer = ([time(), time(), time(), time()], any::<i64>(), any::<i64>()).prop_map(
+        |([origin, receive, transmit, last], rtt, offset)| NtpAnswer { origin, receive, transmit, last, rtt, offset },
+    );
+    let no_time = (number(), option::of(small())).prop_map(|(elapsed, kiss)| NtpNoTime { elapsed, kiss });
+    let reply = prop_oneof![
+        answer.prop_map(NtpReply::Answer),
+        Just(NtpReply::Timeout),
+        text().prop_map(NtpReply::SendError),
+        icmp_error().prop_map(NtpReply::Icmp),
+        no_time.prop_map(NtpReply::NoTime),
+    ];
+    (option::of(server), list(reply, 16), small())
+        .prop_map(|(server, replies, strays)| NtpOutcome { server, replies, strays })
+        .boxed()
+}
+
+fn icmp_error() -> BoxedStrategy<IcmpError> {
+    (ip(), any::<u8>(), any::<u8>(), option::of(number()), option::of(any::<u8>()), option::of(small()))
+        .prop_map(|(from, kind, code, rtt, hop_limit, mtu)| IcmpError { from, kind, code, rtt, hop_limit, mtu })
+        .boxed()
 }
 
 fn path_mtu() -> BoxedStrategy<PathMtuOutcome> {
@@ -530,13 +560,11 @@ fn path_mtu() -> BoxedStrategy<PathMtuOutcome> {
 fn ping_reply() -> BoxedStrategy<PingReply> {
     let echo = (number(), option::of(any::<u8>()), small(), ip(), any::<bool>())
         .prop_map(|(rtt, hop_limit, size, from, duplicate)| EchoReply { rtt, hop_limit, size, from, duplicate });
-    let error = (ip(), any::<u8>(), any::<u8>(), option::of(number()), option::of(any::<u8>()), option::of(small()))
-        .prop_map(|(from, kind, code, rtt, hop_limit, mtu)| IcmpError { from, kind, code, rtt, hop_limit, mtu });
     prop_oneof![
         echo.prop_map(PingReply::Reply),
         Just(PingReply::Timeout),
         text().prop_map(PingReply::SendError),
-        error.prop_map(PingReply::Icmp),
+        icmp_error().prop_map(PingReply::Icmp),
     ]
     .boxed()
 }

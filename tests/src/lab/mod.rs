@@ -38,6 +38,7 @@ pub mod reach;
 mod setup;
 mod steal;
 mod sys;
+pub mod time_server;
 pub mod topology;
 pub mod wire;
 
