@@ -45,7 +45,7 @@ impl Lab {
     }
 
     /// Sets the greatest IP packet that a link carries, in bytes, at both of its ends; the routers there say so when one is
-    /// too big. All machines forget what they have learnt about path MTUs. Fails below 1280, which IPv6 needs, and above
+    /// too big. All hosts forget what they have learnt about path MTUs. Fails below 1280, which IPv6 needs, and above
     /// [`USUAL_MTU`].
     pub fn set_mtu(&self, link: Link, mtu: u32) -> anyhow::Result<()> {
         ensure!((LEAST_MTU..=USUAL_MTU).contains(&mtu), "an MTU of {mtu} is not within {LEAST_MTU} to {USUAL_MTU}");
@@ -53,11 +53,17 @@ impl Lab {
             let interface = setup::interface(node, link)?;
             self.node(node).feed("ip", &["-batch", "-"], &format!("link set dev {interface} mtu {mtu}\n"))?;
         }
-        for namespace in self.namespaces.values() {
+        setup::in_each(&self.namespaces, |node, namespace| {
+            if !matches!(node, Node::Host(_)) {
+                return Ok(());
+            }
             namespace.sysctl("net.ipv4.route.flush", "1")?;
-            namespace.sysctl("net.ipv6.route.flush", "1")?;
-        }
-        Ok(())
+            // IPv6 keeps what it has learnt with the route, and that does not go before the route goes.
+            let routes = setup::routes(node, self.long_path);
+            let v6 =
+                routes.lines().filter(|line| line.contains("::")).fold(String::new(), |all, line| all + line + "\n");
+            namespace.feed("ip", &["-batch", "-"], &v6)
+        })
     }
 
     /// Makes a router send its ICMP errors from [`Router::other_address`], which is on none of its links and to which nobody
@@ -65,26 +71,26 @@ impl Lab {
     pub fn set_other_address(&self, router: Router, other: bool) -> anyhow::Result<()> {
         ensure!(router != Router::Mpls, "the router in user space answers from its link's address alone");
         let namespace = self.router(router);
-        let own = Family::ALL.map(|family| router.other_address(family));
+        let [v4, v6] = Family::ALL.map(|family| router.other_address(family));
         let mut batch = String::new();
         if other {
-            // The address first, since a route cannot prefer one that the router has not.
-            for (address, length) in own.iter().zip([32, 128]) {
-                let _ = writeln!(batch, "addr replace {address}/{length} dev lo");
-            }
+            // The addresses first, since a route cannot prefer one that the router has not. Writing to a String cannot fail.
+            let _ = writeln!(batch, "addr replace {v4}/32 dev lo\naddr replace {v6}/128 dev lo nodad");
         }
-        for line in setup::routes(Node::Router(router), self.long_path).lines() {
-            let address = own[usize::from(line.contains("::"))];
-            let source = if other { format!(" src {address}") } else { String::new() };
-            // Before the next hops, where there are several.
-            let line = match line.split_once(" nexthop") {
-                Some((prefix, hops)) => format!("{prefix}{source} nexthop{hops}"),
-                None => format!("{line}{source}"),
+        // IPv4 takes the route's source where it has one.
+        for line in setup::routes(Node::Router(router), self.long_path).lines().filter(|line| !line.contains("::")) {
+            let source = if other { format!(" src {v4}") } else { String::new() };
+            let _ = match line.split_once(" nexthop") {
+                Some((prefix, hops)) => writeln!(batch, "{prefix}{source} nexthop{hops}"),
+                None => writeln!(batch, "{line}{source}"),
             };
-            let _ = writeln!(batch, "{line}");
+        }
+        // IPv6 takes an address of the interface where the packet came in unless they are deprecated (RFC 6724, rule 3).
+        batch.push_str(&setup::set_preferred(Node::Router(router), self.long_path, !other));
+        if !other {
+            let _ = writeln!(batch, "addr del {v4}/32 dev lo\naddr del {v6}/128 dev lo");
         }
         namespace.feed("ip", &["-batch", "-"], &batch)?;
-        // IPv4 alone asks this first; with 0 the route's source counts.
         namespace.sysctl("net.ipv4.icmp_errors_use_inbound_ifaddr", if other { "0" } else { "1" })?;
         let mut others = self.other_addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if other {
@@ -101,7 +107,8 @@ impl Lab {
         if let Some(rules) = rules {
             // What a router in user space forwards leaves by the same hook, but from somebody else's address.
             let own = |family| {
-                let addresses = Node::Router(router).addresses(family).into_iter().chain([router.other_address(family)]);
+                let addresses =
+                    Node::Router(router).addresses(family).into_iter().chain([router.other_address(family)]);
                 addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
             };
             let (v4, v6) = (own(Family::V4), own(Family::V6));

@@ -139,7 +139,11 @@ impl Lab {
         let namespaces = setup::build(ground.prefix(), &options)?;
         let at = |node: Node| namespaces.get(&node).with_context(|| format!("no namespace for {}", node.name()));
 
-        let config = wire::WireConfig { links: setup::wire_links(options.long_path), seed: options.seed, log: dir.join("wire.log") };
+        let config = wire::WireConfig {
+            links: setup::wire_links(options.long_path),
+            seed: options.seed,
+            log: dir.join("wire.log"),
+        };
         let wire = wire::control::Wire::start(&wire_program, at(Node::Wire)?, &config, &dir.join("wire.json"))?;
         let mut dns = BTreeMap::new();
         let lab_addresses = Family::ALL.into_iter().flat_map(|family| Host::Dns.addresses(family)).collect();
@@ -365,8 +369,7 @@ impl Lab {
         thread::scope(|scope| {
             let here = |host: &Host| self.namespaces.contains_key(&Node::Host(*host));
             let hosts = Host::ALL.into_iter().filter(here);
-            let threads: Vec<_> =
-                hosts.map(|host| scope.spawn(move || self.host(host).run(|| reach(host)))).collect();
+            let threads: Vec<_> = hosts.map(|host| scope.spawn(move || self.host(host).run(|| reach(host)))).collect();
             threads
                 .into_iter()
                 .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))))

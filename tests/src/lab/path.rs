@@ -11,7 +11,7 @@ use super::topology::{Branch, Direction, Family, Host, Link, Node, Router, Segme
 pub struct HopTruth {
     /// Who answers.
     pub node: Node,
-    /// The address it answers from: the one it has towards the sender.
+    /// The address it answers from: the one where the packet comes in.
     pub address: IpAddr,
     /// Configured delay from the sender to here.
     pub there: Duration,
@@ -99,14 +99,9 @@ pub(super) fn hops(
     let hop = |(position, step): (usize, &Step)| {
         // Nobody has a route into a NAT, but answers find their way to the gateway, and from there it costs nothing.
         let back = steps(step.node, from, family).or_else(|| steps(step.node, there.first()?.node, family))?;
-        let address = match (family, step.node) {
-            // Routers answer over IPv6 from the interface where the answer leaves, which behind a fork need not be the one
-            // where the packet came in; over IPv4 from that one (`icmp_errors_use_inbound_ifaddr`).
-            (Family::V6, Node::Router(router)) if router != Router::Mpls => {
-                back.first()?.segment.addresses(step.node, family).first().copied()?
-            }
-            _ => step.address(family)?,
-        };
+        // Both families answer from where the packet came in: IPv4 by `icmp_errors_use_inbound_ifaddr`, IPv6 since Linux 5.9.
+        // A step exists only over a segment of the family, on which every port has an address.
+        let address = step.address(family)?;
         Some(HopTruth { node: step.node, address, there: cost(there.get(..=position)?), back: cost(&back) })
     };
     there.iter().enumerate().filter_map(hop).collect()
@@ -163,10 +158,8 @@ mod tests {
             assert_eq!(names(&b)[4..7], ["b1", "b2", "join"]);
             assert_eq!((a[10].there, a[10].back), (Duration::from_millis(18), Duration::from_millis(18)));
             assert_eq!((b[10].there, b[10].back), (Duration::from_micros(19_500), Duration::from_millis(18)));
-            // Only IPv6 answers from where it sends.
             let on = |link| Node::Router(Router::Join).address_on(link, family).unwrap();
-            let expected = if family == Family::V4 { on(Link::B2Join) } else { on(Link::A2Join) };
-            assert_eq!((a[6].address, b[6].address), (on(Link::A2Join), expected));
+            assert_eq!((a[6].address, b[6].address), (on(Link::A2Join), on(Link::B2Join)));
         }
         assert_eq!(hops(Host::Nat, Host::Far, Family::V4, Branch::B, delay).len(), 11);
     }

@@ -93,7 +93,7 @@ fn ip(batch: &str) -> anyhow::Result<()> {
 }
 
 /// Does the same for all namespaces at once.
-fn in_each(
+pub(super) fn in_each(
     namespaces: &BTreeMap<Node, Namespace>,
     work: impl Fn(Node, &Namespace) -> anyhow::Result<()> + Sync,
 ) -> anyhow::Result<()> {
@@ -278,6 +278,22 @@ fn addresses(node: Node, long_path: bool) -> String {
             for address in segment.addresses(node, family) {
                 line(format!("addr add {address}/{length} dev {}{flag}", port.interface));
             }
+        }
+    }
+    batch
+}
+
+/// Lines for `ip` that make a node's IPv6 addresses on its segments preferred or deprecated.
+pub(super) fn set_preferred(node: Node, long_path: bool, preferred: bool) -> String {
+    let lifetime = if preferred { "forever" } else { "0" };
+    let mut batch = String::new();
+    for segment in segments(long_path) {
+        for address in segment.addresses(node, Family::V6) {
+            let interface = segment.port(node).map_or("", |port| port.interface);
+            let _ = writeln!(
+                batch,
+                "addr change {address}/{V6_PREFIX_LENGTH} dev {interface} nodad valid_lft forever preferred_lft {lifetime}"
+            );
         }
     }
     batch
