@@ -156,8 +156,8 @@ mod tests {
                 "{family:?}"
             );
             assert_eq!(names(&b)[4..7], ["b1", "b2", "join"]);
-            assert_eq!((a[10].there, a[10].back), (Duration::from_millis(18), Duration::from_millis(18)));
-            assert_eq!((b[10].there, b[10].back), (Duration::from_micros(19_500), Duration::from_millis(18)));
+            assert_eq!((a[10].there, a[10].back), (Duration::from_millis(16), Duration::from_millis(16)));
+            assert_eq!((b[10].there, b[10].back), (Duration::from_micros(17_500), Duration::from_millis(16)));
             let on = |link| Node::Router(Router::Join).address_on(link, family).unwrap();
             assert_eq!((a[6].address, b[6].address), (on(Link::A2Join), on(Link::B2Join)));
         }
