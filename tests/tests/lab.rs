@@ -448,7 +448,7 @@ fn two_labs_live_side_by_side_and_leave_nothing() {
     assert!(reaches(&second, Host::Dual, v4(Host::Target)));
     let (one, two) = (first.prefix().to_owned(), second.prefix().to_owned());
     assert_ne!(one, two);
-    assert_eq!(Lab::existing().get(&one).map(Vec::len), Some(Node::all().len()));
+    assert_eq!(Lab::existing().get(&one).map(Vec::len), Some(Node::all(false).len()));
     first.stop().unwrap();
     assert_eq!(remains(&one), BTreeSet::new());
     assert!(reaches(&second, Host::Dual, v4(Host::Target)));

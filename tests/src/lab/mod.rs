@@ -1,6 +1,7 @@
 //! The test lab: a small internet of network namespaces on one machine, with known truth.
 //!
-//! [`Lab::start`] builds it, dropping the [`Lab`] removes it. Hosts, routers and addresses are in [`topology`]; every
+//! [`Lab::start`] builds it, dropping the [`Lab`] removes it. On request there is a path of eleven hops with a fork and MPLS
+//! labels ([`LabOptions::long_path`]), and routers can be made silent, slow to answer and otherwise wrong. Hosts, routers and addresses are in [`topology`]; every
 //! path from a probe to the target crosses four links with a delay and faults of their own ([`wire`]); names are served
 //! by a scriptable DNS server ([`dns`]); [`Capture`] shows what a machine really sent. The true path and the smallest
 //! possible round-trip time come from [`Lab::path`] and, packet by packet, from [`Lab::wire_log`].
@@ -18,10 +19,11 @@
 //! # }
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,7 +32,10 @@ use nix::sched::{CloneFlags, unshare};
 
 mod capture;
 pub mod dns;
+mod faults;
+mod fork;
 mod ground;
+pub mod mpls;
 mod namespace;
 pub mod packet;
 mod path;
@@ -44,9 +49,11 @@ pub mod wire;
 
 pub use capture::{Capture, CapturedPacket};
 pub use dns::{DnsLogEntry, DnsServer};
+pub use faults::USUAL_MTU;
+pub use fork::Flow;
 pub use namespace::{LabChild, Namespace};
 pub use path::HopTruth;
-pub use topology::{Direction, Family, Host, Link, Node, Router};
+pub use topology::{Branch, Direction, Family, Host, Link, MPLS_LABELS, MplsLabel, Node, Router};
 pub use wire::log::{Exchange, Fate, WireLog, WireRecord};
 pub use wire::{LinkParams, WireStats};
 
@@ -64,13 +71,23 @@ pub struct LabOptions {
     pub ping_sockets: bool,
     /// The names that both DNS servers begin with, in the language of [`dns::zone`].
     pub zone: String,
-    /// Where `lab-wire` and `lab-dns` are; by default beside or above the running program, where cargo puts them.
+    /// Whether there is the long path to [`Host::Far`] behind `r2`, with a fork and a router that quotes MPLS labels.
+    pub long_path: bool,
+    /// Where `lab-wire`, `lab-dns` and `lab-mpls` are; by default beside or above the running program, where cargo puts them.
     pub programs: Option<PathBuf>,
 }
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { seed: 1, links: Vec::new(), ping_sockets: true, zone: dns::default_zone(), programs: None }
+        let zone = dns::default_zone();
+        Self { seed: 1, links: Vec::new(), ping_sockets: true, zone, long_path: false, programs: None }
+    }
+}
+
+impl LabOptions {
+    /// For the hash by which the fork takes a branch; the kernel takes 0 for "random".
+    fn hash_seed(&self) -> u32 {
+        (self.seed as u32).max(1)
     }
 }
 
@@ -80,6 +97,10 @@ pub struct Lab {
     // In the order in which they must go.
     wire: wire::control::Wire,
     dns: BTreeMap<DnsServer, dns::DnsProcess>,
+    mpls: Option<LabChild>,
+    long_path: bool,
+    /// The routers that answer from [`Router::other_address`].
+    other_addresses: Mutex<BTreeSet<Router>>,
     namespaces: BTreeMap<Node, Namespace>,
     cpu_at_start: steal::CpuTimes,
     ground: ground::Ground,
@@ -112,13 +133,18 @@ impl Lab {
         let cpu_at_start = steal::CpuTimes::now()?;
         let wire_program = program(&options, "lab-wire")?;
         let dns_program = program(&options, "lab-dns")?;
+        let mpls_program = if options.long_path { Some(program(&options, "lab-mpls")?) } else { None };
         dns::zone::Zone::parse(&options.zone).context("the zone")?;
         let ground = ground::Ground::claim()?;
         let dir = ground.dir();
         let namespaces = setup::build(ground.prefix(), &options)?;
         let at = |node: Node| namespaces.get(&node).with_context(|| format!("no namespace for {}", node.name()));
 
-        let config = wire::WireConfig { links: setup::wire_links(), seed: options.seed, log: dir.join("wire.log") };
+        let config = wire::WireConfig {
+            links: setup::wire_links(options.long_path),
+            seed: options.seed,
+            log: dir.join("wire.log"),
+        };
         let wire = wire::control::Wire::start(&wire_program, at(Node::Wire)?, &config, &dir.join("wire.json"))?;
         let mut dns = BTreeMap::new();
         let lab_addresses = Family::ALL.into_iter().flat_map(|family| Host::Dns.addresses(family)).collect();
@@ -132,10 +158,20 @@ impl Lab {
             dns.insert(server, process);
         }
 
-        let lab = Self { wire, dns, namespaces, cpu_at_start, ground };
+        let mpls = match mpls_program {
+            // It ends when this end of its input closes.
+            Some(program) => {
+                let mut command = at(Node::Router(Router::Mpls))?.command(program);
+                Some(LabChild::start(command.stdin(Stdio::piped()))?)
+            }
+            None => None,
+        };
+
+        let (long_path, other_addresses) = (options.long_path, Mutex::default());
+        let lab = Self { wire, dns, mpls, long_path, other_addresses, namespaces, cpu_at_start, ground };
         // On links without delay, so that a lab whose links are set to be bad starts as well.
         lab.introduce().context("the lab's hosts do not reach each other")?;
-        for link in Link::ALL {
+        for link in Link::ALL.into_iter().filter(|link| long_path || !link.is_on_long_path()) {
             let delay = Duration::from_micros(link.default_delay_us());
             let set = options.links.iter().find(|(of, _)| *of == link);
             lab.set_link(link, set.map_or(LinkParams::delay(delay), |(_, params)| *params))?;
@@ -148,8 +184,8 @@ impl Lab {
 
     /// Removes the lab, as dropping it does, but says what went wrong.
     pub fn stop(self) -> anyhow::Result<()> {
-        let Self { wire, dns, namespaces, cpu_at_start: _, ground } = self;
-        drop((wire, dns, namespaces));
+        let Self { wire, dns, mpls, namespaces, ground, .. } = self;
+        drop((wire, dns, mpls, namespaces));
         ground.remove()
     }
 
@@ -179,8 +215,11 @@ impl Lab {
     }
 
     /// The inside of any node.
+    ///
+    /// # Panics
+    /// For one of the long path in a lab without it.
     pub fn node(&self, node: Node) -> &Namespace {
-        self.namespaces.get(&node).expect("the lab has a namespace for every node")
+        self.namespaces.get(&node).expect("the lab has a namespace for every node of its options")
     }
 
     /// Starts a command (made by [`Namespace::command`]); it is killed when the child is dropped, or with the lab.
@@ -193,21 +232,32 @@ impl Lab {
         Capture::start(self.host(host))
     }
 
-    /// Makes a router send no ICMP at all except Neighbour Discovery and membership, or ends that. Echo requests are
-    /// not answered either; forwarding goes on.
-    pub fn set_silent(&self, router: Router, silent: bool) -> anyhow::Result<()> {
-        let clean = "add table inet silent\ndelete table inet silent\n";
-        let rules = "table inet silent { chain out { type filter hook output priority 0; \
-                     icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, \
-                     mld-listener-query, mld-listener-report, mld2-listener-report } accept; \
-                     meta l4proto { icmp, ipv6-icmp } drop; }; }";
-        self.router(router).nft(&format!("{clean}{}", if silent { rules } else { "" }))
+    /// The same at any node. At a probe's router it is the view from outside of all that the probe measures.
+    pub fn capture_at(&self, node: Node) -> anyhow::Result<Capture> {
+        Capture::start(self.node(node))
     }
 
     /// The hops that a traceroute from `from` to `to` should see, the destination last, with the delays now set; empty
-    /// if there is no way.
+    /// if there is no way. Where the long path forks it is that over branch A.
     pub fn path(&self, from: Host, to: Host, family: Family) -> Vec<HopTruth> {
-        path::hops(from, to, family, |link, direction| self.link(link, direction).delay)
+        self.path_over(Branch::A, from, to, family)
+    }
+
+    /// The same, over one branch of the long path.
+    pub fn path_over(&self, branch: Branch, from: Host, to: Host, family: Family) -> Vec<HopTruth> {
+        if !self.long_path && (from.is_on_long_path() || to.is_on_long_path()) {
+            return Vec::new();
+        }
+        let others = self.other_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hops = path::hops(from, to, family, branch, |link, direction| self.link(link, direction).delay);
+        for hop in &mut hops {
+            if let Node::Router(router) = hop.node
+                && others.contains(&router)
+            {
+                hop.address = router.other_address(family);
+            }
+        }
+        hops
     }
 
     /// The smallest round-trip time that the delays now set allow; `None` if there is no way. An honest measurement is
@@ -302,7 +352,7 @@ impl Lab {
     /// Lets every host reach server, target and DNS once, so that all know their neighbours' link-layer addresses.
     fn introduce(&self) -> anyhow::Result<()> {
         let reach = |from: Host| -> anyhow::Result<()> {
-            for (to, family) in [Host::Target, Host::Server, Host::Dns]
+            for (to, family) in [Host::Target, Host::Server, Host::Dns, Host::Far]
                 .into_iter()
                 .flat_map(|to| Family::ALL.map(|family| (to, family)))
                 .filter(|(to, family)| from != *to && !self.path(from, *to, *family).is_empty())
@@ -318,7 +368,9 @@ impl Lab {
             Ok(())
         };
         thread::scope(|scope| {
-            let threads = Host::ALL.map(|host| scope.spawn(move || self.host(host).run(|| reach(host))));
+            let here = |host: &Host| self.namespaces.contains_key(&Node::Host(*host));
+            let hosts = Host::ALL.into_iter().filter(here);
+            let threads: Vec<_> = hosts.map(|host| scope.spawn(move || self.host(host).run(|| reach(host)))).collect();
             threads
                 .into_iter()
                 .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))))

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, ensure};
 
 use super::namespace::{FILES, Namespace, feed};
-use super::path::steps;
-use super::topology::{Family, Host, Node, Port, Router, SEGMENTS, Segment, V6_PREFIX_LENGTH};
+use super::path::{steps, steps_around};
+use super::topology::{Branch, Family, Host, Link, Node, Port, Router, Segment, V6_PREFIX_LENGTH, segments};
 use super::wire::WireLink;
 use super::{LabOptions, sys};
 
@@ -24,8 +24,9 @@ const UP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes everything, short of the processes.
 pub(super) fn build(prefix: &str, options: &LabOptions) -> anyhow::Result<BTreeMap<Node, Namespace>> {
-    write_files(prefix)?;
-    let nodes = Node::all();
+    let long = options.long_path;
+    let nodes = Node::all(long);
+    write_files(prefix, &nodes)?;
     let batch: String = nodes.iter().map(|node| format!("netns add {}\n", name(prefix, *node))).collect();
     ip(&batch).context("create the namespaces")?;
     let namespaces = nodes
@@ -34,11 +35,11 @@ pub(super) fn build(prefix: &str, options: &LabOptions) -> anyhow::Result<BTreeM
         .collect::<anyhow::Result<BTreeMap<_, _>>>()?;
     // Before the interfaces, so that these begin with the right defaults.
     in_each(&namespaces, |node, namespace| settings(node, namespace, options))?;
-    ip(&links(prefix)).context("create the links")?;
+    ip(&links(prefix, long)).context("create the links")?;
     in_each(&namespaces, |node, namespace| {
-        let interfaces = interfaces(node);
+        let interfaces = interfaces(node, long);
         namespace.run(|| interfaces.iter().try_for_each(|name| sys::offloads_off(name)))?;
-        namespace.feed("ip", &["-batch", "-"], &addresses(node))
+        namespace.feed("ip", &["-batch", "-"], &addresses(node, long))
     })?;
     // A route needs its interface up, and that the one at the other end.
     in_each(&namespaces, |node, namespace| {
@@ -47,8 +48,8 @@ pub(super) fn build(prefix: &str, options: &LabOptions) -> anyhow::Result<BTreeM
                 "table ip nat { chain post { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade; }; }",
             )?;
         }
-        namespace.feed("ip", &["-batch", "-"], &routes(node))?;
-        namespace.run(|| wait_until_up(&interfaces(node)))
+        namespace.feed("ip", &["-batch", "-"], &routes(node, long))?;
+        namespace.run(|| wait_until_up(&interfaces(node, long)))
     })?;
     Ok(namespaces)
 }
@@ -71,9 +72,15 @@ fn wait_until_up(interfaces: &[String]) -> anyhow::Result<()> {
 }
 
 /// The wire's links with the names of their interfaces.
-pub(super) fn wire_links() -> Vec<WireLink> {
-    let links = SEGMENTS.iter().filter_map(|segment| segment.link);
+pub(super) fn wire_links(long_path: bool) -> Vec<WireLink> {
+    let links = segments(long_path).filter_map(|segment| segment.link);
     links.map(|link| WireLink { link, interfaces: ["a", "b"].map(|end| format!("{}-{end}", link.name())) }).collect()
+}
+
+/// What a node's interface to a link is called.
+pub(super) fn interface(node: Node, link: Link) -> anyhow::Result<&'static str> {
+    let port = segments(true).find(|segment| segment.link == Some(link)).and_then(|segment| segment.port(node));
+    port.map(|port| port.interface).with_context(|| format!("{} is not on {}", node.name(), link.name()))
 }
 
 /// A namespace's name.
@@ -86,7 +93,7 @@ fn ip(batch: &str) -> anyhow::Result<()> {
 }
 
 /// Does the same for all namespaces at once.
-fn in_each(
+pub(super) fn in_each(
     namespaces: &BTreeMap<Node, Namespace>,
     work: impl Fn(Node, &Namespace) -> anyhow::Result<()> + Sync,
 ) -> anyhow::Result<()> {
@@ -103,9 +110,9 @@ fn in_each(
 }
 
 /// Name server and host names for programs inside.
-fn write_files(prefix: &str) -> anyhow::Result<()> {
+fn write_files(prefix: &str, nodes: &[Node]) -> anyhow::Result<()> {
     let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    for host in Host::ALL {
+    for host in nodes.iter().filter_map(|node| if let Node::Host(host) = node { Some(*host) } else { None }) {
         let directory = Path::new(FILES).join(name(prefix, Node::Host(host)));
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
         let servers: String = resolvers(host).iter().map(|address| format!("nameserver {address}\n")).collect();
@@ -130,7 +137,7 @@ pub(super) fn resolvers(host: Host) -> Vec<std::net::IpAddr> {
 
 /// The NAT router's address on its LAN.
 pub(super) fn nat_gateway_inside() -> Option<std::net::IpAddr> {
-    let lan = SEGMENTS.iter().find(|segment| segment.private)?;
+    let lan = segments(false).find(|segment| segment.private)?;
     lan.addresses(Node::Router(Router::NatGateway), Family::V4).first().copied()
 }
 
@@ -147,10 +154,15 @@ fn settings(node: Node, namespace: &Namespace, options: &LabOptions) -> anyhow::
     }
     set("net/ipv4/icmp_ratelimit", "0");
     set("net/ipv6/icmp/ratelimit", "0");
-    if matches!(node, Node::Router(_)) {
+    if matches!(node, Node::Router(router) if router != Router::Mpls) {
         set("net/ipv4/ip_forward", "1");
         set("net/ipv6/conf/all/forwarding", "1");
         set("net/ipv4/icmp_errors_use_inbound_ifaddr", "1");
+    }
+    if node == Node::Router(Router::Fork) {
+        // The ports decide too, as they do in the routers of the Internet.
+        set("net/ipv4/fib_multipath_hash_policy", "1");
+        set("net/ipv6/fib_multipath_hash_policy", "1");
     }
     if matches!(node, Node::Wire | Node::Host(Host::Nat)) {
         set("net/ipv6/conf/all/disable_ipv6", "1");
@@ -166,6 +178,8 @@ fn settings(node: Node, namespace: &Namespace, options: &LabOptions) -> anyhow::
         // Kernels before 6.11 have these for the whole machine alone, and there they stay as they are.
         let _ = fs::write("/proc/sys/net/ipv4/icmp_msgs_per_sec", "1000000");
         let _ = fs::write("/proc/sys/net/ipv4/icmp_msgs_burst", "1000000");
+        // Not before Linux 6.11: the same flows then take the same branches in every lab, over IPv6 too.
+        let _ = fs::write("/proc/sys/net/ipv4/fib_multipath_hash_seed", options.hash_seed().to_string());
         Ok(())
     })
 }
@@ -176,7 +190,7 @@ fn has_bridge(segment: &Segment, port: &Port) -> bool {
 }
 
 /// All veth pairs, each end made where it belongs.
-fn links(prefix: &str) -> String {
+fn links(prefix: &str, long_path: bool) -> String {
     let mut batch = String::new();
     // Far from the numbers that the kernel gives to the other ends: where both happen to be the same, it does not see
     // that this is a pair and takes a second to bring it up.
@@ -190,7 +204,7 @@ fn links(prefix: &str) -> String {
             "link add name {from_name} index {index} netns {from} type veth peer name {to_name} netns {to}"
         );
     };
-    for segment in SEGMENTS {
+    for segment in segments(long_path) {
         let [first, others @ ..] = segment.ports else { continue };
         match segment.link {
             Some(link) => {
@@ -214,12 +228,12 @@ fn links(prefix: &str) -> String {
 }
 
 /// The veth ends in a node's namespace.
-fn interfaces(node: Node) -> Vec<String> {
+fn interfaces(node: Node, long_path: bool) -> Vec<String> {
     if node == Node::Wire {
-        return wire_links().into_iter().flat_map(|link| link.interfaces).collect();
+        return wire_links(long_path).into_iter().flat_map(|link| link.interfaces).collect();
     }
     let mut names = Vec::new();
-    for segment in SEGMENTS {
+    for segment in segments(long_path) {
         match segment.port(node) {
             Some(port) if has_bridge(segment, port) => {
                 names.extend((1..segment.ports.len()).map(|number| format!("{}-{number}", port.interface)));
@@ -232,13 +246,13 @@ fn interfaces(node: Node) -> Vec<String> {
 }
 
 /// Interfaces up, with their addresses.
-fn addresses(node: Node) -> String {
+fn addresses(node: Node, long_path: bool) -> String {
     let mut batch = String::from("link set dev lo up\n");
     let mut line = |words: String| {
         batch.push_str(&words);
         batch.push('\n');
     };
-    for segment in SEGMENTS {
+    for segment in segments(long_path) {
         let Some(port) = segment.port(node) else { continue };
         if has_bridge(segment, port) {
             line(format!("link add name {} type bridge stp_state 0 forward_delay 0 mcast_snooping 0", port.interface));
@@ -247,10 +261,10 @@ fn addresses(node: Node) -> String {
             }
         }
     }
-    for interface in interfaces(node) {
+    for interface in interfaces(node, long_path) {
         line(format!("link set dev {interface} up"));
     }
-    for segment in SEGMENTS {
+    for segment in segments(long_path) {
         let Some(port) = segment.port(node) else { continue };
         if has_bridge(segment, port) {
             line(format!("link set dev {} up", port.interface));
@@ -269,30 +283,71 @@ fn addresses(node: Node) -> String {
     batch
 }
 
+/// Lines for `ip` that make a node's IPv6 addresses on its segments preferred or deprecated.
+pub(super) fn set_preferred(node: Node, long_path: bool, preferred: bool) -> String {
+    let lifetime = if preferred { "forever" } else { "0" };
+    let mut batch = String::new();
+    for segment in segments(long_path) {
+        for address in segment.addresses(node, Family::V6) {
+            let interface = segment.port(node).map_or("", |port| port.interface);
+            let _ = writeln!(
+                batch,
+                "addr change {address}/{V6_PREFIX_LENGTH} dev {interface} nodad valid_lft forever preferred_lft {lifetime}"
+            );
+        }
+    }
+    batch
+}
+
 /// A default route where there is one way out, else one route per segment elsewhere.
-fn routes(node: Node) -> String {
+pub(super) fn routes(node: Node, long_path: bool) -> String {
     let mut batch = String::new();
     for family in Family::ALL {
         let everything = if family == Family::V4 { "0.0.0.0/0" } else { "::/0" };
-        let is_core = matches!(node, Node::Router(Router::R1 | Router::R2 | Router::R3));
-        if !is_core {
+        let is_core = node.is_on_long_path() || matches!(node, Node::Router(Router::R1 | Router::R2 | Router::R3));
+        if !is_core || matches!(node, Node::Host(_)) {
             // The core is reached by the one neighbouring router, if at all.
             let way = steps(node, Node::Router(Router::R2), family);
             if let Some(via) = way.and_then(|steps| steps.first()?.address(family)) {
-                let _ = writeln!(batch, "route add {everything} via {via}");
+                let _ = writeln!(batch, "route replace {everything} via {via}");
             }
             continue;
         }
-        for segment in SEGMENTS.iter().filter(|segment| !segment.private && segment.port(node).is_none()) {
+        for segment in segments(long_path).filter(|segment| !segment.private && segment.port(node).is_none()) {
             let Some(prefix) = segment.prefix(family).filter(|_| segment.has(family)) else { continue };
-            let routers = segment.ports.iter().filter(|port| matches!(port.node, Node::Router(_)));
-            let way = routers.filter_map(|port| steps(node, port.node, family)).min_by_key(Vec::len);
-            if let Some(via) = way.and_then(|steps| steps.first()?.address(family)) {
-                let _ = writeln!(batch, "route add {prefix} via {via}");
+            let vias: Vec<String> = if is_behind_the_fork(node, segment) {
+                Branch::ALL.iter().filter_map(|branch| via(&branch.other().routers(), node, segment, family)).collect()
+            } else {
+                via(&[], node, segment, family).into_iter().collect()
+            };
+            match vias.as_slice() {
+                [] => {}
+                [via] => {
+                    let _ = writeln!(batch, "route replace {prefix} via {via}");
+                }
+                several => {
+                    let hops: String = several.iter().map(|via| format!(" nexthop via {via}")).collect();
+                    let _ = writeln!(batch, "route replace {prefix}{hops}");
+                }
             }
         }
     }
     batch
+}
+
+/// Whether both branches lead from this node to the segment, equally far.
+fn is_behind_the_fork(node: Node, segment: &Segment) -> bool {
+    let is_branch = |port: &Port| matches!(port.node, Node::Router(Router::A1 | Router::A2 | Router::B1 | Router::B2));
+    let is_beyond = |port: &Port| port.node.is_on_long_path() && port.node != Node::Router(Router::Fork);
+    let ports = segment.ports;
+    node == Node::Router(Router::Fork) && ports.iter().all(is_beyond) && !ports.iter().any(is_branch)
+}
+
+/// The next router on the shortest way to a segment that avoids some routers.
+fn via(around: &[Router], node: Node, segment: &Segment, family: Family) -> Option<String> {
+    let routers = segment.ports.iter().filter(|port| matches!(port.node, Node::Router(_)));
+    let way = routers.filter_map(|port| steps_around(around, node, port.node, family)).min_by_key(Vec::len)?;
+    Some(way.first()?.address(family)?.to_string())
 }
 
 #[cfg(test)]
@@ -302,18 +357,22 @@ mod tests {
     #[test]
     fn routes_follow_the_drawing() {
         assert_eq!(
-            routes(Node::Host(Host::Dual)),
-            "route add 0.0.0.0/0 via 20.10.1.1\nroute add ::/0 via 2a0e:5a00:100:aa00::1\n"
+            routes(Node::Host(Host::Dual), false),
+            "route replace 0.0.0.0/0 via 20.10.1.1\nroute replace ::/0 via 2a0e:5a00:100:aa00::1\n"
         );
-        assert_eq!(routes(Node::Host(Host::V4Only)), "route add 0.0.0.0/0 via 20.11.1.1\n");
-        assert!(routes(Node::Router(Router::R2)).contains("route add 20.10.1.0/24 via 20.1.2.1\n"));
-        assert!(!routes(Node::Router(Router::R1)).contains("192.168"));
+        assert_eq!(routes(Node::Host(Host::V4Only), false), "route replace 0.0.0.0/0 via 20.11.1.1\n");
+        assert!(routes(Node::Router(Router::R2), false).contains("route replace 20.10.1.0/24 via 20.1.2.1\n"));
+        assert!(!routes(Node::Router(Router::R1), true).contains("192.168"));
+        let fork = routes(Node::Router(Router::Fork), true);
+        assert!(fork.contains("route replace 20.40.1.0/24 nexthop via 20.2.10.2 nexthop via 20.2.20.2\n"), "{fork}");
+        assert!(fork.contains("route replace 20.2.11.0/24 via 20.2.10.2\n"), "{fork}");
+        assert!(routes(Node::Router(Router::Join), true).contains("route replace 20.10.1.0/24 via 20.2.12.1\n"));
     }
 
     #[test]
     fn interface_names_fit_into_the_kernels_fifteen_bytes() {
-        for node in Node::all() {
-            for name in interfaces(node) {
+        for node in Node::all(true) {
+            for name in interfaces(node, true) {
                 assert!(name.len() <= 15, "{name}");
             }
         }

@@ -10,11 +10,16 @@
 //! nat ── natgw ═══════╝
 //! ```
 //!
-//! `═` are links through the wire (delay, loss), `─` are plain ones. The graph is a tree, so every path is unique.
+//! `═` are links through the wire (delay, loss), `─` are plain ones. The graph is a tree, so every path is unique. The long
+//! path behind r2, which a lab has on request and which forks, is in [`long_path`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
+
+mod long_path;
+
+pub use long_path::{Branch, MPLS_LABELS, MplsLabel};
 
 /// An IP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,11 +61,13 @@ pub enum Host {
     Neighbour,
     /// A machine in the same /56 as `Dual`, in another /64.
     NextDoor,
+    /// A target at the end of the long path; dual stack. Only in labs with `long_path`.
+    Far,
 }
 
 impl Host {
     /// Every host.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Server,
         Self::Target,
         Self::Dns,
@@ -70,7 +77,13 @@ impl Host {
         Self::Nat,
         Self::Neighbour,
         Self::NextDoor,
+        Self::Far,
     ];
+
+    /// Whether it belongs to the long path.
+    pub const fn is_on_long_path(self) -> bool {
+        matches!(self, Self::Far)
+    }
 
     /// The word for it in namespace names and under `lab.example`.
     pub const fn name(self) -> &'static str {
@@ -84,6 +97,7 @@ impl Host {
             Self::Nat => "nat",
             Self::Neighbour => "neighbour",
             Self::NextDoor => "next-door",
+            Self::Far => "far",
         }
     }
 
@@ -119,11 +133,60 @@ pub enum Router {
     R2,
     /// The router in front of the target.
     R3,
+    /// Where the long path forks: it chooses a branch by flow, ECMP.
+    Fork,
+    /// The first router of branch A.
+    A1,
+    /// The second one of branch A.
+    A2,
+    /// The first router of branch B.
+    B1,
+    /// The second one of branch B.
+    B2,
+    /// Where the branches meet; its way back is branch A.
+    Join,
+    /// The router in user space (`lab-mpls`), whose ICMP errors carry MPLS labels.
+    Mpls,
+    /// The last but one of the long path.
+    D1,
+    /// The router in front of `Far`.
+    D2,
 }
 
 impl Router {
     /// Every router.
-    pub const ALL: [Self; 5] = [Self::Home, Self::NatGateway, Self::R1, Self::R2, Self::R3];
+    pub const ALL: [Self; 14] = [
+        Self::Home,
+        Self::NatGateway,
+        Self::R1,
+        Self::R2,
+        Self::R3,
+        Self::Fork,
+        Self::A1,
+        Self::A2,
+        Self::B1,
+        Self::B2,
+        Self::Join,
+        Self::Mpls,
+        Self::D1,
+        Self::D2,
+    ];
+
+    /// Whether it belongs to the long path.
+    pub const fn is_on_long_path(self) -> bool {
+        !matches!(self, Self::Home | Self::NatGateway | Self::R1 | Self::R2 | Self::R3)
+    }
+
+    /// An address that lies on none of its links, from which it answers after [`Lab::set_other_address`].
+    ///
+    /// [`Lab::set_other_address`]: super::Lab::set_other_address
+    pub fn other_address(self, family: Family) -> IpAddr {
+        let number = self as u8 + 1;
+        match family {
+            Family::V4 => Ipv4Addr::new(20, 99, 0, number).into(),
+            Family::V6 => Ipv6Addr::new(0x2a0e, 0x5a00, 0x99, 0, 0, 0, 0, number.into()).into(),
+        }
+    }
 
     /// The word for it in namespace names.
     pub const fn name(self) -> &'static str {
@@ -133,6 +196,15 @@ impl Router {
             Self::R1 => "r1",
             Self::R2 => "r2",
             Self::R3 => "r3",
+            Self::Fork => "fork",
+            Self::A1 => "a1",
+            Self::A2 => "a2",
+            Self::B1 => "b1",
+            Self::B2 => "b2",
+            Self::Join => "join",
+            Self::Mpls => "mpls",
+            Self::D1 => "d1",
+            Self::D2 => "d2",
         }
     }
 }
@@ -148,11 +220,33 @@ pub enum Node {
     Wire,
 }
 
+impl From<Host> for Node {
+    fn from(host: Host) -> Self {
+        Self::Host(host)
+    }
+}
+
+impl From<Router> for Node {
+    fn from(router: Router) -> Self {
+        Self::Router(router)
+    }
+}
+
 impl Node {
-    /// Every node.
-    pub fn all() -> Vec<Self> {
+    /// Every node of a lab, with or without the long path.
+    pub fn all(long_path: bool) -> Vec<Self> {
         let hosts = Host::ALL.into_iter().map(Self::Host);
-        hosts.chain(Router::ALL.into_iter().map(Self::Router)).chain([Self::Wire]).collect()
+        let all = hosts.chain(Router::ALL.into_iter().map(Self::Router)).chain([Self::Wire]);
+        all.filter(|node| long_path || !node.is_on_long_path()).collect()
+    }
+
+    /// Whether it belongs to the long path.
+    pub const fn is_on_long_path(self) -> bool {
+        match self {
+            Self::Host(host) => host.is_on_long_path(),
+            Self::Router(router) => router.is_on_long_path(),
+            Self::Wire => false,
+        }
     }
 
     /// The word for it in namespace names.
@@ -166,12 +260,12 @@ impl Node {
 
     /// All its addresses of a family, in the order of the table.
     pub fn addresses(self, family: Family) -> Vec<IpAddr> {
-        SEGMENTS.iter().flat_map(|segment| segment.addresses(self, family)).collect()
+        segments(true).flat_map(|segment| segment.addresses(self, family)).collect()
     }
 
     /// Its address on one link.
     pub fn address_on(self, link: Link, family: Family) -> Option<IpAddr> {
-        let segment = SEGMENTS.iter().find(|segment| segment.link == Some(link))?;
+        let segment = segments(true).find(|segment| segment.link == Some(link))?;
         segment.addresses(self, family).first().copied()
     }
 }
@@ -189,11 +283,22 @@ pub enum Link {
     R2Server,
     R2Dns,
     R3Target,
+    R2Fork,
+    ForkA1,
+    ForkB1,
+    A1A2,
+    B1B2,
+    A2Join,
+    B2Join,
+    JoinMpls,
+    MplsD1,
+    D1D2,
+    D2Far,
 }
 
 impl Link {
     /// Every link, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 20] = [
         Self::HomeR1,
         Self::V4OnlyR1,
         Self::V6OnlyR1,
@@ -203,7 +308,32 @@ impl Link {
         Self::R2Server,
         Self::R2Dns,
         Self::R3Target,
+        Self::R2Fork,
+        Self::ForkA1,
+        Self::ForkB1,
+        Self::A1A2,
+        Self::B1B2,
+        Self::A2Join,
+        Self::B2Join,
+        Self::JoinMpls,
+        Self::MplsD1,
+        Self::D1D2,
+        Self::D2Far,
     ];
+
+    /// Whether it belongs to the long path.
+    pub const fn is_on_long_path(self) -> bool {
+        self as u8 >= Self::R2Fork as u8
+    }
+
+    /// The nodes at its ends, the one named first first.
+    pub fn ends(self) -> [Node; 2] {
+        let segment = segments(true).find(|segment| segment.link == Some(self)).expect("every link is in the table");
+        match segment.ports {
+            [first, second] => [first.node, second.node],
+            _ => unreachable!("a link has two ends"),
+        }
+    }
 
     /// The word for it in interface names (with `-a` or `-b` at most 15 bytes).
     pub const fn name(self) -> &'static str {
@@ -217,6 +347,17 @@ impl Link {
             Self::R2Server => "r2-server",
             Self::R2Dns => "r2-dns",
             Self::R3Target => "r3-target",
+            Self::R2Fork => "r2-fork",
+            Self::ForkA1 => "fork-a1",
+            Self::ForkB1 => "fork-b1",
+            Self::A1A2 => "a1-a2",
+            Self::B1B2 => "b1-b2",
+            Self::A2Join => "a2-join",
+            Self::B2Join => "b2-join",
+            Self::JoinMpls => "join-mpls",
+            Self::MplsD1 => "mpls-d1",
+            Self::D1D2 => "d1-d2",
+            Self::D2Far => "d2-far",
         }
     }
 
@@ -231,6 +372,10 @@ impl Link {
             Self::R2R3 => 5_000,
             Self::R2Server | Self::R2Dns => 500,
             Self::R3Target => 1_000,
+            Self::ForkA1 | Self::A1A2 | Self::A2Join | Self::MplsD1 | Self::D2Far => 1_000,
+            Self::ForkB1 | Self::B1B2 | Self::B2Join => 1_500,
+            Self::R2Fork | Self::D1D2 => 2_000,
+            Self::JoinMpls => 3_000,
         }
     }
 }
@@ -333,8 +478,14 @@ const fn segment(
     Segment { link, private: false, v4, v6, ports }
 }
 
-/// The whole lab. Addresses look public, since the probe refuses others; no namespace has a way out.
-pub(super) static SEGMENTS: &[Segment] = &[
+/// The networks of a lab, with or without the long path.
+pub(super) fn segments(long_path: bool) -> impl Iterator<Item = &'static Segment> {
+    let more: &[Segment] = if long_path { long_path::SEGMENTS } else { &[] };
+    SEGMENTS.iter().chain(more)
+}
+
+/// The lab without the long path. Addresses look public, since the probe refuses others; no namespace has a way out.
+static SEGMENTS: &[Segment] = &[
     // The household: 2a0e:5a00:100:aa00::/56.
     segment(
         None,
@@ -422,10 +573,11 @@ mod tests {
     #[test]
     fn every_link_is_in_the_table_once_with_two_ends_and_a_name_that_fits() {
         for link in Link::ALL {
-            let segments: Vec<_> = SEGMENTS.iter().filter(|segment| segment.link == Some(link)).collect();
+            let segments: Vec<_> = segments(true).filter(|segment| segment.link == Some(link)).collect();
             assert_eq!(segments.len(), 1, "{link:?}");
             assert_eq!(segments[0].ports.len(), 2, "{link:?}");
             assert!(link.name().len() + 2 <= 15, "{link:?}");
+            assert_eq!(link.ends().iter().any(|end| end.is_on_long_path()), link.is_on_long_path(), "{link:?}");
         }
     }
 
