@@ -14,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::agent::{self, AgentOptions};
 use crate::config::{Config, read_network};
+use crate::doctor::{Doctor, examine};
 use crate::measure::{Measure, measure};
 use crate::status;
 
@@ -56,6 +57,24 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         options: Vec<String>,
     },
+    /// Tells whether this machine can measure, and what to do where it cannot
+    Doctor {
+        /// network.toml: are its collectors reached?
+        #[arg(long, value_name = "FILE")]
+        network: Option<PathBuf>,
+        /// The state directory of a probe: is it connected, are its collectors reached?
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// sonde.toml: what the host allows
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// A host name or address that should answer a ping; may be repeated
+        #[arg(long = "target", value_name = "HOST")]
+        targets: Vec<String>,
+        /// Prints everything as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Tells in one line how the running probe is
     Status {
         /// The state directory of the running probe
@@ -96,7 +115,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     start_log();
     match execute(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
@@ -127,7 +146,8 @@ fn load(config: Option<&PathBuf>) -> Result<Config> {
     }
 }
 
-fn execute(command: Command) -> Result<()> {
+/// Does it. `doctor` alone can end without an error and yet not well.
+fn execute(command: Command) -> Result<ExitCode> {
     let mut out = std::io::stdout();
     match command {
         Command::Run { network, state, config, report_log } => {
@@ -145,6 +165,17 @@ fn execute(command: Command) -> Result<()> {
             let line = runtime()?.block_on(measure(&asked, &load(config.as_ref())?))?;
             writeln!(out, "{line}")?;
         }
+        Command::Doctor { network, state, config, targets, json } => {
+            let network = network.as_ref().map(|path| read_network(path)).transpose()?;
+            let doctor = Doctor { config: load(config.as_ref())?, network, state, targets };
+            let findings = runtime()?.block_on(examine(&doctor));
+            if json {
+                writeln!(out, "{}", serde_json::to_string(&findings)?)?;
+            } else {
+                write!(out, "{}", findings.text())?;
+            }
+            return Ok(if findings.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Status { state, json } => {
             let status = status::ask(&state)
                 .with_context(|| format!("no probe runs with the state directory {}", state.display()))?;
@@ -156,7 +187,7 @@ fn execute(command: Command) -> Result<()> {
         }
         Command::Config { config } => write!(out, "{}", load(config.as_ref())?.effective())?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

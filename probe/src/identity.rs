@@ -36,6 +36,23 @@ pub enum StateError {
     Random,
 }
 
+/// The newest directory of the network that is kept in a state directory. One that cannot be read as such, or that nobody
+/// signed, is as good as none.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub fn kept_directory(dir: &Path) -> io::Result<Option<Directory>> {
+    let bytes = match fs::read(dir.join(DIRECTORY)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let signed = minicbor::decode::<SignedDirectory>(&bytes).ok();
+    // It was checked against the roots of its time when it was kept; its own roots signed it or its predecessor's did, and
+    // the file is ours alone.
+    Ok(signed.and_then(|signed| signed.open(&[signed.root], &Ring).ok()))
+}
+
 /// Who the probe is, and whom it trusts.
 #[derive(Debug)]
 pub struct Identity {
@@ -64,19 +81,7 @@ impl Identity {
             Err(error) => return Err(failed(&path)(error)),
         };
         let mut identity = Self { dir: dir.into(), key, network, directory: None };
-        let path = dir.join(DIRECTORY);
-        match fs::read(&path) {
-            // A directory that cannot be read or is not signed by our network's roots is as good as none.
-            Ok(bytes) => {
-                if let Ok(signed) = minicbor::decode::<SignedDirectory>(&bytes) {
-                    // It was checked against the roots of its time when it was kept; its own roots signed it or its
-                    // predecessor's did, and the file is ours alone.
-                    identity.directory = signed.open(&[signed.root], &Ring).ok();
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(&path)(error)),
-        }
+        identity.directory = kept_directory(dir).map_err(failed(&dir.join(DIRECTORY)))?;
         Ok(identity)
     }
 

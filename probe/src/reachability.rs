@@ -24,6 +24,18 @@ pub async fn explain(addresses: &[SocketAddr], why: &str) -> String {
     }
 }
 
+/// Does this host answer a ping? If not, why, in words.
+///
+/// # Errors
+/// When it does not, or nobody could be asked.
+pub async fn answers_ping(host: IpAddr) -> Result<(), String> {
+    match timeout(PATIENCE, answers(host)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(SurgeError::IOError(error))) => Err(format!("no ping could be sent: {error}")),
+        Ok(Err(_)) | Err(_) => Err(format!("no answer to a ping within {} s", PATIENCE.as_secs())),
+    }
+}
+
 async fn answers(host: IpAddr) -> Result<(), SurgeError> {
     let kind = if host.is_ipv4() { ICMP::V4 } else { ICMP::V6 };
     let client = Client::new(&Config::builder().kind(kind).build())?;
