@@ -92,6 +92,21 @@ pub(crate) fn read(
     }
 }
 
+/// Reads a body of `POST measurements/` as a request would, and forgets it: how many measurements it asks for. For fuzzing.
+///
+/// # Errors
+/// How many problems it has; one when it is no JSON.
+pub fn check_body(body: &[u8]) -> Result<usize, usize> {
+    let body: Value = serde_json::from_slice(body).map_err(|_| 1_usize)?;
+    let asked = read(&body, None, &ApiConfig::default(), UnixNanos::from_secs(1_795_737_600));
+    let asked = asked.map_err(|problems| problems.len())?;
+    for definition in &asked.definitions {
+        // What a measurement's object shows of it.
+        let _ = kinds::write(&definition.spec);
+    }
+    Ok(asked.definitions.len())
+}
+
 fn whole(body: &mut Reader<'_>, only: Option<Kind>, config: &ApiConfig, now: UnixNanos) -> Option<Asked> {
     let mut common = common(body);
     let skip_dns_check = body.flag("skip_dns_check").unwrap_or(false);

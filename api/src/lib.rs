@@ -55,6 +55,7 @@ mod web;
 pub use auth::digest;
 pub use clock::{Clock, SystemClock};
 pub use config::ApiConfig;
+pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use serve::serve;
 pub use target::{Resolve, SystemResolver};

@@ -185,6 +185,14 @@ pub fn read_network(path: &Path) -> Result<NetworkFile, ConfigError> {
     parse::<CheckedNetwork>(&read(path)?, Some(path)).map(|network| network.0)
 }
 
+/// Reads the text of a `network.toml`.
+///
+/// # Errors
+/// As [`read_network`].
+pub fn parse_network(text: &str) -> Result<NetworkFile, ConfigError> {
+    parse::<CheckedNetwork>(text, None).map(|network| network.0)
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.into(), source };
     let mut text = String::new();

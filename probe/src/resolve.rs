@@ -30,7 +30,7 @@ use sonde_protocol::order::MAX_ADDRESSES;
 use tokio::time::timeout;
 
 use crate::config::PolicySection;
-pub use name_server::{MAX_RESOLVERS, NameServer};
+pub use name_server::{MAX_RESOLVERS, NameServer, parse_resolv_conf};
 use scoped::ScopedRuntime;
 
 /// Where the system keeps its resolvers.

@@ -1,8 +1,9 @@
 //! Tests across the parts of Sonde, and what they need: a virtual internet ([`lab`]), the real programs in it ([`world`]),
 //! both together as most tests begin ([`scene`]), and a collector that means harm ([`rogue`]). And the
-//! parts without any network, in virtual time ([`sim`]). What must hold after all of it: [`audit`].
+//! parts without any network, in virtual time ([`sim`]), or fed with any bytes at all ([`fuzz`]). What must hold after all of it: [`audit`].
 
 pub mod audit;
+pub mod fuzz;
 pub mod lab;
 pub mod loopback;
 pub mod rogue;

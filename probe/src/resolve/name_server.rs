@@ -63,7 +63,7 @@ impl fmt::Display for NameServer {
 }
 
 /// The resolvers of a resolv.conf, in order, each once. Lines that are not understood are skipped, as the C library does.
-pub(super) fn parse_resolv_conf(text: &str) -> Vec<NameServer> {
+pub fn parse_resolv_conf(text: &str) -> Vec<NameServer> {
     let mut found: Vec<NameServer> = Vec::new();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();

@@ -1,0 +1,50 @@
+//! One function for each parser of what comes from outside: bytes in, and it must not panic, hang, or hold more than it may.
+//! A value that was read must survive being written and read again.
+//!
+//! The same functions are run in two ways: by `tests/tests/fuzz_corpus` on every build, over the inputs in
+//! `tests/fuzz/corpus/NAME` and thousands of changed ones; and by cargo-fuzz for as long as one likes, from the one-line
+//! programs in `tests/fuzz/fuzz_targets`. CONTRIBUTING says how. An input that broke something joins the corpus.
+//!
+//! Engines are given a whole conversation: [`drive`] reads the bytes as what happens to them.
+
+mod drive;
+mod engines;
+mod input;
+mod messages;
+mod texts;
+
+/// A parser by its name, which is also that of its folder of inputs and of its program.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every parser.
+pub const TARGETS: &[Target] = &[
+    ("icmp_message", engines::icmp_message),
+    ("ping", engines::ping),
+    ("traceroute", engines::traceroute),
+    ("dns_udp", engines::dns_udp),
+    ("dns_tcp", engines::dns_tcp),
+    ("ntp", engines::ntp),
+    ("dns_message", messages::dns_message),
+    ("icmp_extension", messages::icmp_extension),
+    ("wire", messages::wire),
+    ("up", messages::up),
+    ("down", messages::down),
+    ("frame", messages::frame),
+    ("report", messages::report),
+    ("spec", messages::spec),
+    ("directory", messages::directory),
+    ("probe_config", texts::probe_config),
+    ("network_file", texts::network_file),
+    ("resolv_conf", texts::resolv_conf),
+    ("definitions", texts::definitions),
+];
+
+/// Runs the target of this name.
+///
+/// # Panics
+/// When there is none, or when the target has found something.
+pub fn run(name: &str, data: &[u8]) {
+    let target = TARGETS.iter().find(|(known, _)| *known == name);
+    let (_, function) = target.unwrap_or_else(|| panic!("there is no fuzz target {name}"));
+    function(data);
+}
