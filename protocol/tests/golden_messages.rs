@@ -23,8 +23,8 @@ use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::{
     DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, IcmpError, IcmpKind,
-    MeasurementResult, Outcome, PingOutcome, PingReply, Report, SkipReason, Skipped, StampSource, Timing,
-    TracerouteOutcome,
+    MeasurementResult, NtpAnswer, NtpNoTime, NtpOutcome, NtpReply, NtpServer, Outcome, PingOutcome, PingReply, Report,
+    SkipReason, Skipped, StampSource, Timing, TracerouteOutcome,
 };
 use sonde_protocol::spec::{Kind, Spec};
 use sonde_protocol::time::UnixNanos;
@@ -311,6 +311,33 @@ fn a_dns_result() {
     ];
     let outcome = DnsOutcome { own_resolvers: true, responses: List::cut(all.map(response)) };
     check_report("result-dns", &result(Family::V4, Outcome::Dns(outcome)));
+}
+
+#[test]
+fn an_ntp_result() {
+    let server = NtpServer {
+        leap: 3,
+        version: 4,
+        stratum: 1,
+        poll: -1,
+        precision: -20,
+        root_delay: 1,
+        root_dispersion: 70_000,
+        reference_id: u32::from_be_bytes(*b"GPS\0"),
+        reference_time: Some(UnixNanos::from_secs(1_795_737_600)),
+    };
+    let time = UnixNanos(1_795_737_600_000_000_001);
+    let error = IcmpError { from: ip("192.0.2.1"), kind: 3, code: 3, rtt: Some(1), hop_limit: None, mtu: None };
+    let replies = List::cut([
+        NtpReply::Answer(NtpAnswer { origin: time, receive: time, transmit: time, last: time, rtt: -1, offset: -500 }),
+        NtpReply::Timeout,
+        NtpReply::SendError(Text::cut("no route")),
+        NtpReply::Icmp(error),
+        NtpReply::NoTime(NtpNoTime { elapsed: 1, kiss: Some(u32::from_be_bytes(*b"RATE")) }),
+        NtpReply::NoTime(NtpNoTime { elapsed: 1, kiss: None }),
+    ]);
+    let outcome = NtpOutcome { server: Some(server), replies, strays: 1 };
+    check_report("result-ntp", &result(Family::V4, Outcome::Ntp(outcome)));
 }
 
 #[test]
