@@ -33,6 +33,7 @@ pub type Why = Text<200>;
 
 /// One numbered item: what became of one run, or of several that did not happen.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[expect(clippy::large_enum_variant, reason = "nearly every report is a result")]
 pub enum Report {
     /// A run took place.
     #[n(0)]

@@ -35,10 +35,6 @@ impl<'a> Input<'a> {
         taken
     }
 
-    pub(super) fn rest(&mut self) -> &'a [u8] {
-        self.take(usize::MAX)
-    }
-
     /// Bytes behind one that says how many.
     pub(super) fn bytes(&mut self) -> &'a [u8] {
         let count = self.u8();
