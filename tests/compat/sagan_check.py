@@ -50,6 +50,9 @@ def parse(result, messages):
             parts += [hop, *hop.packets, *(p.icmp_header for p in hop.packets if p.icmp_header)]
     elif result["type"] == "ping":
         parts += parsed.packets
+    elif result["type"] == "ntp":
+        # Of a packet without an answer sagan 2.0.1 cannot list the properties, Atlas's own included.
+        parts += [packet for packet in parsed.packets if packet.rtt is not None]
     elif result["type"] == "dns":
         parts += parsed.responses
         if messages:
