@@ -9,6 +9,7 @@ mod ntp;
 mod path_mtu;
 mod sslcert;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
@@ -271,10 +272,10 @@ pub enum Outcome {
     Dns(#[n(0)] DnsOutcome),
     /// Certificates.
     #[n(4)]
-    Sslcert(#[n(0)] SslcertOutcome),
+    Sslcert(#[n(0)] Box<SslcertOutcome>),
     /// A response.
     #[n(5)]
-    Http(#[n(0)] HttpOutcome),
+    Http(#[n(0)] Box<HttpOutcome>),
     /// Times.
     #[n(6)]
     Ntp(#[n(0)] NtpOutcome),
