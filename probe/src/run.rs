@@ -150,6 +150,11 @@ impl Runner {
 
     async fn to_target(&self, probe: ProbeId, request: &Request) -> Seen {
         let kind = request.spec.kind();
+        let name = request.target.as_deref().unwrap_or_default();
+        // A name that may not be measured is not even looked up.
+        if self.policy.borrow().check_name(name, &request.spec).is_err() {
+            return Seen::failed(Failure::NotAllowed, kind, None);
+        }
         let mut time_to_resolve = None;
         // A host that the directory lists is where its name leads, not where an order says: else the list would allow
         // requests to anybody, in the name of a listed host.
@@ -166,7 +171,6 @@ impl Runner {
         };
         let mut policy = self.policy.clone();
         let is_allowed = |policy: &Policy| {
-            let name = request.target.as_deref().unwrap_or_default();
             policy.check_target(dst, &request.spec).is_ok() && policy.check_name(name, &request.spec).is_ok()
         };
         if Family::of(dst) != request.af || !is_allowed(&policy.borrow_and_update()) {

@@ -8,4 +8,5 @@ pub mod loopback;
 pub mod rogue;
 pub mod scene;
 pub mod sim;
+pub mod web;
 pub mod world;
