@@ -1,5 +1,5 @@
 //! Tests across the parts of Sonde, and what they need: a virtual internet ([`lab`]), the real programs in it ([`world`]),
-//! both together as most tests begin ([`scene`]), and a collector that means harm ([`rogue`]). And the
+//! both together as most tests begin ([`scene`]), a web server ([`web`]), and a collector that means harm ([`rogue`]). And the
 //! parts without any network, in virtual time ([`sim`]). What must hold after all of it: [`audit`].
 
 pub mod audit;
