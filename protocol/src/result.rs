@@ -34,6 +34,7 @@ pub type Why = Text<200>;
 
 /// One numbered item: what became of one run, or of several that did not happen.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[allow(clippy::large_enum_variant, reason = "nearly every report is a result, and none is kept in this form")]
 pub enum Report {
     /// A run took place.
     #[n(0)]
