@@ -34,7 +34,8 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let now = api.clock.now();
     let only = only.map(|Extension(OfKind(kind))| kind);
-    let asked = definition::read(&body, only, &api.config, now).map_err(ApiError::body)?;
+    let http_hosts = api.dispatch.http_hosts().await;
+    let asked = definition::read(&body, only, &api.config, &http_hosts, now).map_err(ApiError::body)?;
     let resolved = resolve_all(&api, &asked).await?;
     let chosen = choose_all(&api, account, &asked, now).await?;
     let new = assemble(account, asked, &resolved, &chosen);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::Value;
+use sonde_protocol::directory::same_host;
 use sonde_protocol::net::Family;
 use sonde_protocol::spec::{INTERVAL, Kind, Limits, MAX_DEFAULT_SPREAD, MAX_TARGET, Spec};
 use sonde_protocol::time::UnixNanos;
@@ -81,11 +82,12 @@ pub(crate) fn read(
     body: &Value,
     only: Option<Kind>,
     config: &ApiConfig,
+    http_hosts: &[String],
     now: UnixNanos,
 ) -> Result<Asked, Vec<Problem>> {
     let mut problems = Vec::new();
-    let asked =
-        Reader::new(body, String::new(), &mut problems).and_then(|mut body| whole(&mut body, only, config, now));
+    let asked = Reader::new(body, String::new(), &mut problems)
+        .and_then(|mut body| whole(&mut body, only, config, http_hosts, now));
     match asked {
         Some(asked) if problems.is_empty() => Ok(asked),
         _ => Err(problems),
@@ -98,7 +100,7 @@ pub(crate) fn read(
 /// How many problems it has; one when it is no JSON.
 pub fn check_body(body: &[u8]) -> Result<usize, usize> {
     let body: Value = serde_json::from_slice(body).map_err(|_| 1_usize)?;
-    let asked = read(&body, None, &ApiConfig::default(), UnixNanos::from_secs(1_795_737_600));
+    let asked = read(&body, None, &ApiConfig::default(), &[], UnixNanos::from_secs(1_795_737_600));
     let asked = asked.map_err(|problems| problems.len())?;
     for definition in &asked.definitions {
         // What a measurement's object shows of it.
@@ -107,7 +109,13 @@ pub fn check_body(body: &[u8]) -> Result<usize, usize> {
     Ok(asked.definitions.len())
 }
 
-fn whole(body: &mut Reader<'_>, only: Option<Kind>, config: &ApiConfig, now: UnixNanos) -> Option<Asked> {
+fn whole(
+    body: &mut Reader<'_>,
+    only: Option<Kind>,
+    config: &ApiConfig,
+    http_hosts: &[String],
+    now: UnixNanos,
+) -> Option<Asked> {
     let mut common = common(body);
     let skip_dns_check = body.flag("skip_dns_check").unwrap_or(false);
     let sources = sources::read(body);
@@ -127,7 +135,7 @@ fn whole(body: &mut Reader<'_>, only: Option<Kind>, config: &ApiConfig, now: Uni
         }
     }
     let when = when(body, common, now);
-    let rules = Rules { only, config, is_oneoff: when.is_oneoff, skip_dns_check };
+    let rules = Rules { only, config, http_hosts, is_oneoff: when.is_oneoff, skip_dns_check };
     let mut definitions = Vec::new();
     for (index, item) in items.iter().enumerate() {
         if item.is_object()
@@ -190,6 +198,7 @@ fn when(body: &mut Reader<'_>, common: Common, now: UnixNanos) -> When {
 struct Rules<'a> {
     only: Option<Kind>,
     config: &'a ApiConfig,
+    http_hosts: &'a [String],
     is_oneoff: bool,
     skip_dns_check: bool,
 }
@@ -207,6 +216,11 @@ fn definition(fields: &mut Reader<'_>, rules: &Rules<'_>) -> Option<Definition> 
         Some(spec) if spec.needs_no_target() => Ok(None),
         _ => target(fields, af, &rules.config.allow_targets).map(Some).ok_or(()),
     };
+    if let (Some(Kind::Http), Ok(Some((text, _)))) = (kind, &target)
+        && !rules.http_hosts.iter().any(|host| same_host(host, text))
+    {
+        fields.problem("target", "http measures only hosts that the network's operator has listed for it.");
+    }
     let (interval, spread) = interval(fields, kind, rules);
     let (spec, af, target) = (spec?, af?, target.ok()?);
     let is_name = target.as_ref().is_some_and(|(_, target)| matches!(target, Target::Name(_)));
@@ -214,8 +228,9 @@ fn definition(fields: &mut Reader<'_>, rules: &Rules<'_>) -> Option<Definition> 
         spec,
         af,
         target,
-        // There is nothing to resolve in a literal. A name that nobody has looked up here the probe must look up.
-        resolve_on_probe: is_name && (resolve_on_probe || skip_dns_check),
+        // There is nothing to resolve in a literal. A name that nobody has looked up here the probe must look up, and it
+        // trusts nobody about where a host leads that http may ask.
+        resolve_on_probe: is_name && (resolve_on_probe || skip_dns_check || kind == Some(Kind::Http)),
         interval,
         spread,
         description,
@@ -300,7 +315,7 @@ mod tests {
     }
 
     fn read(body: &Value) -> Result<Asked, Vec<String>> {
-        super::read(body, None, &ApiConfig::default(), NOW).map_err(|problems| {
+        super::read(body, None, &ApiConfig::default(), &["listed.example".into()], NOW).map_err(|problems| {
             problems
                 .into_iter()
                 .map(|problem| match problem.source {
@@ -431,6 +446,16 @@ mod tests {
         assert!(resolves(json!({"target": "example.net", "resolve_on_probe": true})));
         assert!(resolves(json!({"target": "example.net", "skip_dns_check": true})));
         assert!(!resolves(json!({"resolve_on_probe": true})), "a literal");
+        assert!(resolves(json!({"type": "http", "target": "listed.example"})), "what may be asked depends on the name");
+    }
+
+    #[test]
+    fn http_asks_listed_hosts() {
+        let http = |target: &str| read(&with(json!({"type": "http", "target": target}))).map(drop);
+        assert_eq!(http("Listed.Example."), Ok(()));
+        for target in ["other.example", "1.1.1.1"] {
+            assert_eq!(http(target), Err(vec!["/definitions/0/target".into()]), "{target}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The only way the API speaks to the collector: "look at these probes' orders again". In one process a function call,
-//! between processes a message.
+//! The only way the API speaks to the collector: "look at these probes' orders again", and "which hosts does the network's
+//! directory list?". In one process a function call, between processes a message.
 
 use async_trait::async_trait;
 use sonde_protocol::ids::ProbeId;
@@ -10,13 +10,20 @@ pub trait Dispatch: Send + Sync {
     /// The orders of these probes have changed in the catalog, durably. A probe that is not connected here gets them
     /// when it next connects, so there is nothing to report back.
     async fn orders_changed(&self, probes: &[ProbeId]);
+
+    /// The hosts that the network's signed directory lists for http measurements. The probes refuse all others.
+    async fn http_hosts(&self) -> Vec<String>;
 }
 
-/// For an API without a collector beside it: probes learn of new orders when they connect.
+/// For an API without a collector beside it: probes learn of new orders when they connect, and no host is listed for http.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoDispatch;
 
 #[async_trait]
 impl Dispatch for NoDispatch {
     async fn orders_changed(&self, _probes: &[ProbeId]) {}
+
+    async fn http_hosts(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -13,7 +13,7 @@ use sonde_protocol::spec::{
 use crate::reader::Reader;
 
 /// The kinds that can be measured today. The others are read and checked, and then refused in words.
-pub(crate) const OFFERED: &[Kind] = &[Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Ntp];
+pub(crate) const OFFERED: &[Kind] = &[Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp];
 
 /// What is said of anything that Atlas has and this server does not have yet.
 pub(crate) const NOT_YET: &str = "This is not offered yet by this server.";
@@ -126,7 +126,7 @@ fn dns(fields: &mut Reader<'_>) -> DnsSpec {
 }
 
 fn sslcert(fields: &mut Reader<'_>) -> SslcertSpec {
-    SslcertSpec { port: fields.number(SslcertSpec::PORT), hostname: fields.text("hostname") }
+    SslcertSpec { port: fields.number(SslcertSpec::PORT), hostname: text_given(fields, "hostname") }
 }
 
 fn http(fields: &mut Reader<'_>) -> HttpSpec {
@@ -140,7 +140,7 @@ fn http(fields: &mut Reader<'_>) -> HttpSpec {
     HttpSpec {
         method: fields.word("method", HttpMethod::from_name).unwrap_or(default.method),
         path: fields.text("path").unwrap_or(default.path),
-        query_string: fields.text("query_string"),
+        query_string: text_given(fields, "query_string"),
         port: fields.number_in(HttpSpec::PORT).unwrap_or(if https { 443 } else { HttpSpec::PORT.default }),
         https,
         version_1_1: fields.word("version", version).unwrap_or(default.version_1_1),
@@ -149,6 +149,11 @@ fn http(fields: &mut Reader<'_>) -> HttpSpec {
         extended_timing: fields.flag("extended_timing").unwrap_or(false),
         more_extended_timing: fields.flag("more_extended_timing").unwrap_or(false),
     }
+}
+
+/// A text that says something: an empty one is as good as none.
+fn text_given<const N: usize>(fields: &mut Reader<'_>, field: &str) -> Option<Text<N>> {
+    fields.text(field).filter(|text: &Text<N>| !text.is_empty())
 }
 
 fn ntp(fields: &mut Reader<'_>) -> NtpSpec {
@@ -322,6 +327,9 @@ mod tests {
                 vec!["/protocol"],
             ),
             (Kind::Sslcert, json!({"port": 25}), vec!["/port"]),
+            (Kind::Sslcert, json!({"hostname": "a b"}), vec!["/hostname"]),
+            (Kind::Http, json!({"path": "/a b", "query_string": "x\r\ny"}), vec!["/path", "/query_string"]),
+            (Kind::Http, json!({"port": 6379, "method": "PUT"}), vec!["/method", "/port"]),
             (Kind::Http, json!({"path": "x", "version": "2"}), vec!["/version", "/path"]),
             (Kind::Ntp, json!({"packets": []}), vec!["/packets"]),
         ] {

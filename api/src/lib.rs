@@ -1,8 +1,8 @@
 //! The REST API: RIPE Atlas's API v2 under `/api/v2/`, and a page for people at `/`.
 //!
 //! This crate must not know about QUIC or SQL, nor where its configuration comes from. It reads and changes the catalog,
-//! reads the results, and tells the collector through [`Dispatch`] whose orders have changed; that is all it has to do with
-//! the probes.
+//! reads the results, tells the collector through [`Dispatch`] whose orders have changed, and asks it which hosts http may
+//! measure; that is all it has to do with the probes.
 //!
 //! A request goes: [`serve()`] (connections and their limits) → [`router`] (paths) → the extractors `auth` (who is looking),
 //! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `keys` → the store. What

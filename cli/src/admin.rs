@@ -102,7 +102,7 @@ pub enum ProbeCommand {
 /// The network.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
 pub enum NetworkCommand {
-    /// Prints serial, root keys and collectors
+    /// Prints serial, root keys, collectors and the hosts that http measurements may ask
     Show,
     /// Signs the directory anew with the next serial number
     Sign,
@@ -112,6 +112,15 @@ pub enum NetworkCommand {
     Revoke {
         /// The key, as `show` prints it
         key: PublicKey,
+    },
+    /// Lets http measurements ask a host, by the name they will name; takes effect at once at connected probes
+    AllowHttp {
+        /// Host name or literal address
+        host: String,
+        /// Takes the host off the list instead
+        #[arg(long)]
+        #[serde(default)]
+        remove: bool,
     },
     /// Prints a network.toml without a join token
     Card,
@@ -159,6 +168,20 @@ impl Net {
         match self {
             Net::Live(handle) => handle.revoke(key),
             Net::Files(network) => network.lock().unwrap_or_else(PoisonError::into_inner).revoke(key),
+        }
+    }
+
+    fn allow_http(&self, host: &str) -> Result<bool, NetworkError> {
+        match self {
+            Net::Live(handle) => handle.allow_http(host),
+            Net::Files(network) => network.lock().unwrap_or_else(PoisonError::into_inner).allow_http(host),
+        }
+    }
+
+    fn forbid_http(&self, host: &str) -> Result<(), NetworkError> {
+        match self {
+            Net::Live(handle) => handle.forbid_http(host),
+            Net::Files(network) => network.lock().unwrap_or_else(PoisonError::into_inner).forbid_http(host),
         }
     }
 }
@@ -257,6 +280,15 @@ impl AdminContext {
                 self.network.revoke(*key)?;
                 Ok(format!("revoked {key}\n"))
             }
+            NetworkCommand::AllowHttp { host, remove: true } => {
+                self.network.forbid_http(host)?;
+                Ok(format!("{host} is not asked by http measurements any more\n"))
+            }
+            NetworkCommand::AllowHttp { host, remove: false } => {
+                let is_new = self.network.allow_http(host)?;
+                let already = if is_new { "" } else { " already" };
+                Ok(format!("http measurements may ask {host}{already}\n"))
+            }
             NetworkCommand::Card => Ok(toml::to_string(&self.network.read(|network| network.network_file(None)))?),
         }
     }
@@ -273,6 +305,9 @@ fn show(network: &Network) -> String {
         let own = if collector.key == network.collector_key().public() { " (this one)" } else { "" };
         let addresses: Vec<&str> = collector.addresses.iter().map(|address| address.as_str()).collect();
         text += &format!("collector {} at {}{own}\n", collector.key, addresses.join(", "));
+    }
+    for host in directory.http_hosts.iter() {
+        text += &format!("http may ask {host}\n");
     }
     text
 }

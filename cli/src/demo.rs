@@ -50,7 +50,7 @@ pub struct DemoOptions {
 }
 
 /// What is measured: a word for people, and the definition.
-fn definitions(name_server: &NameServer, once: bool) -> Vec<Value> {
+fn definitions(name_server: &NameServer, api: SocketAddr, once: bool) -> Vec<Value> {
     let mut all = Vec::new();
     for (af, target, server) in [(4, "127.0.0.1", name_server.v4), (6, "::1", name_server.v6)] {
         let common = |kind: &str, target: &str| {
@@ -74,6 +74,13 @@ fn definitions(name_server: &NameServer, once: bool) -> Vec<Value> {
         dns["query_type"] = json!("TXT");
         dns["query_argument"] = json!("hello.sonde.test");
         all.extend([ping, traceroute, dns]);
+        // The server's own API is the only web server that there is for sure.
+        if api.ip().to_string() == target {
+            let mut http = common("http", target);
+            http["port"] = json!(api.port());
+            http["path"] = json!("/healthz");
+            all.push(http);
+        }
     }
     all
 }
@@ -121,7 +128,8 @@ async fn show(options: &DemoOptions) -> Result<ExitCode> {
     let client = Client::new(base.clone(), key.clone());
     let deadline = begun + PATIENCE;
     let numbers = wait_for_probes(&client, &mut probes, deadline).await?;
-    let definitions = definitions(&name_server, options.once);
+    admin.execute(&command(&["network", "allow-http", &address.ip().to_string()])?).await?;
+    let definitions = definitions(&name_server, address, options.once);
     let body = json!({
         "definitions": definitions,
         "is_oneoff": options.once,
@@ -300,8 +308,13 @@ fn in_words(result: &Value) -> String {
             Some(rt) => format!("answer in {rt:.3} ms"),
             None => format!("no answer: {}", result["error"]),
         },
+        "http" => match (&result["result"][0]["res"], result["result"][0]["rt"].as_f64()) {
+            (status, Some(rt)) => format!("status {status} in {rt:.3} ms"),
+            _ => format!("no response: {}", result["result"][0]["err"]),
+        },
         _ => String::new(),
     };
-    let target = result["dst_name"].as_str().or(result["dst_addr"].as_str()).unwrap_or("its own resolvers");
+    let target = ["dst_name", "dst_addr", "uri"].into_iter().find_map(|key| result[key].as_str());
+    let target = target.unwrap_or("its own resolvers");
     format!("probe {} {kind} {target}: {seen}", result["prb_id"])
 }

@@ -35,6 +35,10 @@ impl Dispatch for Direct {
     async fn orders_changed(&self, probes: &[ProbeId]) {
         self.0.orders_changed(probes).await;
     }
+
+    async fn http_hosts(&self) -> Vec<String> {
+        self.0.with_network(|network| network.directory().http_hosts.iter().map(ToString::to_string).collect())
+    }
 }
 
 /// A running server.

@@ -6,11 +6,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sonde_protocol::bounded::{List, Text};
-use sonde_protocol::directory::{Collector, Directory, DirectoryError, Endpoint, NetworkFile, SignedDirectory};
+use sonde_protocol::directory::{
+    Collector, Directory, DirectoryError, Endpoint, NetworkFile, SignedDirectory, same_host,
+};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::tls::{Ring, SecretKey};
 
@@ -217,6 +220,47 @@ impl Network {
             directory.collectors = List::cut(collectors.into_iter().filter(|collector| collector.key != key));
         })
     }
+
+    /// Lists a host, by name or literal address, for http measurements. `false`: it is listed already, and nothing changes.
+    pub fn allow_http(&mut self, host: &str) -> Result<bool, NetworkError> {
+        let host = http_host(host)?;
+        if self.directory.http_hosts.iter().any(|known| same_host(known, &host)) {
+            return Ok(false);
+        }
+        let mut hosts = self.directory.http_hosts.clone();
+        hosts.push(host).map_err(|_| NetworkError::Refused("the directory has no room for more http hosts"))?;
+        self.sign(|directory| directory.http_hosts = hosts)?;
+        Ok(true)
+    }
+
+    /// Takes a host off the list for http measurements.
+    pub fn forbid_http(&mut self, host: &str) -> Result<(), NetworkError> {
+        if !self.directory.http_hosts.iter().any(|known| same_host(known, host)) {
+            return Err(NetworkError::Refused("the directory does not list this http host"));
+        }
+        self.sign(|directory| {
+            let hosts = std::mem::take(&mut directory.http_hosts);
+            directory.http_hosts = List::cut(hosts.into_iter().filter(|known| !same_host(known, host)));
+        })
+    }
+}
+
+/// A host as the directory lists it: a literal address, or a name in lower case without its final dot.
+fn http_host(text: &str) -> Result<Text<255>, NetworkError> {
+    let text = text.trim();
+    let host = match text.parse::<IpAddr>() {
+        Ok(literal) => literal.to_string(),
+        Err(_) => text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase(),
+    };
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let is_host = host.parse::<IpAddr>().is_ok() || (host.len() <= 253 && host.split('.').all(is_label));
+    match Text::new(host) {
+        Some(host) if is_host => Ok(host),
+        _ => Err(NetworkError::Refused("this is neither a host name nor an IP address")),
+    }
 }
 
 fn endpoints(addresses: &[String]) -> Result<List<Endpoint, 16>, NetworkError> {
@@ -313,6 +357,26 @@ mod tests {
         assert_eq!(network.signed().open(&roots, &Ring).unwrap().collectors.len(), 1);
         fs::remove_file(dir.path().join(ROOT_KEY)).unwrap();
         assert!(matches!(network.rotate(), Err(NetworkError::NoRoot(_))));
+    }
+
+    #[test]
+    fn http_hosts_are_listed_signed_and_removed() {
+        let (dir, mut network) = network();
+        assert!(network.allow_http("WWW.Example.net.").unwrap());
+        assert!(!network.allow_http("www.example.net").unwrap(), "once is enough");
+        assert!(network.allow_http("2001:DB8:0::1").unwrap());
+        let listed = |network: &Network| -> Vec<String> {
+            network.directory().http_hosts.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(listed(&network), ["www.example.net", "2001:db8::1"]);
+        assert_eq!(network.directory().serial, 3);
+        assert_eq!(listed(&Network::open(dir.path()).unwrap()), listed(&network));
+        network.forbid_http("www.example.net.").unwrap();
+        assert_eq!(listed(&network), ["2001:db8::1"]);
+        assert!(matches!(network.forbid_http("www.example.net"), Err(NetworkError::Refused(_))));
+        for bad in ["", "a b", "http://a.example/", "a..b", "a.example:80"] {
+            assert!(matches!(network.allow_http(bad), Err(NetworkError::Refused(_))), "{bad}");
+        }
     }
 
     #[test]

@@ -263,6 +263,22 @@ impl Handle {
         Ok(())
     }
 
+    /// Lists a host for http measurements and tells the probes. `false`: it was listed.
+    pub fn allow_http(&self, host: &str) -> Result<bool, NetworkError> {
+        let is_new = lock(&self.shared.network).allow_http(host)?;
+        if is_new {
+            self.publish();
+        }
+        Ok(is_new)
+    }
+
+    /// Takes a host off that list and tells the probes, which end what they are asking it.
+    pub fn forbid_http(&self, host: &str) -> Result<(), NetworkError> {
+        lock(&self.shared.network).forbid_http(host)?;
+        self.publish();
+        Ok(())
+    }
+
     fn publish(&self) {
         let signed = Arc::new(lock(&self.shared.network).signed().clone());
         for inbox in self.shared.all() {

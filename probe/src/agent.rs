@@ -158,7 +158,8 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
     let caps = Caps::new(options.config.limits.clone(), DayUse::default(), started);
     let driver_options = Options { packets_per_second: options.config.limits.packets_per_second, ..Options::default() };
     let driver = Driver::new(clock.clone(), driver_options)?;
-    let (policy, policy_seen) = watch::channel(Arc::new(policy_of(&options.config, Neighbourhood::default())));
+    let (policy, policy_seen) =
+        watch::channel(Arc::new(policy_of(&options.config, Neighbourhood::default(), Vec::new())));
     let runner = Arc::new(Runner::new(driver, clock, wall, resolver, policy_seen));
     let random = |what| move |_| AgentError::System { what, source: std::io::ErrorKind::Unsupported.into() };
     let boot = BootId(getrandom::u64().map_err(random("no random numbers"))?);

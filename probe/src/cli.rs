@@ -46,7 +46,7 @@ enum Command {
     /// Measures once, here and now, and prints the result as RIPE Atlas JSON
     #[command(after_help = MEASURE_HELP)]
     Measure {
-        /// ping, traceroute, dns or ntp
+        /// ping, traceroute, dns, sslcert, http or ntp
         kind: String,
         /// Host name or address; for dns the name to ask for
         target: String,
@@ -101,6 +101,9 @@ Options by kind:
   dns         --server ADDRESS (else the own resolvers) --query-type --query-class --protocol UDP|TCP --port
               --udp-payload-size --retry --timeout --ttl --set-rd-bit --set-do-bit --set-cd-bit --set-nsid-bit
               --include-qbuf --use-macros --prepend-probe-id --default-client-subnet --cookies
+  sslcert     --port --hostname NAME (the name to ask for, else the target's)
+  http        --method GET|HEAD|POST --path --query-string --port --https --version 1.0|1.1 --header-bytes
+              --max-bytes-read --extended-timing --more-extended-timing
 
 Example: sonde-probe measure traceroute example.net --af 6 --protocol UDP --packets 1";
 

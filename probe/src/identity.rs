@@ -123,6 +123,11 @@ impl Identity {
         self.collectors().into_iter().map(|collector| collector.key).collect()
     }
 
+    /// The hosts that http measurements may ask: none before the first directory.
+    pub fn http_hosts(&self) -> Vec<String> {
+        self.directory.iter().flat_map(|directory| directory.http_hosts.iter()).map(ToString::to_string).collect()
+    }
+
     /// Checks a directory and keeps it if it is newer than ours. `Ok(false)`: not newer.
     pub fn accept(&mut self, signed: &SignedDirectory) -> Result<bool, AcceptError> {
         let roots: Vec<PublicKey> = match &self.directory {

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sonde_protocol::address::Neighbourhood;
 use sonde_protocol::atlas::{ResultContext, write_result};
+use sonde_protocol::bounded::Text;
 use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::net::{Family, Transport};
-use sonde_protocol::spec::{DnsSpec, HttpMethod, Kind, Spec, Target, dns_class, dns_type};
+use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, Kind, Spec, Target, dns_class, dns_type};
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::local::LocalNetwork;
 use crate::net::clock::{ClockSource, SystemClock};
 use crate::net::{Driver, NetError, Options};
-use crate::policy::Policy;
+use crate::policy::{HttpHosts, Policy};
 use crate::resolve::Resolver;
 use crate::run::{Request, Runner};
 use crate::wall_clock::WallClock;
@@ -130,15 +131,43 @@ fn set_option(spec: &mut Spec, name: &str, value: &str) -> Option<Result<(), Usa
         (Spec::Sslcert(s), "hostname") => {
             Target::new(value).map(|h| s.hostname = Some(h)).ok_or_else(|| wrong("a host name"))
         }
-        (Spec::Http(s), "method") => {
-            HttpMethod::from_name(value).map(|m| s.method = m).ok_or_else(|| wrong("GET, HEAD or POST"))
-        }
-        (Spec::Http(s), "port") => number(&mut s.port),
-        (Spec::Http(s), "https") => flag(&mut s.https),
+        (Spec::Http(s), _) => return set_http_option(s, name, value),
         (Spec::Ntp(s), "packets") => number(&mut s.packets),
         (Spec::Ntp(s), "timeout") => number(&mut s.timeout),
         (Spec::PathMtu(s), "packets") => number(&mut s.packets),
         (Spec::PathMtu(s), "timeout") => number(&mut s.timeout),
+        _ => return None,
+    })
+}
+
+fn set_http_option(s: &mut HttpSpec, name: &str, value: &str) -> Option<Result<(), UsageError>> {
+    let wrong = |what: &str| UsageError(format!("--{}: {value:?} is not {what}", name.replace('_', "-")));
+    let number = |slot: &mut u32| value.parse().map(|n| *slot = n).map_err(|_| wrong("a number"));
+    let flag = |slot: &mut bool| value.parse().map(|b| *slot = b).map_err(|_| wrong("true or false"));
+    Some(match name {
+        "method" => HttpMethod::from_name(value).map(|m| s.method = m).ok_or_else(|| wrong("GET, HEAD or POST")),
+        "path" => Text::new(value).map(|p| s.path = p).ok_or_else(|| wrong("a path of at most 1024 bytes")),
+        "query_string" => {
+            Text::new(value).map(|q| s.query_string = Some(q)).ok_or_else(|| wrong("a query of at most 1024 bytes"))
+        }
+        "port" => number(&mut s.port),
+        "https" => flag(&mut s.https).map(|()| {
+            // Unless a port was given before.
+            if s.port == HttpSpec::default_port(!s.https) {
+                s.port = HttpSpec::default_port(s.https);
+            }
+        }),
+        "version" => match value {
+            "1.0" | "1.1" => {
+                s.version_1_1 = value == "1.1";
+                Ok(())
+            }
+            _ => Err(wrong("1.0 or 1.1")),
+        },
+        "header_bytes" => number(&mut s.header_bytes),
+        "max_bytes_read" => number(s.max_bytes_read.insert(0)),
+        "extended_timing" => flag(&mut s.extended_timing),
+        "more_extended_timing" => flag(&mut s.more_extended_timing),
         _ => return None,
     })
 }
@@ -206,10 +235,10 @@ pub async fn measure(measure: &Measure, config: &Config) -> Result<String, NetEr
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// The host asks about its own network too.
+/// The host asks about its own network too, and whom it likes by HTTP.
 fn everything_allowed() -> Policy {
     let all = [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())];
-    Policy { exceptions: all.into(), neighbourhood: Neighbourhood::default(), http_hosts: Vec::new() }
+    Policy { exceptions: all.into(), neighbourhood: Neighbourhood::default(), http_hosts: HttpHosts::Any }
 }
 
 /// The family of a literal; of a name the first that it has and this machine has a route for, IPv6 first; of the own
@@ -256,6 +285,19 @@ mod tests {
         );
         let told = parse("dns example.net --server 192.0.2.1").unwrap();
         assert_eq!(told.target.as_deref(), Some("192.0.2.1"));
+    }
+
+    #[test]
+    fn http_and_its_ports() {
+        let http = |words: &str| match parse(words).unwrap().spec {
+            Spec::Http(spec) => spec,
+            other => panic!("{other:?}"),
+        };
+        let spec = http("http a.example --https --path /x --query-string a=b --version 1.0 --method head");
+        assert_eq!((spec.port, spec.method, spec.version_1_1), (443, HttpMethod::Head, false));
+        assert_eq!(spec.uri("a.example"), "https://a.example/x?a=b");
+        assert_eq!(http("http a.example --port 8443 --https").port, 8443);
+        assert_eq!(http("http a.example --header-bytes 100 --max-bytes-read 5").max_bytes_read, Some(5));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use sonde_protocol::address::{Neighbourhood, Refusal, tcp_port_allowed};
+use sonde_protocol::directory::same_host;
 use sonde_protocol::spec::Spec;
 
 pub use caps::{Admit, Caps, DayUse};
@@ -43,8 +44,23 @@ pub struct Policy {
     pub exceptions: Vec<IpNet>,
     /// What is near the probe now.
     pub neighbourhood: Neighbourhood,
-    /// The hosts that the newest directory lists for http measurements.
-    pub http_hosts: Vec<String>,
+    /// The hosts that http measurements may ask.
+    pub http_hosts: HttpHosts,
+}
+
+/// Which hosts http measurements may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpHosts {
+    /// Those that the network's newest directory lists.
+    Listed(Vec<String>),
+    /// Any: by the host's own command.
+    Any,
+}
+
+impl Default for HttpHosts {
+    fn default() -> Self {
+        HttpHosts::Listed(Vec::new())
+    }
 }
 
 impl Policy {
@@ -67,9 +83,10 @@ impl Policy {
     /// # Errors
     /// When it may not: the reason.
     pub fn check_name(&self, target: &str, spec: &Spec) -> Result<(), Denied> {
-        let bare = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        match spec {
-            Spec::Http(_) if !self.http_hosts.iter().any(|host| bare(host) == bare(target)) => Err(Denied::HttpHost),
+        match (spec, &self.http_hosts) {
+            (Spec::Http(_), HttpHosts::Listed(hosts)) if !hosts.iter().any(|host| same_host(host, target)) => {
+                Err(Denied::HttpHost)
+            }
             _ => Ok(()),
         }
     }
@@ -123,7 +140,7 @@ mod tests {
                 public: vec!["22.0.0.1".parse().unwrap()],
                 ..Neighbourhood::default()
             },
-            http_hosts: vec!["Anchor.example.net.".into()],
+            http_hosts: HttpHosts::Listed(vec!["Anchor.example.net.".into(), "2001:db8::1".into()]),
         }
     }
 
@@ -191,7 +208,12 @@ mod tests {
         let http = Spec::Http(HttpSpec::default());
         assert_eq!(policy(&[]).check_name("anchor.example.net", &http), Ok(()));
         assert_eq!(policy(&[]).check_name("www.example.net", &http), Err(Denied::HttpHost));
+        assert_eq!(policy(&[]).check_name("2001:DB8:0::1", &http), Ok(()));
+        assert_eq!(policy(&[]).check_name("", &http), Err(Denied::HttpHost));
+        assert_eq!(Policy::default().check_name("www.example.net", &http), Err(Denied::HttpHost));
         assert_eq!(policy(&[]).check_name("www.example.net", &ping()), Ok(()));
+        let by_hand = Policy { http_hosts: HttpHosts::Any, ..Policy::default() };
+        assert_eq!(by_hand.check_name("www.example.net", &http), Ok(()));
     }
 
     #[test]

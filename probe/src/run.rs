@@ -32,7 +32,7 @@ use crate::resolve::Resolver;
 use crate::wall_clock::WallClock;
 
 /// Kinds that this version can run.
-pub const KINDS: [Kind; 4] = [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Ntp];
+pub const KINDS: [Kind; 6] = [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp];
 
 /// How long a name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -150,8 +150,16 @@ impl Runner {
 
     async fn to_target(&self, probe: ProbeId, request: &Request) -> Seen {
         let kind = request.spec.kind();
+        let name = request.target.as_deref().unwrap_or_default();
+        // A name that may not be measured is not even looked up.
+        if self.policy.borrow().check_name(name, &request.spec).is_err() {
+            return Seen::failed(Failure::NotAllowed, kind, None);
+        }
         let mut time_to_resolve = None;
-        let dst = match request.addresses.first() {
+        // A host that the directory lists is where its name leads, not where an order says: else the list would allow
+        // requests to anybody, in the name of a listed host.
+        let given = request.addresses.first().filter(|_| kind != Kind::Http);
+        let dst = match given {
             Some(&address) => address,
             None => match self.resolve(request).await {
                 Ok((address, took)) => {
@@ -162,7 +170,10 @@ impl Runner {
             },
         };
         let mut policy = self.policy.clone();
-        if Family::of(dst) != request.af || policy.borrow_and_update().check_target(dst, &request.spec).is_err() {
+        let is_allowed = |policy: &Policy| {
+            policy.check_target(dst, &request.spec).is_ok() && policy.check_name(name, &request.spec).is_ok()
+        };
+        if Family::of(dst) != request.af || !is_allowed(&policy.borrow_and_update()) {
             return Seen { time_to_resolve, ..Seen::failed(Failure::NotAllowed, kind, Some(dst)) };
         }
         let engine = async {
@@ -176,13 +187,14 @@ impl Runner {
                 Spec::PathMtu(spec) => self.path_mtu(spec, dst).await,
             }
         };
-        // A network that appears under a running measurement may be the host's own.
+        // A network that appears under a running measurement may be the host's own; a new directory may not list a host
+        // any more.
         let forbidden = async {
             loop {
                 if policy.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
-                if policy.borrow_and_update().check_target(dst, &request.spec).is_err() {
+                if !is_allowed(&policy.borrow_and_update()) {
                     return;
                 }
             }

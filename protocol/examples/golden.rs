@@ -348,19 +348,49 @@ fn outcomes() -> Vec<Outcome> {
         outcome,
     });
     outcomes.push(Outcome::Dns(DnsOutcome { own_resolvers: true, responses: List::cut(responses) }));
-    outcomes.extend(sslcert_outcomes().into_iter().map(Outcome::Sslcert));
-    outcomes.extend(http_outcomes().into_iter().map(Outcome::Http));
+    outcomes.extend(sslcert_outcomes().into_iter().map(|seen| Outcome::Sslcert(Box::new(seen))));
+    outcomes.extend(http_outcomes().into_iter().map(|seen| Outcome::Http(Box::new(seen))));
     outcomes.extend(ntp_outcomes().into_iter().map(Outcome::Ntp));
     outcomes.extend(path_mtu_outcomes().into_iter().map(Outcome::PathMtu));
     outcomes
 }
 
 fn sslcert_outcomes() -> Vec<SslcertOutcome> {
-    vec![SslcertOutcome::default()]
+    let why = || Why::cut("why");
+    let whole = SslcertOutcome {
+        connect: Some(1),
+        rt: Some(2),
+        version: Some(0x0304),
+        cipher: Some(0x1301),
+        certificates: List::cut([Bytes::new([1]).unwrap_or_default()]),
+        certificates_left_out: 1,
+        client_certificate_wanted: true,
+        failure: None,
+    };
+    vec![
+        SslcertOutcome { failure: Some(SslcertFailure::Alert(40)), ..SslcertOutcome::default() },
+        SslcertOutcome { failure: Some(SslcertFailure::Failed(why())), ..whole.clone() },
+        whole,
+    ]
 }
 
 fn http_outcomes() -> Vec<HttpOutcome> {
-    vec![HttpOutcome::default()]
+    let methods = [HttpMethod::Get, HttpMethod::Head, HttpMethod::Post];
+    let mut outcomes: Vec<HttpOutcome> = methods.into_iter().map(HttpOutcome::new).collect();
+    outcomes.push(HttpOutcome {
+        rt: Some(9),
+        connect: Some(1),
+        tls: Some(2),
+        first_byte: Some(3),
+        head: Some(HttpHead { status: 200, version_1_1: true, size: 100 }),
+        body_size: 1000,
+        truncated: true,
+        header: Bytes::new([1]),
+        reads: List::cut([HttpRead { offset: 0, at: 3 }]),
+        failure: Some(Why::cut("why")),
+        ..HttpOutcome::new(HttpMethod::Get)
+    });
+    outcomes
 }
 
 fn ntp_outcomes() -> Vec<NtpOutcome> {

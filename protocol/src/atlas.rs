@@ -8,6 +8,8 @@
 //! |---|---|
 //! | top | `planned`, `started` (Unix seconds), `timestamp_source`, `rtt_error_us`, `clock_error_us`, `load` (`runs`, `packets_per_second`, `load_average`), `boot`, `seq` |
 //! | reply of ping | `from`, when somebody else than the target answered; for an ICMP error `icmp_type`, `icmp_code`, `from`, `rtt`, `ttl`, `mtu` |
+//! | top, sslcert | `handshake` (what went wrong behind the certificates), `client_certificate_wanted`, `certificates_left_out` |
+//! | top, http | `tls` (milliseconds until TLS was set up, with extended timing) |
 //! | dns `result` | `ttc` (milliseconds until connected), `truncated_first` |
 //! | reply of ntp | for an ICMP error `icmp_type`, `icmp_code`, `from`, `rtt` (seconds), `ttl`, `mtu`; `rtt` of an answer without a time |
 //! | top of ntp | `strays`: what came and answered none of the requests, when there was any |
@@ -240,6 +242,11 @@ impl Serialize for Extension<'_> {
         }
         entry(&mut object, "boot", ctx.boot.map(Hex))?;
         entry(&mut object, "seq", ctx.seq)?;
+        match &result.outcome {
+            Outcome::Sslcert(seen) => sslcert::extension(&mut object, seen)?,
+            Outcome::Http(seen) => http::extension(&mut object, seen)?,
+            _ => {}
+        }
         object.end()
     }
 }

@@ -5,6 +5,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,19 @@ impl Directory {
         // Writing into memory cannot fail.
         let bytes = minicbor::to_vec(self).unwrap_or_default();
         ([SIGNING_CONTEXT, &bytes].concat(), bytes)
+    }
+}
+
+/// Are these the same host for the list of hosts that http may ask? Names compare without case and final dot, literal
+/// addresses by their value. A name is never the same as its address: who lists one has not listed the other.
+pub fn same_host(a: &str, b: &str) -> bool {
+    match (a.parse::<IpAddr>(), b.parse::<IpAddr>()) {
+        (Ok(a), Ok(b)) => a == b,
+        (Err(_), Err(_)) => {
+            let bare = |name| str::strip_suffix(name, ".").unwrap_or(name);
+            bare(a).eq_ignore_ascii_case(bare(b))
+        }
+        _ => false,
     }
 }
 

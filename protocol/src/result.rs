@@ -9,6 +9,7 @@ mod ntp;
 mod path_mtu;
 mod sslcert;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
@@ -33,7 +34,7 @@ pub type Why = Text<200>;
 
 /// One numbered item: what became of one run, or of several that did not happen.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-#[expect(clippy::large_enum_variant, reason = "nearly every report is a result")]
+#[expect(clippy::large_enum_variant, reason = "nearly every report is a result, and none is kept in this form")]
 pub enum Report {
     /// A run took place.
     #[n(0)]
@@ -272,10 +273,10 @@ pub enum Outcome {
     Dns(#[n(0)] DnsOutcome),
     /// Certificates.
     #[n(4)]
-    Sslcert(#[n(0)] SslcertOutcome),
+    Sslcert(#[n(0)] Box<SslcertOutcome>),
     /// A response.
     #[n(5)]
-    Http(#[n(0)] HttpOutcome),
+    Http(#[n(0)] Box<HttpOutcome>),
     /// Times.
     #[n(6)]
     Ntp(#[n(0)] NtpOutcome),

@@ -554,6 +554,37 @@ impl HttpSpec {
     pub const HEADER_BYTES: Limits = Limits::new("header_bytes", 0, 0, 2048);
     /// Bytes of the body.
     pub const MAX_BYTES_READ: Limits = Limits::new("max_bytes_read", 1_020_048, 1, 1_020_048);
+
+    /// The port that a URL of this scheme need not name.
+    pub const fn default_port(https: bool) -> u32 {
+        if https { 443 } else { Self::PORT.default }
+    }
+
+    /// `host`, with the port when it is not the scheme's own; IPv6 literals in brackets (RFC 3986, section 3.2.2).
+    pub fn authority(&self, host: &str) -> String {
+        let host = if host.contains(':') { alloc::format!("[{host}]") } else { String::from(host) };
+        if self.port == Self::default_port(self.https) { host } else { alloc::format!("{host}:{}", self.port) }
+    }
+
+    /// Path and query, as the request has them.
+    pub fn path_and_query(&self) -> String {
+        match &self.query_string {
+            Some(query) => alloc::format!("{}?{query}", self.path),
+            None => String::from(self.path.as_str()),
+        }
+    }
+
+    /// The whole URL.
+    pub fn uri(&self, host: &str) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        alloc::format!("{scheme}://{}{}", self.authority(host), self.path_and_query())
+    }
+}
+
+/// Can this stand in the first line of a request? Visible ASCII alone: a space or a line end would end it early, and what
+/// follows would be a request of the sender's own making.
+fn is_request_text(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl Default for HttpSpec {
@@ -643,6 +674,9 @@ pub enum Spec {
 }
 
 impl Spec {
+    /// The packets of a connection that carries one exchange.
+    const STREAM_PACKETS: u32 = 64;
+
     /// Every option at its default.
     pub fn default_of(kind: Kind) -> Self {
         match kind {
@@ -692,7 +726,9 @@ impl Spec {
             Spec::Ping(p) => p.packets,
             Spec::Traceroute(t) => t.packets.saturating_mul(t.max_hops.saturating_sub(t.first_hop).saturating_add(1)),
             Spec::Dns(d) => d.retry.saturating_add(1).saturating_mul(if d.protocol == Transport::Tcp { 8 } else { 1 }),
-            Spec::Sslcert(_) | Spec::Http(_) => 64,
+            // Connection, handshake, request and end. Acknowledgements of a long body are the server's doing; its bytes count
+            // in `packet_size`.
+            Spec::Sslcert(_) | Spec::Http(_) => Self::STREAM_PACKETS,
             Spec::Ntp(n) => n.packets,
             // A search over the sizes, and one along the path.
             Spec::PathMtu(p) => p.packets.saturating_mul(64),
@@ -705,7 +741,16 @@ impl Spec {
             Spec::Ping(p) => p.size,
             Spec::Traceroute(t) => t.size,
             Spec::Dns(_) => 512,
-            Spec::Sslcert(_) | Spec::Http(_) => 1400,
+            Spec::Sslcert(_) => 1400,
+            // The budget counts as many bytes back as sent, so a body stands in half of them.
+            Spec::Http(h) => {
+                let body = match (h.method, h.max_bytes_read) {
+                    (HttpMethod::Head, _) => 0,
+                    (_, Some(most)) => most,
+                    (_, None) => HttpSpec::MAX_BYTES_READ.default,
+                };
+                1400_u32.saturating_add(body / (2 * Self::STREAM_PACKETS))
+            }
             Spec::Ntp(_) => 48,
             Spec::PathMtu(_) => 1452,
         }
@@ -753,7 +798,13 @@ impl Spec {
                     problems.push(Problem { field: "query_argument", detail: "This field may not be blank.".into() });
                 }
             }
-            Spec::Sslcert(s) => SslcertSpec::PORT.check(s.port, problems),
+            Spec::Sslcert(s) => {
+                SslcertSpec::PORT.check(s.port, problems);
+                let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+                if s.hostname.as_ref().is_some_and(|name| name.is_empty() || !name.bytes().all(in_name)) {
+                    problems.push(Problem { field: "hostname", detail: "This is not a host name.".into() });
+                }
+            }
             Spec::Http(h) => {
                 HttpSpec::PORT.check(h.port, problems);
                 HttpSpec::HEADER_BYTES.check(h.header_bytes, problems);
@@ -762,6 +813,15 @@ impl Spec {
                 }
                 if !h.path.starts_with('/') {
                     problems.push(Problem { field: "path", detail: "A path begins with a slash.".into() });
+                }
+                let query = h.query_string.as_deref().unwrap_or_default();
+                for (field, text) in [("path", &*h.path), ("query_string", query)] {
+                    if !is_request_text(text) {
+                        problems.push(Problem {
+                            field,
+                            detail: "Write everything but visible ASCII characters percent-encoded.".into(),
+                        });
+                    }
                 }
             }
             Spec::Ntp(n) => {
@@ -854,6 +914,44 @@ mod tests {
         let spec = Spec::Ping(PingSpec { packets: 17, ..PingSpec::default() });
         assert_eq!(spec.problems().first().map(|p| p.field), Some("packets"));
         assert!(matches!(Spec::from_cbor(Kind::Ping, &spec.to_cbor()), Err(SpecError::Range("packets"))));
+    }
+
+    #[test]
+    fn no_request_is_smuggled_into_another() {
+        let http = |path: &str, query: Option<&str>| {
+            let query_string = query.map(Text::cut);
+            Spec::Http(HttpSpec { path: Text::cut(path), query_string, ..HttpSpec::default() }).problems()
+        };
+        for bad in ["/a b", "/\r\nHost: x", "/\u{e4}", "/\u{7f}"] {
+            assert_eq!(http(bad, None).first().map(|p| p.field), Some("path"), "{bad:?}");
+            assert_eq!(http("/", Some(bad)).first().map(|p| p.field), Some("query_string"), "{bad:?}");
+        }
+        assert_eq!(http("/a%20b", Some("c=d&e")), []);
+        for bad in ["", "a b", "\u{e4}.example", "x\n"] {
+            let spec = Spec::Sslcert(SslcertSpec { hostname: Some(Text::cut(bad)), ..SslcertSpec::default() });
+            assert_eq!(spec.problems().first().map(|p| p.field), Some("hostname"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_names_its_port_when_it_must() {
+        let http = HttpSpec { query_string: Some(Text::cut("q")), ..HttpSpec::default() };
+        assert_eq!(http.uri("a.example"), "http://a.example/?q");
+        let https = HttpSpec { https: true, ..HttpSpec::default() };
+        assert_eq!(https.uri("2001:db8::1"), "https://[2001:db8::1]:80/");
+        assert_eq!(HttpSpec { port: 443, ..https }.uri("192.0.2.1"), "https://192.0.2.1/");
+    }
+
+    #[test]
+    fn a_body_counts_in_the_bytes_of_a_day() {
+        let bytes = |h: HttpSpec| {
+            let spec = Spec::Http(h);
+            2 * u64::from(spec.packets_at_most()) * u64::from(spec.packet_size())
+        };
+        let whole = bytes(HttpSpec::default());
+        assert!(whole >= u64::from(HttpSpec::MAX_BYTES_READ.max), "{whole}");
+        assert!(bytes(HttpSpec { max_bytes_read: Some(1), ..HttpSpec::default() }) < whole / 4);
+        assert!(bytes(HttpSpec { method: HttpMethod::Head, ..HttpSpec::default() }) < whole / 4);
     }
 
     #[test]

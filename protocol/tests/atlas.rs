@@ -14,7 +14,7 @@ use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::result::*;
-use sonde_protocol::spec::{DnsSpec, Kind, PingSpec, Spec, TracerouteSpec};
+use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, Kind, PingSpec, Spec, SslcertSpec, TracerouteSpec};
 use sonde_protocol::time::UnixNanos;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/atlas.jsonl");
@@ -243,6 +243,138 @@ fn ntp_shapes() -> Vec<(&'static str, MeasurementResult)> {
     ]
 }
 
+/// A certificate made for this file: CN=example.test, Ed25519, without an end.
+const CERTIFICATE: &str = "MIIBRDCB96ADAgECAhRQguifcOjO7cMhfdso5b2FGzumODAFBgMrZXAwFzEVMBMGA1UEAwwMZXhhbXBsZS50ZXN0MCAXDTI2MTEy\
+    NzIyMTMyOVoYDzIxMjYxMTAzMjIxMzI5WjAXMRUwEwYDVQQDDAxleGFtcGxlLnRlc3QwKjAFBgMrZXADIQDkilsn+wvLLISbLEXu\
+    3gTTtdl8LpHFq8/A/BSpXe2jyKNTMFEwHQYDVR0OBBYEFMpVN4GEz5wrhxz+EU+3UGuVIibTMB8GA1UdIwQYMBaAFMpVN4GEz5wr\
+    hxz+EU+3UGuVIibTMA8GA1UdEwEB/wQFMAMBAf8wBQYDK2VwA0EA5uAKB6l6fwS3l+7EQ3NzIP8l3EX6mbMuEqXrkxWhj4dswnDl\
+    tAvn8A0Lv2oEQWDX4Fsr3nyMgHeTQ1GXHFDtCw==";
+
+fn certificate() -> Bytes<65_536> {
+    Bytes::new(data_encoding::BASE64.decode(CERTIFICATE.as_bytes()).unwrap()).unwrap()
+}
+
+fn sslcert(seen: SslcertOutcome) -> MeasurementResult {
+    MeasurementResult { dst_name: Text::new("example.test"), ..result(Outcome::Sslcert(Box::new(seen))) }
+}
+
+fn sslcert_spec() -> Option<Spec> {
+    Some(Spec::Sslcert(SslcertSpec::default()))
+}
+
+fn chain() -> SslcertOutcome {
+    SslcertOutcome {
+        connect: Some(10_100_000),
+        rt: Some(22_200_001),
+        version: Some(0x0303),
+        cipher: Some(0xc02f),
+        certificates: List::cut([certificate(), certificate()]),
+        ..SslcertOutcome::default()
+    }
+}
+
+fn sslcert_failure(failure: SslcertFailure) -> MeasurementResult {
+    sslcert(SslcertOutcome { connect: Some(10_100_000), failure: Some(failure), ..SslcertOutcome::default() })
+}
+
+fn sslcert_shapes() -> Vec<(&'static str, MeasurementResult, Option<Spec>)> {
+    let tls13 = SslcertOutcome { version: Some(0x0304), cipher: Some(0x1302), ..chain() };
+    let wrong = SslcertFailure::Failed(why("invalid peer certificate: BadSignature"));
+    vec![
+        ("sslcert: a chain, TLS 1.2", sslcert(chain()), sslcert_spec()),
+        (
+            "sslcert: TLS 1.3, resolved by the probe, another port",
+            MeasurementResult { time_to_resolve: Some(3_250_000), ..sslcert(tls13.clone()) },
+            Some(Spec::Sslcert(SslcertSpec { port: 8443, ..SslcertSpec::default() })),
+        ),
+        (
+            "sslcert: a client's certificate is wanted, too many are shown",
+            sslcert(SslcertOutcome {
+                client_certificate_wanted: true,
+                certificates_left_out: 3,
+                certificates: List::cut([certificate()]),
+                ..tls13
+            }),
+            sslcert_spec(),
+        ),
+        (
+            "sslcert: the signature is wrong",
+            sslcert(SslcertOutcome { failure: Some(wrong), ..chain() }),
+            sslcert_spec(),
+        ),
+    ]
+}
+
+fn http(seen: HttpOutcome) -> MeasurementResult {
+    MeasurementResult { dst_name: Text::new("www.example.net"), ..result(Outcome::Http(Box::new(seen))) }
+}
+
+fn http_spec() -> HttpSpec {
+    HttpSpec { path: Text::cut("/x"), query_string: Some(Text::cut("a=b")), ..HttpSpec::default() }
+}
+
+fn http_seen() -> HttpOutcome {
+    HttpOutcome {
+        rt: Some(30_500_000),
+        head: Some(HttpHead { status: 200, version_1_1: true, size: 131 }),
+        body_size: 1024,
+        ..HttpOutcome::new(HttpMethod::Get)
+    }
+}
+
+fn http_failure(text: &str) -> MeasurementResult {
+    http(HttpOutcome { failure: Some(why(text)), ..HttpOutcome::new(HttpMethod::Get) })
+}
+
+/// In an http result Atlas has the words for a connection that failed in the element alone, which makes no error of the
+/// whole.
+fn http_shapes() -> Vec<(&'static str, MeasurementResult, Option<Spec>)> {
+    let spec = || Some(Spec::Http(http_spec()));
+    let timed = HttpOutcome {
+        connect: Some(10_000_000),
+        tls: Some(20_000_000),
+        first_byte: Some(29_000_001),
+        reads: List::cut([HttpRead { offset: 0, at: 29_000_001 }, HttpRead { offset: 131, at: 30_000_000 }]),
+        ..http_seen()
+    };
+    let header = |bytes: &[u8]| HttpOutcome { header: Bytes::new(bytes), ..http_seen() };
+    let cut_off = HttpOutcome { rt: None, failure: Some(why("timeout reading body")), ..http_seen() };
+    vec![
+        ("http: a response", http(http_seen()), spec()),
+        ("http: the definition is not at hand", http(http_seen()), None),
+        (
+            "http: to a literal, HTTP/1.0, another port",
+            MeasurementResult {
+                dst_name: Text::new(TARGET),
+                ..http(HttpOutcome {
+                    head: Some(HttpHead { status: 404, version_1_1: false, size: 100 }),
+                    body_size: 0,
+                    ..HttpOutcome { method: HttpMethod::Head, ..http_seen() }
+                })
+            },
+            Some(Spec::Http(HttpSpec { port: 8080, version_1_1: false, ..http_spec() })),
+        ),
+        (
+            "http: https, every time there is, resolved by the probe",
+            MeasurementResult { time_to_resolve: Some(3_250_000), ..http(timed) },
+            Some(Spec::Http(HttpSpec {
+                https: true,
+                port: 443,
+                extended_timing: true,
+                more_extended_timing: true,
+                ..http_spec()
+            })),
+        ),
+        ("http: the whole header", http(header(b"Server: x\r\nX: \xff\r\n\r\n")), spec()),
+        ("http: the header's beginning", http(header(b"Server: x\r\nCont")), spec()),
+        ("http: more than may be read", http(HttpOutcome { truncated: true, ..http_seen() }), spec()),
+        ("http: cannot connect", http_failure("connect: Connection refused"), spec()),
+        ("http: connection not answered", http_failure("connect: timeout"), spec()),
+        ("http: no HTTP", http_failure("bad response: no HTTP status line"), spec()),
+        ("http: broken off in the body", http(cut_off), spec()),
+    ]
+}
+
 fn shapes() -> Vec<Shape> {
     let mut shapes = Vec::new();
     let mut works = |name, result| shapes.push(Shape { name, expect_error: false, result, spec: None });
@@ -400,6 +532,9 @@ fn shapes() -> Vec<Shape> {
     for (name, result) in ntp_shapes() {
         works(name, result);
     }
+    for (name, result, spec) in sslcert_shapes().into_iter().chain(http_shapes()) {
+        shapes.push(Shape { name, expect_error: false, result, spec });
+    }
 
     let mut fails = |name, result, spec| shapes.push(Shape { name, expect_error: true, result, spec });
     let failed = |kind: Kind, failure| result(Outcome::Failed(failure, kind.number()));
@@ -446,6 +581,22 @@ fn shapes() -> Vec<Shape> {
     fails("ntp: name does not resolve", unresolved(Kind::Ntp), None);
     fails("ntp: address not allowed", failed(Kind::Ntp, Failure::NotAllowed), None);
     fails("ntp: no socket", failed(Kind::Ntp, Failure::Socket(why("Too many open files (os error 24)"))), None);
+    let gone = |failure| sslcert(SslcertOutcome { failure: Some(failure), ..SslcertOutcome::default() });
+    let words = |text: &str| SslcertFailure::Failed(why(text));
+    fails("sslcert: an alert", sslcert_failure(SslcertFailure::Alert(40)), sslcert_spec());
+    fails("sslcert: connection not answered", gone(words("connect: timeout")), sslcert_spec());
+    fails("sslcert: cannot connect", gone(words("connect: Connection refused")), sslcert_spec());
+    fails("sslcert: silence", sslcert_failure(words("timeout reading hello")), sslcert_spec());
+    let half = SslcertOutcome { certificates: List::default(), rt: None, ..chain() };
+    let half = SslcertOutcome { failure: Some(words("timeout reading certificates")), ..half };
+    fails("sslcert: silence behind the hello", sslcert(half), sslcert_spec());
+    fails("sslcert: no TLS", sslcert_failure(words("bad type 72")), sslcert_spec());
+    fails("sslcert: name does not resolve", unresolved(Kind::Sslcert), sslcert_spec());
+    fails("sslcert: address not allowed", failed(Kind::Sslcert, Failure::NotAllowed), sslcert_spec());
+    fails("sslcert: no socket", failed(Kind::Sslcert, Failure::Socket(why("too many open files"))), sslcert_spec());
+    fails("http: name does not resolve", unresolved(Kind::Http), Some(Spec::Http(http_spec())));
+    fails("http: address or host not allowed", failed(Kind::Http, Failure::NotAllowed), Some(Spec::Http(http_spec())));
+    fails("http: no socket", failed(Kind::Http, Failure::Socket(why("too many open files"))), None);
     fails("sslcert: not supported", failed(Kind::Sslcert, Failure::Unsupported(why("not in this version"))), None);
     shapes
 }

@@ -21,12 +21,8 @@ use sonde_protocol::message::{
 use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
-use sonde_protocol::result::{
-    DnsAnswer, DnsOutcome, DnsReply, DnsResponse, EchoReply, Failure, Hop, HopAnswer, HopReply, IcmpError, IcmpKind,
-    MeasurementResult, NtpAnswer, NtpNoTime, NtpOutcome, NtpReply, NtpServer, Outcome, PingOutcome, PingReply, Report,
-    SkipReason, Skipped, StampSource, Timing, TracerouteOutcome,
-};
-use sonde_protocol::spec::{Kind, Spec};
+use sonde_protocol::result::*;
+use sonde_protocol::spec::{HttpMethod, Kind, Spec};
 use sonde_protocol::time::UnixNanos;
 
 const BOOT: BootId = BootId(0x0102_0304_0506_0708);
@@ -338,6 +334,41 @@ fn an_ntp_result() {
     ]);
     let outcome = NtpOutcome { server: Some(server), replies, strays: 1 };
     check_report("result-ntp", &result(Family::V4, Outcome::Ntp(outcome)));
+}
+
+#[test]
+fn an_sslcert_result() {
+    let seen = SslcertOutcome {
+        connect: Some(3_000_000),
+        rt: Some(9_000_000),
+        version: Some(0x0303),
+        cipher: Some(0xc02f),
+        certificates: List::cut([Bytes::new([0x30, 0x03, 1, 1, 0xff]).unwrap()]),
+        certificates_left_out: 2,
+        client_certificate_wanted: true,
+        failure: Some(SslcertFailure::Failed(Text::cut("why"))),
+    };
+    check_report("result-sslcert", &result(Family::V4, Outcome::Sslcert(Box::new(seen))));
+    let alert = SslcertOutcome { failure: Some(SslcertFailure::Alert(40)), ..SslcertOutcome::default() };
+    check_report("result-sslcert-alert", &result(Family::V6, Outcome::Sslcert(Box::new(alert))));
+}
+
+#[test]
+fn an_http_result() {
+    let seen = HttpOutcome {
+        rt: Some(30_000_000),
+        connect: Some(3_000_000),
+        tls: Some(9_000_000),
+        first_byte: Some(20_000_000),
+        head: Some(HttpHead { status: 200, version_1_1: true, size: 131 }),
+        body_size: 1_020_048,
+        truncated: true,
+        header: Bytes::new(*b"A: b\r\n"),
+        reads: List::cut([HttpRead { offset: 0, at: 20_000_000 }]),
+        failure: Some(Text::cut("why")),
+        ..HttpOutcome::new(HttpMethod::Post)
+    };
+    check_report("result-http", &result(Family::V4, Outcome::Http(Box::new(seen))));
 }
 
 #[test]

@@ -21,6 +21,7 @@ import collections
 import json
 import logging
 import sys
+import warnings
 
 from ripe.atlas.sagan import Result, ResultParseError
 
@@ -34,7 +35,13 @@ def failed_by_content(result):
         return result["sent"] == 0 and [list(reply) for reply in result["result"]] == [["error"]]
     if kind == "traceroute":
         return bool(result["result"]) and "error" in result["result"][0]
-    return "err" in result or "dnserr" in result
+    return any(word in result for word in ("err", "dnserr", "alert", "error"))
+
+
+def without_response(element):
+    """Whether an http connection failed before there was a response. sagan misses the code and calls that malformed, for
+    Atlas's own results too."""
+    return "err" in element and "res" not in element
 
 
 def parse(result, messages):
@@ -42,6 +49,9 @@ def parse(result, messages):
     # sagan moves fields about in what it is given.
     copy = json.loads(json.dumps(result))
     options = {"on_error": Result.ACTION_IGNORE, "on_malformation": Result.ACTION_FAIL}
+    is_http = result["type"] == "http"
+    if is_http and any(without_response(element) for element in result["result"]):
+        options["on_malformation"] = Result.ACTION_IGNORE
     parsed = Result.get(copy, **options)
     is_error = parsed.is_error
     parts = []
@@ -53,6 +63,8 @@ def parse(result, messages):
     elif result["type"] == "ntp":
         # Of a packet without an answer sagan 2.0.1 cannot list the properties, Atlas's own included.
         parts += [packet for packet in parsed.packets if packet.rtt is not None]
+    elif is_http:
+        parts += [part for part, raw in zip(parsed.responses, result["result"]) if not without_response(raw)]
     elif result["type"] == "dns":
         parts += parsed.responses
         if messages:
@@ -79,6 +91,7 @@ def main():
     arguments.add_argument("--skip-messages", action="store_true")
     arguments = arguments.parse_args()
     logging.disable(logging.WARNING)  # reading every property reads deprecated ones too
+    warnings.simplefilter("ignore")  # as sagan itself does, in the library that reads certificates
 
     counts = collections.Counter()
     wrong = []

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TokioRuntime};
 use sonde_collector::Network;
+use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::ids::{BootId, ProbeId, Revision};
 use sonde_protocol::message::{BootRanges, Frame, MAX_CONTROL_UP, MAX_FRAME, Up, from_cbor, to_cbor};
 use sonde_protocol::order::Order;
@@ -66,13 +67,14 @@ impl Rogue {
         };
         let memory = Arc::new(Mutex::new(Memory::default()));
         let (shared, orders, listener) = (Arc::clone(&memory), Arc::new(orders), endpoint.clone());
+        let directory = network.signed().clone();
         runtime.spawn(async move {
             while let Some(incoming) = listener.accept().await {
-                let (memory, orders) = (Arc::clone(&shared), Arc::clone(&orders));
+                let (memory, orders, directory) = (Arc::clone(&shared), Arc::clone(&orders), directory.clone());
                 tokio::spawn(async move {
                     let Ok(connection) = incoming.await else { return };
                     // However it ends, the probe comes again.
-                    let _ = Served { connection, orders, memory }.run().await;
+                    let _ = Served { connection, orders, directory, memory }.run().await;
                 });
             }
         });
@@ -95,6 +97,8 @@ impl Drop for Rogue {
 struct Served {
     connection: Connection,
     orders: Arc<Orders>,
+    /// What the root has signed, which is not the collector's to change.
+    directory: SignedDirectory,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -147,7 +151,7 @@ impl Served {
             durable: durable.into_iter().map(|(boot, ranges)| BootRanges { boot, ranges }).collect(),
             boot_started_at: UnixNanos(now().0.saturating_sub(i64::try_from(uptime).unwrap_or(0))),
             public_address: address,
-            directory: None,
+            directory: Some(self.directory.clone()),
             revision: Revision(1),
             orders: self.orders.get(&address).cloned().unwrap_or_default(),
         }

@@ -94,6 +94,38 @@ fn names_are_looked_up_unless_the_probe_does() {
 }
 
 #[test]
+fn http_measures_listed_hosts_and_certificates_are_anybodys() {
+    let lab = Lab::new();
+    let anna = lab.person("anna");
+    let post = |kind: &str, target: &str, changes: Value| {
+        let mut body = asking(kind, target, worldwide(1));
+        for (key, value) in changes.as_object().unwrap() {
+            body["definitions"][0][key] = value.clone();
+        }
+        lab.post_as(&anna, "/api/v2/measurements/", &body)
+    };
+    for target in ["good.example", "1.1.1.1", "listed.example.net"] {
+        assert_eq!(post("http", target, json!({})).refused(400, 102), ["/definitions/0/target"], "{target}");
+    }
+    assert_eq!(lab.get("/api/v2/measurements/").json()["count"], 0, "nothing was made");
+    for target in ["Listed.Example.", "20.9.9.9"] {
+        // As ripe-atlas-tools sends it.
+        let reply = post(
+            "http",
+            target,
+            json!({"query_string": null, "max_bytes_read": null, "user_agent": "x", "header_bytes": 0, "version": "1.1"}),
+        );
+        assert_eq!(reply.status, 201, "{target}: {reply:?}");
+        let object = lab.get(&format!("/api/v2/measurements/{}/", reply.json()["measurements"][0])).json();
+        assert_eq!((&object["type"], &object["path"], &object["port"]), (&json!("http"), &json!("/"), &json!(80)));
+        assert_eq!(object["resolve_on_probe"], target != "20.9.9.9");
+    }
+    assert_eq!(post("sslcert", "good.example", json!({"hostname": ""})).status, 201);
+    assert_eq!(post("sslcert", "good.example", json!({"port": 25})).refused(400, 102), ["/definitions/0/port"]);
+    assert_eq!(post("http", "listed.example", json!({"port": 6379})).refused(400, 102), ["/definitions/0/port"]);
+}
+
+#[test]
 fn every_problem_is_pointed_at_and_nothing_is_made() {
     let lab = Lab::new();
     let anna = lab.person("anna");
@@ -121,7 +153,7 @@ fn every_problem_is_pointed_at_and_nothing_is_made() {
             "/definitions/2/query_class",
             "/definitions/2/query_type",
             "/definitions/2/tls",
-            "/definitions/3/type",
+            "/definitions/3/target",
             "/probes/0/type",
             "/stop_time",
         ]

@@ -41,6 +41,10 @@ impl Dispatch for Recorder {
     async fn orders_changed(&self, probes: &[ProbeId]) {
         self.0.lock().unwrap().push(probes.iter().map(|probe| probe.0).collect());
     }
+
+    async fn http_hosts(&self) -> Vec<String> {
+        vec!["listed.example".into(), "20.9.9.9".into()]
+    }
 }
 
 /// A clock that stands until it is set.

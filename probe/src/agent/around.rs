@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::Agent;
 use crate::config::Config;
 use crate::local::LocalNetwork;
-use crate::policy::Policy;
+use crate::policy::{HttpHosts, Policy};
 use crate::wall_clock::kernel_clock;
 
 impl Agent {
@@ -58,7 +58,7 @@ impl Agent {
 
     pub(super) fn publish_policy(&mut self) {
         let near = self.local.neighbourhood(&self.public, &self.nat64, self.config.policy.site_prefix);
-        self.policy.send_replace(Arc::new(policy_of(&self.config, near)));
+        self.policy.send_replace(Arc::new(policy_of(&self.config, near, self.identity.http_hosts())));
     }
 
     pub(super) fn note_kernel_clock(&self, now: Nanos) {
@@ -70,6 +70,7 @@ impl Agent {
     }
 }
 
-pub(super) fn policy_of(config: &Config, neighbourhood: Neighbourhood) -> Policy {
-    Policy { exceptions: config.policy.allow.clone(), neighbourhood, http_hosts: Vec::new() }
+pub(super) fn policy_of(config: &Config, neighbourhood: Neighbourhood, http_hosts: Vec<String>) -> Policy {
+    let http_hosts = HttpHosts::Listed(http_hosts);
+    Policy { exceptions: config.policy.allow.clone(), neighbourhood, http_hosts }
 }

@@ -165,6 +165,8 @@ impl Agent {
                 info!(serial = self.identity.serial(), "a newer directory of the network");
                 let now = self.now();
                 self.session.retry_now(now);
+                // What http may ask stands in it.
+                self.publish_policy();
                 let keys = self.identity.collector_keys();
                 if self.link.as_ref().is_some_and(|(link, _)| link.key().is_none_or(|key| !keys.contains(&key))) {
                     self.lost("the collector's key was revoked");

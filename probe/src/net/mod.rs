@@ -1,16 +1,18 @@
 //! The socket layer, and the one loop that drives the engines of the packet kinds.
 //!
 //! [`driver::Driver`] is the entry: it takes a job (a way to make an engine), moves packets, kernel stamps and deadlines
-//! between the engine and the sockets on a thread of its own, and gives the outcome back. [`tcp`] runs a TCP exchange and
-//! returns timed events. [`clock`] is where time comes from.
+//! between the engine and the sockets on a thread of its own, and gives the outcome back. [`tcp`], [`certificates`]
+//! and [`http`] run exchanges over a [`stream`] and tell what happened when. [`clock`] is where time comes from.
 //!
 //! This module must not know about orders, policy or results beyond an engine's outcome: whether an address may be
 //! measured is decided before a job is made.
 
+pub mod certificates;
 pub mod clock;
 mod control;
 pub mod driver;
 mod event_loop;
+pub mod http;
 pub mod icmp_socket;
 mod pace;
 mod sequences;

@@ -5,11 +5,14 @@
 //! [`Witness`]. The connections to collectors have nothing to do with this: they are in [`crate::uplink`] and accept
 //! exactly the network's keys.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use sonde_protocol::time::Nanos;
 
@@ -30,12 +33,18 @@ pub struct Witness {
     clock: Arc<dyn ClockSource>,
     provider: Arc<CryptoProvider>,
     shown: Arc<Mutex<Option<Shown>>>,
+    asked: Arc<AtomicBool>,
 }
 
 impl Witness {
     /// What was shown so far.
     pub fn shown(&self) -> Option<Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has the server asked for a certificate of ours?
+    pub fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 }
 
@@ -56,15 +65,28 @@ pub fn client(
     alpn: &[&[u8]],
 ) -> Result<(ClientConfig, Witness), rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let witness = Witness { clock, provider: provider.clone(), shown: Arc::default() };
+    let witness = Witness { clock, provider: provider.clone(), shown: Arc::default(), asked: Arc::default() };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(witness.clone()))
         .with_no_client_auth();
+    // There is none to give; a server that insists says so with an alert.
+    config.client_auth_cert_resolver = Arc::new(witness.clone());
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config.resumption = rustls::client::Resumption::disabled();
     Ok((config, witness))
+}
+
+impl ResolvesClientCert for Witness {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
 }
 
 impl ServerCertVerifier for Witness {

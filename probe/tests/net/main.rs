@@ -7,3 +7,4 @@ mod icmp;
 mod lab;
 mod tcp;
 mod udp;
+mod web;

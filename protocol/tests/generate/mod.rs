@@ -383,7 +383,7 @@ fn dns_spec() -> BoxedStrategy<Spec> {
 }
 
 fn sslcert_spec() -> BoxedStrategy<Spec> {
-    (within(SslcertSpec::PORT), option::of(text()))
+    (within(SslcertSpec::PORT), option::of("[A-Za-z0-9._:-]{1,30}".prop_map(Text::cut)))
         .prop_map(|(port, hostname)| Spec::Sslcert(SslcertSpec { port, hostname }))
         .boxed()
 }
@@ -392,7 +392,8 @@ fn http_spec() -> BoxedStrategy<Spec> {
     type S = HttpSpec;
     let method = prop_oneof![Just(HttpMethod::Get), Just(HttpMethod::Head), Just(HttpMethod::Post)];
     let limits = (within(S::PORT), within(S::HEADER_BYTES), option::of(within(S::MAX_BYTES_READ)));
-    (method, "/.{0,20}", option::of(text()), limits, any::<[bool; 4]>())
+    // What may stand in the first line of a request.
+    (method, "/[!-~]{0,20}", option::of("[!-~]{0,20}".prop_map(Text::cut)), limits, any::<[bool; 4]>())
         .prop_map(|(method, path, query_string, (port, header_bytes, max_bytes_read), flags)| {
             let [https, version_1_1, extended_timing, more_extended_timing] = flags;
             Spec::Http(HttpSpec {
@@ -499,8 +500,8 @@ fn outcome() -> BoxedStrategy<Outcome> {
         ping.prop_map(Outcome::Ping),
         traceroute.prop_map(Outcome::Traceroute),
         dns.prop_map(Outcome::Dns),
-        sslcert().prop_map(Outcome::Sslcert),
-        http().prop_map(Outcome::Http),
+        sslcert().prop_map(|seen| Outcome::Sslcert(Box::new(seen))),
+        http().prop_map(|seen| Outcome::Http(Box::new(seen))),
         ntp().prop_map(Outcome::Ntp),
         path_mtu().prop_map(Outcome::PathMtu),
     ]
@@ -508,11 +509,42 @@ fn outcome() -> BoxedStrategy<Outcome> {
 }
 
 fn sslcert() -> BoxedStrategy<SslcertOutcome> {
-    Just(SslcertOutcome::default()).boxed()
+    let failure = prop_oneof![any::<u8>().prop_map(SslcertFailure::Alert), text().prop_map(SslcertFailure::Failed)];
+    let times = (option::of(number()), option::of(number()));
+    let chosen = (option::of(any::<u16>()), option::of(any::<u16>()));
+    (times, chosen, list(bytes(40), 4), small(), any::<bool>(), option::of(failure))
+        .prop_map(|((connect, rt), (version, cipher), certificates, certificates_left_out, wanted, failure)| {
+            let client_certificate_wanted = wanted;
+            SslcertOutcome {
+                connect,
+                rt,
+                version,
+                cipher,
+                certificates,
+                certificates_left_out,
+                client_certificate_wanted,
+                failure,
+            }
+        })
+        .boxed()
 }
 
 fn http() -> BoxedStrategy<HttpOutcome> {
-    Just(HttpOutcome::default()).boxed()
+    let method = prop_oneof![Just(HttpMethod::Get), Just(HttpMethod::Head), Just(HttpMethod::Post)];
+    let time = || option::of(number());
+    let head = (any::<u16>(), any::<bool>(), small()).prop_map(|(status, version_1_1, size)| HttpHead {
+        status,
+        version_1_1,
+        size,
+    });
+    let read = (number(), number()).prop_map(|(offset, at)| HttpRead { offset, at });
+    let seen = (option::of(head), number(), any::<bool>(), option::of(bytes(40)), list(read, 4), option::of(text()));
+    (method, (time(), time(), time(), time()), seen)
+        .prop_map(|(method, (rt, connect, tls, first_byte), seen)| {
+            let (head, body_size, truncated, header, reads, failure) = seen;
+            HttpOutcome { method, rt, connect, tls, first_byte, head, body_size, truncated, header, reads, failure }
+        })
+        .boxed()
 }
 
 fn ntp() -> BoxedStrategy<NtpOutcome> {

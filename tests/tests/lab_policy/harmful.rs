@@ -12,7 +12,7 @@ use sonde_protocol::ids::MeasurementId;
 use sonde_protocol::net::{Family as Af, Ip, Transport};
 use sonde_protocol::order::{Order, When};
 use sonde_protocol::result::{DnsReply, Failure, MeasurementResult, Outcome, PingReply, Report};
-use sonde_protocol::spec::{DnsSpec, PingSpec, Spec, Target, TracerouteSpec};
+use sonde_protocol::spec::{DnsSpec, HttpSpec, PingSpec, Spec, SslcertSpec, Target, TracerouteSpec};
 use sonde_protocol::time::UnixNanos;
 use sonde_tests::lab::{Family, Host, Lab, LabOptions};
 use sonde_tests::rogue::{Orders, Rogue};
@@ -73,6 +73,8 @@ fn specs() -> Vec<Spec> {
         Spec::Traceroute(traceroute(Transport::Icmp)),
         Spec::Dns(dns(Transport::Udp)),
         Spec::Dns(dns(Transport::Tcp)),
+        Spec::Sslcert(SslcertSpec::default()),
+        Spec::Http(HttpSpec::default()),
     ]
 }
 
