@@ -79,6 +79,8 @@ pub struct RunInfo {
     pub ended_at: Moment,
     /// [`StampSource::Kernel`] only if all stamps that count were the kernel's.
     pub source: StampSource,
+    /// How wrong a round-trip time of the run can be, in nanoseconds; absent when nothing came back.
+    pub rtt_error: Option<u64>,
     /// This host's address towards where the first packet went.
     pub src_addr: Option<IpAddr>,
 }

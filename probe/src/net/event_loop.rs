@@ -274,9 +274,9 @@ impl EventLoop {
         match socket {
             None => job.engine.handle_send_error(token, now, Why::cut("sequence number of another measurement")),
             Some(socket) => match socket.send(&self.clock, &transmit, (id, token)) {
-                Ok(sent_at) => {
-                    job.stamps.sent(token, sequence, socket.stamping());
-                    job.engine.handle_sent(token, sent_at);
+                Ok(left) => {
+                    job.stamps.sent(token, sequence, socket.stamping(), left.error);
+                    job.engine.handle_sent(token, left.at);
                 }
                 Err(error) => job.engine.handle_send_error(token, self.clock.now(), Why::cut(error.desc())),
             },
@@ -309,6 +309,7 @@ impl EventLoop {
                 started_at: job.started_at,
                 ended_at: self.clock.moment(),
                 source: job.stamps.source(),
+                rtt_error: job.stamps.rtt_error(),
                 src_addr: job.src_addr,
             };
             drop(job.reply.send(Ok(Finished { outcome, engine: job.engine, info })));
@@ -319,6 +320,7 @@ impl EventLoop {
     fn wait(&self) -> nix::Result<Vec<Source>> {
         let pace = (!self.ready.is_empty()).then(|| self.bucket.next());
         let until = self.deadlines.first().map(|(at, _)| *at).into_iter().chain(pace).min();
+        self.clock.look();
         let timeout = until.map(|until| TimeSpec::from_duration(until.since(self.clock.now())));
 
         let mut sources = vec![Source::Wake];
@@ -383,16 +385,16 @@ impl EventLoop {
         };
         let Some((id, job)) = owner.and_then(|id| Some((id, self.jobs.get_mut(&id)?))) else { return };
         match arrival {
-            Arrival::Stamp { tag: (_, token), sent_at } => {
-                job.stamps.stamped(token);
-                job.engine.handle_sent(token, sent_at);
+            Arrival::Stamp { tag: (_, token), left } => {
+                job.stamps.stamped(token, left.error);
+                job.engine.handle_sent(token, left.at);
             }
-            Arrival::Datagram { meta, kernel, bytes } => {
-                job.stamps.received(sequence, kernel, now);
+            Arrival::Datagram { meta, kernel, error, bytes } => {
+                job.stamps.received(sequence, kernel, error, now);
                 job.engine.handle_datagram(&meta, &bytes);
             }
-            Arrival::IcmpError { event, kernel } => {
-                job.stamps.received(sequence, kernel, now);
+            Arrival::IcmpError { event, kernel, error } => {
+                job.stamps.received(sequence, kernel, error, now);
                 job.engine.handle_icmp_error(&event);
             }
         }

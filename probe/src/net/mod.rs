@@ -9,8 +9,11 @@
 
 pub mod clock;
 mod control;
+mod departures;
 pub mod driver;
 mod event_loop;
+#[cfg(test)]
+mod honesty;
 pub mod icmp_socket;
 mod pace;
 mod sequences;

@@ -126,6 +126,10 @@ impl ClockSource for Shifted {
     fn monotonic(&self) -> Nanos {
         Nanos(SystemClock.monotonic().0 + self.monotonic)
     }
+
+    fn slewed(&self) -> Nanos {
+        SystemClock.slewed()
+    }
 }
 
 #[test]
