@@ -6,8 +6,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -21,7 +20,7 @@ use sonde_protocol::time::Nanos;
 
 use super::clock::{ClockSource, Moment, StampConverter};
 use super::driver::{AnyEngine, Command, Finished, Job, JobId, MakeEngine, Options, Reply, RunInfo};
-use super::pace::Bucket;
+use super::pace::{Bucket, Meter};
 use super::sequences::SequenceBlocks;
 use super::socket::{Arrival, PacketSocket, SCRATCH};
 use super::stamps::StampLedger;
@@ -47,6 +46,8 @@ pub(super) struct EventLoop {
     /// Jobs that may have something to send or to say, in turn.
     ready: VecDeque<JobId>,
     bucket: Bucket,
+    /// What was sent, for whoever asks.
+    sent: Arc<Mutex<Meter>>,
     scratch: Vec<u8>,
     /// Keeps the kernel's stamping of arrivals switched on: it takes effect some time after the first socket asks for it,
     /// so the first answers to a new socket would come without.
@@ -86,6 +87,7 @@ impl EventLoop {
         options: Options,
         commands: mpsc::Receiver<Command>,
         wake: UnixStream,
+        sent: Arc<Mutex<Meter>>,
     ) -> Self {
         let clock = StampConverter::new(clock);
         let bucket = Bucket::new(options.packets_per_second, options.burst, clock.now());
@@ -100,6 +102,7 @@ impl EventLoop {
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
             bucket,
+            sent,
             scratch: vec![0; SCRATCH],
             _stamps_on: udp_socket::stamping_switched_on(),
             options,
@@ -249,6 +252,7 @@ impl EventLoop {
         let Some(job) = self.jobs.get_mut(&id) else { return Ok(false) };
         let Some(transmit) = job.engine.poll_transmit(now) else { return Ok(false) };
         self.bucket.take();
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).count(now);
         let shared = match job.family {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
