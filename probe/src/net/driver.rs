@@ -30,7 +30,7 @@ pub struct Options {
     pub packets_per_second: u32,
     /// Packets that may go at once after a silence.
     pub burst: u32,
-    /// Jobs that may run at once.
+    /// Jobs that may run, or wait for ICMP sequence numbers, at once.
     pub max_jobs: usize,
     /// Which ICMP sockets to use.
     pub icmp: IcmpMode,

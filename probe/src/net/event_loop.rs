@@ -30,6 +30,10 @@ use super::{NetError, icmp_socket, udp_socket};
 /// that never moves its deadline costs some wake-ups then, not the processor.
 const OVERDUE: Duration = Duration::from_micros(100);
 
+/// How long a job waits for ICMP sequence numbers at most. They are used up when very many jobs that need many come at once;
+/// then the next ones begin later, as numbers come back.
+const NUMBERS_WAIT: Duration = Duration::from_secs(30);
+
 /// Names a packet of any job.
 type Tag = (JobId, Token);
 
@@ -41,6 +45,8 @@ pub(super) struct EventLoop {
     v4: Shared,
     v6: Shared,
     jobs: BTreeMap<JobId, Running>,
+    /// Jobs for which no sequence numbers were free, in the order in which they came.
+    waiting: VecDeque<Waiting>,
     /// When which engine wants to be called; one entry a job at most, as in [`Running::deadline`].
     deadlines: BTreeSet<(Nanos, JobId)>,
     /// Jobs that may have something to send or to say, in turn.
@@ -58,6 +64,14 @@ pub(super) struct EventLoop {
 struct Shared {
     socket: Option<PacketSocket<Tag>>,
     sequences: SequenceBlocks<JobId>,
+}
+
+/// A job that waits for sequence numbers.
+struct Waiting {
+    id: JobId,
+    job: Job<MakeEngine>,
+    reply: Reply,
+    until: Nanos,
 }
 
 /// A job under way.
@@ -99,6 +113,7 @@ impl EventLoop {
             commands,
             wake,
             jobs: BTreeMap::new(),
+            waiting: VecDeque::new(),
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
             bucket,
@@ -115,6 +130,7 @@ impl EventLoop {
             if self.obey().is_break() {
                 return;
             }
+            self.start_waiting();
             self.fire();
             self.transmit();
             match self.wait() {
@@ -130,8 +146,14 @@ impl EventLoop {
     fn obey(&mut self) -> std::ops::ControlFlow<()> {
         loop {
             match self.commands.try_recv() {
-                Ok(Command::Start { id, job, reply }) => self.start(id, job, reply),
-                Ok(Command::Cancel(id)) => drop(self.remove(id)),
+                Ok(Command::Start { id, job, reply }) => {
+                    let until = self.clock.now() + NUMBERS_WAIT;
+                    self.start(Waiting { id, job, reply, until });
+                }
+                Ok(Command::Cancel(id)) => {
+                    self.waiting.retain(|waiting| waiting.id != id);
+                    drop(self.remove(id));
+                }
                 Err(mpsc::TryRecvError::Empty) => return std::ops::ControlFlow::Continue(()),
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
                     return std::ops::ControlFlow::Break(());
@@ -140,8 +162,9 @@ impl EventLoop {
         }
     }
 
-    fn start(&mut self, id: JobId, job: Job<MakeEngine>, reply: Reply) {
-        let Job { family, sequences, make } = job;
+    /// Starts a job, or lets it wait until there are sequence numbers for it.
+    fn start(&mut self, job: Waiting) {
+        let Waiting { id, job: Job { family, sequences, make }, reply, until } = job;
         match self.reserve(id, family, sequences) {
             Ok(first) => {
                 let started_at = self.clock.moment();
@@ -159,14 +182,38 @@ impl EventLoop {
                 self.jobs.insert(id, running);
                 self.ready.push_back(id);
             }
+            Err(NetError::Sequences { .. }) if self.clock.now() < until => {
+                self.waiting.push_back(Waiting { id, job: Job { family, sequences, make }, reply, until });
+            }
             // Who has gone does not need to know.
             Err(error) => drop(reply.send(Err(error))),
         }
     }
 
+    /// Starts those that waited, as far as there are numbers for them now.
+    fn start_waiting(&mut self) {
+        if self.waiting_until().is_some_and(|at| at <= self.clock.now()) {
+            for job in std::mem::take(&mut self.waiting) {
+                self.start(job);
+            }
+        }
+    }
+
+    /// When to look at those that wait: numbers become free, or the patience of one ends.
+    fn waiting_until(&self) -> Option<Nanos> {
+        let of = |waiting: &Waiting| {
+            let shared = match waiting.job.family {
+                Family::V4 => &self.v4,
+                Family::V6 => &self.v6,
+            };
+            shared.sequences.free_at().map_or(waiting.until, |at| at.min(waiting.until))
+        };
+        self.waiting.iter().map(of).min()
+    }
+
     /// Room, the ICMP socket, and sequence numbers for a new job.
     fn reserve(&mut self, id: JobId, family: Family, count: u16) -> Result<u16, NetError> {
-        if self.jobs.len() >= self.options.max_jobs {
+        if self.jobs.len() + self.waiting.len() >= self.options.max_jobs {
             return Err(NetError::Busy);
         }
         if count == 0 {
@@ -323,7 +370,8 @@ impl EventLoop {
     /// Sleeps until a socket has something, the next deadline, or the next packet may go; gives what is ready.
     fn wait(&self) -> nix::Result<Vec<Source>> {
         let pace = (!self.ready.is_empty()).then(|| self.bucket.next());
-        let until = self.deadlines.first().map(|(at, _)| *at).into_iter().chain(pace).min();
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let until = [deadline, pace, self.waiting_until()].into_iter().flatten().min();
         self.clock.look();
         let timeout = until.map(|until| TimeSpec::from_duration(until.since(self.clock.now())));
 

@@ -3,7 +3,7 @@
 //! A block never wraps past 65535, so that `first + i` is right without care. A block rests after its job, so that a late
 //! reply cannot be taken for one to the next job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use sonde_protocol::time::Nanos;
@@ -16,6 +16,10 @@ const END: u32 = 0x1_0000;
 pub struct SequenceBlocks<J> {
     /// By first number.
     blocks: BTreeMap<u32, Block<J>>,
+    /// The first number of each job's block.
+    owned: BTreeMap<J, u32>,
+    /// When which block is free again, in order.
+    resting: VecDeque<(Nanos, u32)>,
     /// Where to look first: blocks go round, so that a number stays unused for as long as possible.
     cursor: u32,
     rest: Duration,
@@ -30,25 +34,34 @@ struct Block<J> {
 #[derive(Debug)]
 enum State<J> {
     Owned(J),
-    RestsUntil(Nanos),
+    Rests,
 }
 
-impl<J: Copy + PartialEq> SequenceBlocks<J> {
+impl<J: Copy + Ord> SequenceBlocks<J> {
     /// All numbers free; blocks rest for `rest`, and the first one begins at `start`.
     pub fn new(start: u16, rest: Duration) -> Self {
-        Self { blocks: BTreeMap::new(), cursor: u32::from(start), rest }
+        Self {
+            blocks: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            resting: VecDeque::new(),
+            cursor: u32::from(start),
+            rest,
+        }
     }
 
     /// Reserves `count` numbers in a row and gives the first; `None` when there is no room now. A block of 0 numbers is
-    /// nobody's.
+    /// nobody's. A job has one block.
     pub fn reserve(&mut self, job: J, count: u16, now: Nanos) -> Option<u16> {
-        self.blocks.retain(|_, block| !matches!(block.state, State::RestsUntil(until) if until <= now));
+        while let Some((_, first)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
+            self.blocks.remove(&first);
+        }
         if count == 0 {
             return Some(0);
         }
         let count = u32::from(count);
         let first = self.gap(self.cursor, count).or_else(|| self.gap(0, count))?;
         self.cursor = (first + count) % END;
+        self.owned.insert(job, first);
         self.blocks.insert(first, Block { end: first + count, state: State::Owned(job) });
         u16::try_from(first).ok()
     }
@@ -80,12 +93,16 @@ impl<J: Copy + PartialEq> SequenceBlocks<J> {
 
     /// The job has ended: its numbers rest, then become free.
     pub fn release(&mut self, job: J, now: Nanos) {
-        let until = now + self.rest;
-        for block in self.blocks.values_mut() {
-            if matches!(block.state, State::Owned(owner) if owner == job) {
-                block.state = State::RestsUntil(until);
-            }
+        let Some(first) = self.owned.remove(&job) else { return };
+        if let Some(block) = self.blocks.get_mut(&first) {
+            block.state = State::Rests;
+            self.resting.push_back((now + self.rest, first));
         }
+    }
+
+    /// When the next block that rests becomes free.
+    pub fn free_at(&self) -> Option<Nanos> {
+        self.resting.front().map(|(until, _)| *until)
     }
 }
 
