@@ -80,6 +80,46 @@ struct Waiting {
     disturbed: bool,
 }
 
+/// Entries by what may become of them.
+#[derive(Debug, Default)]
+struct Index {
+    /// By when to look at them.
+    wakes: BTreeSet<(UnixNanos, MeasurementId)>,
+    /// By the first due time of which nobody can say yet what became of it.
+    open: BTreeSet<(UnixNanos, MeasurementId)>,
+    /// Those that wait for a run that they would disturb.
+    disturbed: BTreeSet<MeasurementId>,
+    /// Those with a run under way.
+    under_way: BTreeSet<MeasurementId>,
+}
+
+/// What the index says of an entry.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    wake: Option<UnixNanos>,
+    open: Option<UnixNanos>,
+    disturbed: bool,
+    under_way: bool,
+}
+
+impl Index {
+    fn change(&mut self, id: MeasurementId, from: Marks, to: Marks) {
+        for (set, from, to) in [(&mut self.wakes, from.wake, to.wake), (&mut self.open, from.open, to.open)] {
+            if from != to {
+                from.map(|at| set.remove(&(at, id)));
+                to.map(|at| set.insert((at, id)));
+            }
+        }
+        for (set, to) in [(&mut self.disturbed, to.disturbed), (&mut self.under_way, to.under_way)] {
+            if to {
+                set.insert(id);
+            } else {
+                set.remove(&id);
+            }
+        }
+    }
+}
+
 /// A run of an order that is gone.
 #[derive(Debug)]
 struct Orphan {
@@ -93,6 +133,8 @@ pub struct Scheduler {
     probe: ProbeId,
     boot_started_at: UnixNanos,
     entries: BTreeMap<MeasurementId, Entry>,
+    /// Where to look among the entries, which may be thousands.
+    index: Index,
     /// One-offs that this boot has started or given up: each runs once a boot, however often it is ordered.
     once: BTreeSet<MeasurementId>,
     /// Runs of orders that are gone but still going on.
@@ -110,6 +152,7 @@ impl Scheduler {
             probe,
             boot_started_at,
             entries: BTreeMap::new(),
+            index: Index::default(),
             once: BTreeSet::new(),
             orphans: BTreeMap::new(),
             current: (boot_started_at, None),
@@ -157,13 +200,17 @@ impl Scheduler {
         };
         let running = self.orphans.remove(&id).map(|orphan| orphan.due);
         let footprint = Footprint::of(&order);
-        self.entries.insert(id, Entry { order, runs, supported, next, waiting: None, running, footprint });
+        let entry = Entry { order, runs, supported, next, waiting: None, running, footprint };
+        let marks = entry.marks();
+        let before = self.entries.insert(id, entry).map(|before| before.marks()).unwrap_or_default();
+        self.index.change(id, before, marks);
         late
     }
 
     /// An order is gone. Gives it back with the runs that were due and not started. A run that is going on goes on.
     pub fn remove(&mut self, id: MeasurementId, now: UnixNanos) -> Option<(Order, Vec<Skipped>)> {
         let mut entry = self.entries.remove(&id)?;
+        self.index.change(id, entry.marks(), Marks::default());
         if let Some(due) = entry.running {
             self.orphans.insert(id, Orphan { due, footprint: entry.footprint.clone() });
         }
@@ -174,11 +221,14 @@ impl Scheduler {
     /// What to do at `now`. `admit` is asked for each run that could start, in the order of their due times.
     pub fn poll(&mut self, now: UnixNanos, mut admit: impl FnMut(&Order) -> Admit) -> Vec<Decision> {
         let mut decisions = Vec::new();
-        for entry in self.entries.values_mut() {
-            entry.collect_due(now, &mut decisions);
+        let due: Vec<MeasurementId> =
+            self.index.wakes.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
+        for id in &due {
+            self.change(*id, |entry| entry.collect_due(now, &mut decisions));
         }
-        let waiting = |(&id, entry): (&MeasurementId, &Entry)| entry.waiting.map(|waiting| (waiting.due, id));
-        let mut waiting: Vec<(UnixNanos, MeasurementId)> = self.entries.iter().filter_map(waiting).collect();
+        let looked_at: BTreeSet<MeasurementId> = due.into_iter().chain(self.index.disturbed.iter().copied()).collect();
+        let waiting = |id: &MeasurementId| self.entries.get(id)?.waiting.map(|waiting| (waiting.due, *id));
+        let mut waiting: Vec<(UnixNanos, MeasurementId)> = looked_at.iter().filter_map(waiting).collect();
         waiting.sort_unstable();
         // Those that have waited longer for others to end, and not yet too long.
         let mut first: Vec<(UnixNanos, MeasurementId)> = Vec::new();
@@ -190,42 +240,30 @@ impl Scheduler {
             if (still || free_at.is_some()) && now < due + PATIENCE {
                 first.push((due, id));
             }
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
             if let Some(free_at) = free_at {
-                let ask_at = free_at.min(entry.given_up_at(due));
-                entry.waiting = Some(Waiting { due, ask_at, disturbed: true });
-                continue;
-            }
-            if !asks {
-                continue;
-            }
-            let decision = if !entry.supported {
-                Some(Decision::Skip(skipped(id, due, 1, SkipReason::Unsupported)))
-            } else {
-                match admit(&entry.order) {
-                    Admit::Now => {
-                        entry.running = Some(due);
-                        Some(Decision::Start { order: Box::new(entry.order.clone()), planned_at: due })
-                    }
-                    Admit::Never(reason) => Some(Decision::Skip(skipped(id, due, 1, reason))),
-                    Admit::Later(at) => {
-                        let ask_at = at.max(now + Duration::from_millis(1));
-                        entry.waiting = Some(Waiting { due, ask_at, disturbed: false });
-                        None
-                    }
-                }
-            };
-            if let Some(decision) = decision {
-                entry.waiting = None;
-                decisions.push(decision);
+                self.change(id, |entry| {
+                    let ask_at = free_at.min(entry.given_up_at(due));
+                    entry.waiting = Some(Waiting { due, ask_at, disturbed: true });
+                });
+            } else if asks {
+                decisions.extend(self.change(id, |entry| entry.decide(due, now, &mut admit)).flatten());
             }
         }
-        for entry in self.entries.values() {
-            if matches!(entry.runs, Runs::Once { .. }) && entry.next.is_none() && entry.waiting.is_none() {
-                self.once.insert(entry.order.measurement);
+        for id in looked_at {
+            if self.entries.get(&id).is_some_and(Entry::is_over) {
+                self.once.insert(id);
             }
         }
         decisions
+    }
+
+    /// Changes an entry, and the index with it.
+    fn change<R>(&mut self, id: MeasurementId, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let entry = self.entries.get_mut(&id)?;
+        let before = entry.marks();
+        let result = change(entry);
+        self.index.change(id, before, entry.marks());
+        Some(result)
     }
 
     /// Until when at most a run of this entry must wait because it would disturb one under way (for ever: until that has
@@ -233,8 +271,10 @@ impl Scheduler {
     fn disturbed_until(&self, entry: &Entry, first: &[(UnixNanos, MeasurementId)]) -> Option<UnixNanos> {
         let footprint = entry.footprint.as_ref()?;
         let disturbs = |other: &Option<Footprint>| other.as_ref().is_some_and(|other| footprint.disturbs(other));
-        let mut under_way = self.entries.values().filter(|other| other.running.is_some()).map(|other| &other.footprint);
-        if under_way.any(disturbs) || self.orphans.values().map(|orphan| &orphan.footprint).any(disturbs) {
+        let footprint_of = |id| self.entries.get(id).map(|other| &other.footprint);
+        if self.index.under_way.iter().filter_map(footprint_of).any(disturbs)
+            || self.orphans.values().map(|orphan| &orphan.footprint).any(disturbs)
+        {
             return Some(UnixNanos(i64::MAX));
         }
         // Somebody waits for a one-off.
@@ -245,15 +285,15 @@ impl Scheduler {
 
     /// A run has ended and its report has been pushed. Call [`Scheduler::poll`]: others may have waited for it.
     pub fn finished(&mut self, id: MeasurementId) {
-        if self.orphans.remove(&id).is_none()
-            && let Some(entry) = self.entries.get_mut(&id)
-        {
-            entry.running = None;
+        if self.orphans.remove(&id).is_none() {
+            self.change(id, |entry| entry.running = None);
         }
-        for waiting in self.entries.values_mut().filter_map(|entry| entry.waiting.as_mut()) {
-            if waiting.disturbed {
-                waiting.ask_at = UnixNanos(i64::MIN);
-            }
+        for id in self.index.disturbed.clone() {
+            self.change(id, |entry| {
+                if let Some(waiting) = &mut entry.waiting {
+                    waiting.ask_at = UnixNanos(i64::MIN);
+                }
+            });
         }
     }
 
@@ -269,34 +309,71 @@ impl Scheduler {
     pub fn stop(&mut self, now: UnixNanos) -> Vec<Skipped> {
         let known = self.orders_known_until(now);
         self.stopped.get_or_insert(known.min(now));
-        self.entries.values_mut().flat_map(|entry| entry.give_up(now, SkipReason::Stopping)).collect()
+        let ids: Vec<MeasurementId> = self.entries.keys().copied().collect();
+        ids.into_iter()
+            .filter_map(|id| self.change(id, |entry| entry.give_up(now, SkipReason::Stopping)))
+            .flatten()
+            .collect()
     }
 
     /// Runs that are going on.
     pub fn running(&self) -> usize {
-        self.orphans.len() + self.entries.values().filter(|entry| entry.running.is_some()).count()
+        self.orphans.len() + self.index.under_way.len()
     }
 
     /// Every run due before this has been started and finished, or skipped, and no order can come that says otherwise.
     pub fn settled(&self, now: UnixNanos) -> UnixNanos {
-        let open = self.entries.values().flat_map(|entry| {
-            let waiting = entry.waiting.map(|waiting| waiting.due);
-            // A one-off is ordered again until its result is durable; it needs no gap.
-            let next = entry.next.filter(|_| matches!(entry.runs, Runs::Periodic { .. }));
-            [waiting, next, entry.running].into_iter().flatten()
-        });
+        let open = self.index.open.first().map(|(due, _)| *due);
         let until = self.stopped.unwrap_or_else(|| self.orders_known_until(now));
-        open.chain(self.orphans.values().map(|orphan| orphan.due)).fold(until, UnixNanos::min)
+        open.into_iter().chain(self.orphans.values().map(|orphan| orphan.due)).fold(until, UnixNanos::min)
     }
 
     /// When to call [`Scheduler::poll`] next.
     pub fn next_wake(&self) -> Option<UnixNanos> {
-        let of = |entry: &Entry| [entry.waiting.map(|waiting| waiting.ask_at), entry.next];
-        self.entries.values().flat_map(of).flatten().min()
+        self.index.wakes.first().map(|(at, _)| *at)
     }
 }
 
 impl Entry {
+    fn marks(&self) -> Marks {
+        // A one-off is ordered again until its result is durable; it needs no gap.
+        let next = self.next.filter(|_| matches!(self.runs, Runs::Periodic { .. }));
+        Marks {
+            wake: self.waiting.map(|waiting| waiting.ask_at).into_iter().chain(self.next).min(),
+            open: [self.waiting.map(|waiting| waiting.due), next, self.running].into_iter().flatten().min(),
+            disturbed: self.waiting.is_some_and(|waiting| waiting.disturbed),
+            under_way: self.running.is_some(),
+        }
+    }
+
+    /// A one-off of which nothing will come any more but the end of its run.
+    fn is_over(&self) -> bool {
+        matches!(self.runs, Runs::Once { .. }) && self.next.is_none() && self.waiting.is_none()
+    }
+
+    /// What becomes of a run that was due at `due` and disturbs nobody; `None` when it has to wait for admission.
+    fn decide(&mut self, due: UnixNanos, now: UnixNanos, admit: &mut impl FnMut(&Order) -> Admit) -> Option<Decision> {
+        let id = self.order.measurement;
+        let decision = if self.supported {
+            match admit(&self.order) {
+                Admit::Now => {
+                    self.running = Some(due);
+                    Decision::Start { order: Box::new(self.order.clone()), planned_at: due }
+                }
+                Admit::Never(reason) => Decision::Skip(skipped(id, due, 1, reason)),
+                Admit::Later(at) => {
+                    let ask_at = at.max(now + Duration::from_millis(1)).min(self.given_up_at(due));
+                    self.waiting = Some(Waiting { due, ask_at, disturbed: false });
+                    return None;
+                }
+            }
+        } else {
+            Decision::Skip(skipped(id, due, 1, SkipReason::Unsupported))
+        };
+        self.waiting = None;
+        Some(decision)
+    }
+
     fn max_late(&self) -> Duration {
         match self.runs {
             Runs::Periodic { interval, .. } => MAX_LATE.min(interval / 2),
