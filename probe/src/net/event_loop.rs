@@ -30,8 +30,8 @@ use super::{NetError, icmp_socket, udp_socket};
 /// that never moves its deadline costs some wake-ups then, not the processor.
 const OVERDUE: Duration = Duration::from_micros(100);
 
-/// How long a job waits for ICMP sequence numbers at most. They are used up when very many jobs that need many come at once;
-/// then the next ones begin later, as numbers come back.
+/// How long a job waits for ICMP sequence numbers at most. A thousand pings and a hundred traceroutes a minute have room by
+/// far; with the largest definitions of both the numbers are used up, and the next jobs begin later, as numbers come back.
 const NUMBERS_WAIT: Duration = Duration::from_secs(30);
 
 /// Names a packet of any job.

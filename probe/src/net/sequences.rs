@@ -164,4 +164,36 @@ mod tests {
         assert_eq!(blocks.reserve('b', 0, Nanos(0)), Some(0));
         assert_eq!(blocks.owner(0), Some('a'));
     }
+
+    /// What a busy probe is meant to carry: a thousand pings at a time, one after the other, and a hundred traceroutes over
+    /// ICMP a minute (three packets to each of 32 hops, a silent hop's time-out in each).
+    #[test]
+    fn a_thousand_pings_and_a_hundred_traceroutes_a_minute_have_room() {
+        const MS: i64 = 1_000_000;
+        let mut blocks = SequenceBlocks::new(4_711, REST);
+        let mut ends = BTreeMap::new();
+        let mut job = 0_u32;
+        for ms in (0..180_000).step_by(20) {
+            let now = Nanos(ms * MS);
+            while ends.first_key_value().is_some_and(|((at, _), _)| *at <= now)
+                && let Some(((_, done), count)) = ends.pop_first()
+            {
+                blocks.release(done, now);
+                if count == 3 {
+                    job += 1;
+                    assert!(blocks.reserve(job, count, now).is_some(), "a ping after {ms} ms");
+                    ends.insert((now + Duration::from_millis(2_100), job), count);
+                }
+            }
+            let new_pings = if ms < 2_000 { 10 } else { 0 };
+            let new_traces = u16::from(ms % 600 == 0);
+            for (count, lasts, how_many) in [(3, 2_100, new_pings), (102, 9_000, new_traces)] {
+                for _ in 0..how_many {
+                    job += 1;
+                    assert!(blocks.reserve(job, count, now).is_some(), "{count} after {ms} ms");
+                    ends.insert((now + Duration::from_millis(lasts), job), count);
+                }
+            }
+        }
+    }
 }
