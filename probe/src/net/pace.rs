@@ -137,7 +137,7 @@ mod tests {
         for ms in [0, 0, 450, 950] {
             meter.count(at(ms));
         }
-        let counts = [950, 1_050, 1_450, 1_900, 99_000].map(|ms| meter.in_a_second(at(ms)));
+        let counts = [950, 1_050, 1_450, 1_800, 99_000].map(|ms| meter.in_a_second(at(ms)));
         assert_eq!(counts, [4, 2, 1, 1, 0]);
     }
 }
