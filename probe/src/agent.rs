@@ -36,9 +36,9 @@ use crate::config::Config;
 use crate::identity::{Identity, StateError};
 use crate::local::{AddressWatch, LocalNetwork};
 use crate::net::clock::{ClockSource, SystemClock};
-use crate::net::{Driver, NetError, Options};
+use crate::net::{Driver, NetError, Options, raise_descriptor_limit};
 use crate::policy::{Caps, DayUse, Policy};
-use crate::resolve::Resolver;
+use crate::resolve::{MAX_RESOLVERS, Resolver};
 use crate::run::{KINDS, Runner};
 use crate::scheduler::Scheduler;
 use crate::status::{Status, StatusServer};
@@ -156,7 +156,13 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
     let wall = Arc::new(Mutex::new(WallClock::new()));
     let resolver = Resolver::new(&options.config.policy);
     let caps = Caps::new(options.config.limits.clone(), DayUse::default(), started);
-    let driver_options = Options { packets_per_second: options.config.limits.packets_per_second, ..Options::default() };
+    let limits = &options.config.limits;
+    // One run has as many jobs as it asks resolvers at once.
+    let max_jobs = usize::try_from(limits.concurrent).unwrap_or(usize::MAX).saturating_mul(MAX_RESOLVERS);
+    let driver_options = Options { packets_per_second: limits.packets_per_second, max_jobs, ..Options::default() };
+    if let Err(error) = raise_descriptor_limit() {
+        warn!(%error, "the limit of open files stays as it is");
+    }
     let driver = Driver::new(clock.clone(), driver_options)?;
     let (policy, policy_seen) =
         watch::channel(Arc::new(policy_of(&options.config, Neighbourhood::default(), Vec::new())));

@@ -45,7 +45,7 @@ pub const PACKETS_PER_SECOND: Setting = Setting { key: "packets_per_second", def
 pub const BYTES_PER_DAY: Setting = Setting { key: "bytes_per_day", default: 1 << 30, min: 1 << 20, max: 1 << 50 };
 
 /// `limits.concurrent`: measurements under way at once.
-pub const CONCURRENT: Setting = Setting { key: "concurrent", default: 64, min: 1, max: 512 };
+pub const CONCURRENT: Setting = Setting { key: "concurrent", default: 64, min: 1, max: 2048 };
 
 /// `limits.target_interval_ms`: least time between the starts of two runs towards one address.
 pub const TARGET_INTERVAL_MS: Setting = Setting { key: "target_interval_ms", default: 100, min: 0, max: 3_600_000 };
@@ -384,7 +384,7 @@ mod tests {
     fn errors_name_the_place_and_what_is_allowed() {
         for (text, expected) in [
             ("[policy]\nsite_prefix = 70", ["line 2", "site_prefix = 70", "48 to 64"]),
-            ("[limits]\nconcurrent = -1", ["line 2", "concurrent = -1", "1 to 512"]),
+            ("[limits]\nconcurrent = -1", ["line 2", "concurrent = -1", "1 to 2048"]),
             ("[limits]\nbytes_per_day = 99999999999999999", ["line 2", "bytes_per_day", "1048576 to"]),
             ("[limits]\npackets = 3", ["line 2", "`packets`", "`packets_per_second`"]),
             ("[policies]", ["line 1", "`policies`", "`policy`"]),

@@ -6,6 +6,8 @@
 
 mod dns;
 mod http;
+mod lateness;
+mod load;
 mod ntp;
 mod path_mtu;
 mod ping;
@@ -14,12 +16,13 @@ mod traceroute;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::net::{Family, Ip};
-use sonde_protocol::result::{Failure, MeasurementResult, Outcome, StampSource, Why};
+use sonde_protocol::result::{Failure, MeasurementResult, Outcome, StampSource, Timing, Why};
 use sonde_protocol::spec::{Kind, Spec, Target};
 use sonde_protocol::time::UnixNanos;
 use tokio::sync::watch;
@@ -74,6 +77,8 @@ pub struct Runner {
     pub policy: watch::Receiver<Arc<Policy>>,
     /// Lengths of paths as the last runs found them, so that traceroute need not search again.
     lengths: Mutex<HashMap<MeasurementId, u8>>,
+    /// Runs under way.
+    running: AtomicU32,
 }
 
 /// What an engine's run gave, and how good its times are.
@@ -82,6 +87,8 @@ struct Seen {
     dst: Option<IpAddr>,
     src: Option<IpAddr>,
     source: StampSource,
+    /// How wrong a round-trip time can be by the kernel's stamps, in nanoseconds.
+    rtt_error: Option<u64>,
     time_to_resolve: Option<Duration>,
     started: Option<Moment>,
 }
@@ -89,7 +96,8 @@ struct Seen {
 impl Seen {
     fn failed(failure: Failure, kind: Kind, dst: Option<IpAddr>) -> Self {
         let outcome = Outcome::Failed(failure, kind.number());
-        Self { outcome, dst, src: None, source: StampSource::User, time_to_resolve: None, started: None }
+        let source = StampSource::User;
+        Self { outcome, dst, src: None, source, rtt_error: None, time_to_resolve: None, started: None }
     }
 }
 
@@ -102,7 +110,7 @@ impl Runner {
         resolver: Resolver,
         policy: watch::Receiver<Arc<Policy>>,
     ) -> Self {
-        Self { driver, clock, wall, resolver, policy, lengths: Mutex::default() }
+        Self { driver, clock, wall, resolver, policy, lengths: Mutex::default(), running: AtomicU32::new(0) }
     }
 
     /// This moment on both clocks.
@@ -118,6 +126,8 @@ impl Runner {
     /// Runs a measurement once. Whatever happens is a result.
     pub async fn run(&self, probe: ProbeId, request: &Request) -> MeasurementResult {
         let begun = self.moment();
+        let _counted = load::Counted::new(&self.running);
+        let load = self.load(begun.monotonic);
         let seeing = async {
             match &request.spec {
                 Spec::Dns(dns) if dns.use_probe_resolver => self.own_resolvers(probe, request, dns).await,
@@ -125,19 +135,29 @@ impl Runner {
             }
         };
         let longest = longest(&request.spec);
-        let seen = timeout(longest, seeing).await.unwrap_or_else(|_| {
+        // The packet kinds have the kernel's stamps, or their own account of what is missing.
+        let packets = matches!(request.spec.kind(), Kind::Ping | Kind::Traceroute | Kind::Ntp | Kind::PathMtu);
+        let (seen, late) = if packets {
+            (timeout(longest, seeing).await, None)
+        } else {
+            lateness::watched(timeout(longest, seeing)).await
+        };
+        let seen = seen.unwrap_or_else(|_| {
             let why = Why::cut(format!("the run had not ended after {} s", longest.as_secs()));
             Seen::failed(Failure::Socket(why), request.spec.kind(), None)
         });
         let ended = self.moment();
         let wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
         let started = seen.started.unwrap_or(begun);
+        let failed = matches!(seen.outcome, Outcome::Failed(..));
+        let late = late.filter(|_| seen.source == StampSource::User && !failed);
+        let rtt_error = seen.rtt_error.max(late);
         MeasurementResult {
             measurement: request.measurement,
             planned_at: request.planned_at,
             started_at: wall.now(started.monotonic, started.wall),
             ended_at: wall.now(ended.monotonic, ended.wall),
-            timing: wall.timing(ended.monotonic, seen.source),
+            timing: Timing { rtt_error, load: Some(load), ..wall.timing(ended.monotonic, seen.source) },
             af: request.af,
             dst_name: request.target.clone(),
             dst_addr: seen.dst.map(Ip),
@@ -233,12 +253,13 @@ fn longest(spec: &Spec) -> Duration {
 }
 
 fn seen<E>(finished: Finished<E>, dst: IpAddr) -> Seen {
-    let RunInfo { started_at, source, src_addr, .. } = finished.info;
+    let RunInfo { started_at, source, rtt_error, src_addr, .. } = finished.info;
     Seen {
         outcome: finished.outcome,
         dst: Some(dst),
         src: src_addr,
         source,
+        rtt_error,
         time_to_resolve: None,
         started: Some(started_at),
     }

@@ -2,8 +2,15 @@
 //!
 //! Every due time of every order leaves this machine exactly once: as a [`Decision::Start`] or inside a
 //! [`Decision::Skip`]. It knows nothing of how a run is carried out; caps and policy are asked through a function.
+//!
+//! Runs that would disturb each other ([`interference`]) are not under way together. A run waits for those that disturb it to
+//! end, and for [`PATIENCE`] nothing periodic that would disturb it begins meanwhile, so that it gets its turn however many
+//! small runs follow each other. A one-off waits for runs under way only.
+
+pub mod interference;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use sonde_protocol::ids::{MeasurementId, ProbeId};
@@ -11,6 +18,12 @@ use sonde_protocol::order::Order;
 use sonde_protocol::result::{SkipReason, Skipped};
 use sonde_protocol::schedule::Runs;
 use sonde_protocol::time::UnixNanos;
+
+use self::interference::Footprint;
+
+/// For how long a run that waits for others to end keeps new ones from beginning. Most runs are over by then; one that takes
+/// minutes must not hold up all the others' schedules.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How late a periodic run may start at most; half its interval when that is less.
 pub const MAX_LATE: Duration = Duration::from_secs(60);
@@ -51,10 +64,67 @@ struct Entry {
     supported: bool,
     /// The next due time not yet handed on.
     next: Option<UnixNanos>,
-    /// A due time that waits for admission, and when to ask again.
-    waiting: Option<(UnixNanos, UnixNanos)>,
+    /// A due time that waits.
+    waiting: Option<Waiting>,
     /// The due time of the run that is going on.
     running: Option<UnixNanos>,
+    /// `None` when nothing of it can run.
+    footprint: Option<Footprint>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    due: UnixNanos,
+    ask_at: UnixNanos,
+    /// For a run that it would disturb; else for admission.
+    disturbed: bool,
+}
+
+/// Entries by what may become of them.
+#[derive(Debug, Default)]
+struct Index {
+    /// By when to look at them.
+    wakes: BTreeSet<(UnixNanos, MeasurementId)>,
+    /// By the first due time of which nobody can say yet what became of it.
+    open: BTreeSet<(UnixNanos, MeasurementId)>,
+    /// Those that wait for a run that they would disturb.
+    disturbed: BTreeSet<MeasurementId>,
+    /// Those with a run under way.
+    under_way: BTreeSet<MeasurementId>,
+}
+
+/// What the index says of an entry.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    wake: Option<UnixNanos>,
+    open: Option<UnixNanos>,
+    disturbed: bool,
+    under_way: bool,
+}
+
+impl Index {
+    fn change(&mut self, id: MeasurementId, from: Marks, to: Marks) {
+        for (set, from, to) in [(&mut self.wakes, from.wake, to.wake), (&mut self.open, from.open, to.open)] {
+            if from != to {
+                from.map(|at| set.remove(&(at, id)));
+                to.map(|at| set.insert((at, id)));
+            }
+        }
+        for (set, to) in [(&mut self.disturbed, to.disturbed), (&mut self.under_way, to.under_way)] {
+            if to {
+                set.insert(id);
+            } else {
+                set.remove(&id);
+            }
+        }
+    }
+}
+
+/// A run of an order that is gone.
+#[derive(Debug)]
+struct Orphan {
+    due: UnixNanos,
+    footprint: Option<Footprint>,
 }
 
 /// The machine.
@@ -63,10 +133,12 @@ pub struct Scheduler {
     probe: ProbeId,
     boot_started_at: UnixNanos,
     entries: BTreeMap<MeasurementId, Entry>,
+    /// Where to look among the entries, which may be thousands.
+    index: Index,
     /// One-offs that this boot has started or given up: each runs once a boot, however often it is ordered.
     once: BTreeSet<MeasurementId>,
     /// Runs of orders that are gone but still going on.
-    orphans: BTreeMap<MeasurementId, UnixNanos>,
+    orphans: BTreeMap<MeasurementId, Orphan>,
     /// Orders made before this are known; connected since then if there is a second value.
     current: (UnixNanos, Option<UnixNanos>),
     /// The boot ends: what is due from here on is not its any more.
@@ -80,6 +152,7 @@ impl Scheduler {
             probe,
             boot_started_at,
             entries: BTreeMap::new(),
+            index: Index::default(),
             once: BTreeSet::new(),
             orphans: BTreeMap::new(),
             current: (boot_started_at, None),
@@ -125,16 +198,21 @@ impl Scheduler {
                 (runs.first_at_or_after(from.max(now)), late)
             }
         };
-        let running = self.orphans.remove(&id);
-        self.entries.insert(id, Entry { order, runs, supported, next, waiting: None, running });
+        let running = self.orphans.remove(&id).map(|orphan| orphan.due);
+        let footprint = Footprint::of(&order);
+        let entry = Entry { order, runs, supported, next, waiting: None, running, footprint };
+        let marks = entry.marks();
+        let before = self.entries.insert(id, entry).map(|before| before.marks()).unwrap_or_default();
+        self.index.change(id, before, marks);
         late
     }
 
     /// An order is gone. Gives it back with the runs that were due and not started. A run that is going on goes on.
     pub fn remove(&mut self, id: MeasurementId, now: UnixNanos) -> Option<(Order, Vec<Skipped>)> {
         let mut entry = self.entries.remove(&id)?;
+        self.index.change(id, entry.marks(), Marks::default());
         if let Some(due) = entry.running {
-            self.orphans.insert(id, due);
+            self.orphans.insert(id, Orphan { due, footprint: entry.footprint.clone() });
         }
         let skipped = entry.give_up(now, SkipReason::Limit);
         Some((entry.order, skipped))
@@ -143,51 +221,86 @@ impl Scheduler {
     /// What to do at `now`. `admit` is asked for each run that could start, in the order of their due times.
     pub fn poll(&mut self, now: UnixNanos, mut admit: impl FnMut(&Order) -> Admit) -> Vec<Decision> {
         let mut decisions = Vec::new();
-        for entry in self.entries.values_mut() {
-            entry.collect_due(now, &mut decisions);
+        let due: Vec<MeasurementId> =
+            self.index.wakes.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
+        for id in &due {
+            self.change(*id, |entry| entry.collect_due(now, &mut decisions));
         }
-        let mut waiting: Vec<(UnixNanos, MeasurementId)> = self
-            .entries
-            .iter()
-            .filter_map(|(&id, entry)| entry.waiting.filter(|(_, ask_at)| *ask_at <= now).map(|(due, _)| (due, id)))
-            .collect();
+        let looked_at: BTreeSet<MeasurementId> = due.into_iter().chain(self.index.disturbed.iter().copied()).collect();
+        let waiting = |id: &MeasurementId| self.entries.get(id)?.waiting.map(|waiting| (waiting.due, *id));
+        let mut waiting: Vec<(UnixNanos, MeasurementId)> = looked_at.iter().filter_map(waiting).collect();
         waiting.sort_unstable();
+        // Those that have waited longer for others to end, and not yet too long.
+        let mut first: Vec<(UnixNanos, MeasurementId)> = Vec::new();
         for (due, id) in waiting {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            let decision = if !entry.supported {
-                Some(Decision::Skip(skipped(id, due, 1, SkipReason::Unsupported)))
-            } else {
-                match admit(&entry.order) {
-                    Admit::Now => {
-                        entry.running = Some(due);
-                        Some(Decision::Start { order: Box::new(entry.order.clone()), planned_at: due })
-                    }
-                    Admit::Never(reason) => Some(Decision::Skip(skipped(id, due, 1, reason))),
-                    Admit::Later(at) => {
-                        entry.waiting = Some((due, at.max(now + Duration::from_millis(1))));
-                        None
-                    }
-                }
-            };
-            if let Some(decision) = decision {
-                entry.waiting = None;
-                decisions.push(decision);
+            let Some(entry) = self.entries.get(&id) else { continue };
+            let asks = entry.waiting.is_some_and(|waiting| waiting.ask_at <= now);
+            let free_at = if asks && entry.supported { self.disturbed_until(entry, &first) } else { None };
+            let still = !asks && entry.waiting.is_some_and(|waiting| waiting.disturbed);
+            if (still || free_at.is_some()) && now < due + PATIENCE {
+                first.push((due, id));
+            }
+            if let Some(free_at) = free_at {
+                self.change(id, |entry| {
+                    let ask_at = free_at.min(entry.given_up_at(due));
+                    entry.waiting = Some(Waiting { due, ask_at, disturbed: true });
+                });
+            } else if asks {
+                decisions.extend(self.change(id, |entry| entry.decide(due, now, &mut admit)).flatten());
             }
         }
-        for entry in self.entries.values() {
-            if matches!(entry.runs, Runs::Once { .. }) && entry.next.is_none() && entry.waiting.is_none() {
-                self.once.insert(entry.order.measurement);
+        for id in looked_at {
+            if self.entries.get(&id).is_some_and(Entry::is_over) {
+                self.once.insert(id);
             }
         }
         decisions
     }
 
-    /// A run has ended and its report has been pushed.
-    pub fn finished(&mut self, id: MeasurementId) {
-        if self.orphans.remove(&id).is_none()
-            && let Some(entry) = self.entries.get_mut(&id)
+    /// Changes an entry, and the index with it.
+    fn change<R>(&mut self, id: MeasurementId, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let entry = self.entries.get_mut(&id)?;
+        let before = entry.marks();
+        let result = change(entry);
+        self.index.change(id, before, entry.marks());
+        Some(result)
+    }
+
+    /// Until when at most a run of this entry must wait because it would disturb one under way (for ever: until that has
+    /// ended), or one of `first`, which have waited longer.
+    fn disturbed_until(&self, entry: &Entry, first: &[(UnixNanos, MeasurementId)]) -> Option<UnixNanos> {
+        let footprint = entry.footprint.as_ref()?;
+        let disturbs = |other: &Option<Footprint>| other.as_ref().is_some_and(|other| footprint.disturbs(other));
+        let footprint_of = |id| self.entries.get(id).map(|other| &other.footprint);
+        if self.index.under_way.iter().filter_map(footprint_of).any(disturbs)
+            || self.orphans.values().map(|orphan| &orphan.footprint).any(disturbs)
         {
-            entry.running = None;
+            return Some(UnixNanos(i64::MAX));
+        }
+        // Somebody waits for a one-off.
+        let first = if matches!(entry.runs, Runs::Once { .. }) { &[] } else { first };
+        let ahead = first.iter().filter(|(_, id)| self.entries.get(id).is_some_and(|other| disturbs(&other.footprint)));
+        ahead.map(|(due, _)| *due + PATIENCE).max()
+    }
+
+    /// A run has ended and its report has been pushed. Call [`Scheduler::poll`]: others may have waited for it.
+    pub fn finished(&mut self, id: MeasurementId) {
+        if self.orphans.remove(&id).is_none() {
+            self.change(id, |entry| entry.running = None);
+        }
+        for id in self.index.disturbed.clone() {
+            self.change(id, |entry| {
+                if let Some(waiting) = &mut entry.waiting {
+                    waiting.ask_at = UnixNanos(i64::MIN);
+                }
+            });
+        }
+    }
+
+    /// The target of a measurement, which the probe resolves, has led to this address.
+    pub fn resolved(&mut self, id: MeasurementId, address: IpAddr) {
+        if let Some(footprint) = self.entries.get_mut(&id).and_then(|entry| entry.footprint.as_mut()) {
+            footprint.resolved(address);
         }
     }
 
@@ -196,33 +309,71 @@ impl Scheduler {
     pub fn stop(&mut self, now: UnixNanos) -> Vec<Skipped> {
         let known = self.orders_known_until(now);
         self.stopped.get_or_insert(known.min(now));
-        self.entries.values_mut().flat_map(|entry| entry.give_up(now, SkipReason::Stopping)).collect()
+        let ids: Vec<MeasurementId> = self.entries.keys().copied().collect();
+        ids.into_iter()
+            .filter_map(|id| self.change(id, |entry| entry.give_up(now, SkipReason::Stopping)))
+            .flatten()
+            .collect()
     }
 
     /// Runs that are going on.
     pub fn running(&self) -> usize {
-        self.orphans.len() + self.entries.values().filter(|entry| entry.running.is_some()).count()
+        self.orphans.len() + self.index.under_way.len()
     }
 
     /// Every run due before this has been started and finished, or skipped, and no order can come that says otherwise.
     pub fn settled(&self, now: UnixNanos) -> UnixNanos {
-        let open = self.entries.values().flat_map(|entry| {
-            let waiting = entry.waiting.map(|(due, _)| due);
-            // A one-off is ordered again until its result is durable; it needs no gap.
-            let next = entry.next.filter(|_| matches!(entry.runs, Runs::Periodic { .. }));
-            [waiting, next, entry.running].into_iter().flatten()
-        });
+        let open = self.index.open.first().map(|(due, _)| *due);
         let until = self.stopped.unwrap_or_else(|| self.orders_known_until(now));
-        open.chain(self.orphans.values().copied()).fold(until, UnixNanos::min)
+        open.into_iter().chain(self.orphans.values().map(|orphan| orphan.due)).fold(until, UnixNanos::min)
     }
 
     /// When to call [`Scheduler::poll`] next.
     pub fn next_wake(&self) -> Option<UnixNanos> {
-        self.entries.values().flat_map(|entry| entry.waiting.map(|(_, at)| at).into_iter().chain(entry.next)).min()
+        self.index.wakes.first().map(|(at, _)| *at)
     }
 }
 
 impl Entry {
+    fn marks(&self) -> Marks {
+        // A one-off is ordered again until its result is durable; it needs no gap.
+        let next = self.next.filter(|_| matches!(self.runs, Runs::Periodic { .. }));
+        Marks {
+            wake: self.waiting.map(|waiting| waiting.ask_at).into_iter().chain(self.next).min(),
+            open: [self.waiting.map(|waiting| waiting.due), next, self.running].into_iter().flatten().min(),
+            disturbed: self.waiting.is_some_and(|waiting| waiting.disturbed),
+            under_way: self.running.is_some(),
+        }
+    }
+
+    /// A one-off of which nothing will come any more but the end of its run.
+    fn is_over(&self) -> bool {
+        matches!(self.runs, Runs::Once { .. }) && self.next.is_none() && self.waiting.is_none()
+    }
+
+    /// What becomes of a run that was due at `due` and disturbs nobody; `None` when it has to wait for admission.
+    fn decide(&mut self, due: UnixNanos, now: UnixNanos, admit: &mut impl FnMut(&Order) -> Admit) -> Option<Decision> {
+        let id = self.order.measurement;
+        let decision = if self.supported {
+            match admit(&self.order) {
+                Admit::Now => {
+                    self.running = Some(due);
+                    Decision::Start { order: Box::new(self.order.clone()), planned_at: due }
+                }
+                Admit::Never(reason) => Decision::Skip(skipped(id, due, 1, reason)),
+                Admit::Later(at) => {
+                    let ask_at = at.max(now + Duration::from_millis(1)).min(self.given_up_at(due));
+                    self.waiting = Some(Waiting { due, ask_at, disturbed: false });
+                    return None;
+                }
+            }
+        } else {
+            Decision::Skip(skipped(id, due, 1, SkipReason::Unsupported))
+        };
+        self.waiting = None;
+        Some(decision)
+    }
+
     fn max_late(&self) -> Duration {
         match self.runs {
             Runs::Periodic { interval, .. } => MAX_LATE.min(interval / 2),
@@ -230,10 +381,18 @@ impl Entry {
         }
     }
 
+    /// When a run that was due at `due` and still waits becomes a skipped one.
+    fn given_up_at(&self, due: UnixNanos) -> UnixNanos {
+        match self.runs {
+            Runs::Once { expires, .. } => expires,
+            Runs::Periodic { .. } => due + self.max_late() + Duration::from_nanos(1),
+        }
+    }
+
     /// What was due up to `now` and has not been started. Nothing comes of it any more.
     fn give_up(&mut self, now: UnixNanos, reason: SkipReason) -> Vec<Skipped> {
         let id = self.order.measurement;
-        let waited = self.waiting.take().map(|(due, _)| skipped(id, due, 1, reason));
+        let waited = self.waiting.take().map(|waiting| skipped(id, waiting.due, 1, reason));
         // A one-off that nobody has looked at yet is ordered again.
         let next = self.next.take().filter(|_| matches!(self.runs, Runs::Periodic { .. }));
         let unseen = next.and_then(|next| self.runs.between(next, now + Duration::from_nanos(1)));
@@ -248,18 +407,19 @@ impl Entry {
                     && let Some(due) = self.next.filter(|&due| due <= now)
                 {
                     self.next = None;
-                    self.waiting = Some((due, now));
+                    self.waiting = Some(Waiting { due, ask_at: now, disturbed: false });
                 }
-                if let Some((due, _)) = self.waiting.filter(|_| now >= expires) {
+                if let Some(Waiting { due, .. }) = self.waiting.filter(|_| now >= expires) {
                     self.waiting = None;
                     decisions.push(Decision::Skip(skipped(id, due, 1, SkipReason::Expired)));
                 }
             }
             Runs::Periodic { .. } => {
                 let too_late = now - self.max_late();
-                if let Some((due, _)) = self.waiting.filter(|(due, _)| *due < too_late) {
+                if let Some(Waiting { due, disturbed, .. }) = self.waiting.filter(|waiting| waiting.due < too_late) {
                     self.waiting = None;
-                    decisions.push(Decision::Skip(skipped(id, due, 1, SkipReason::Limit)));
+                    let reason = if disturbed { SkipReason::Overlap } else { SkipReason::Limit };
+                    decisions.push(Decision::Skip(skipped(id, due, 1, reason)));
                 }
                 // The machine slept, or its clock jumped over these.
                 if let Some((first, count)) = self.next.and_then(|next| self.runs.between(next, too_late)) {
@@ -271,7 +431,7 @@ impl Entry {
                     if self.running.is_some() || self.waiting.is_some() {
                         decisions.push(Decision::Skip(skipped(id, due, 1, SkipReason::Overlap)));
                     } else {
-                        self.waiting = Some((due, now));
+                        self.waiting = Some(Waiting { due, ask_at: now, disturbed: false });
                     }
                 }
             }
@@ -296,7 +456,7 @@ mod tests {
     use sonde_protocol::net::Family;
     use sonde_protocol::order::When;
     use sonde_protocol::seed::Rng;
-    use sonde_protocol::spec::{PingSpec, Spec};
+    use sonde_protocol::spec::{DnsSpec, NtpSpec, PathMtuSpec, PingSpec, Spec, Target, TracerouteSpec};
 
     use super::*;
 
@@ -469,5 +629,152 @@ mod tests {
             }
             assert_eq!(seen, due, "seed {seed}");
         }
+    }
+
+    fn order_of(id: u64, spec: &Spec, target: u64, when: When) -> Order {
+        let target = Target::cut(format!("t{target}.example"));
+        let (kind, spec) = (spec.kind().number(), Bytes::new(spec.to_cbor()).unwrap());
+        Order { kind, spec, target: Some(target), ..order(id, when) }
+    }
+
+    fn trace() -> Spec {
+        Spec::Traceroute(TracerouteSpec::default())
+    }
+
+    fn bulk() -> Spec {
+        Spec::PathMtu(PathMtuSpec::default())
+    }
+
+    #[test]
+    fn a_run_waits_for_one_that_it_would_disturb() {
+        let mut s = Scheduler::new(PROBE, at(0));
+        for (id, target) in [(1, 1), (2, 1), (3, 2)] {
+            s.add(order_of(id, &trace(), target, every(60)), true, at(0));
+        }
+        let started = |decisions: Vec<Decision>| -> Vec<u64> {
+            let id = |decision| match decision {
+                Decision::Start { order, .. } => order.measurement.0,
+                Decision::Skip(skip) => panic!("{skip:?}"),
+            };
+            decisions.into_iter().map(id).collect()
+        };
+        assert_eq!(started(s.poll(at(0), |_| Admit::Now)), [1, 3], "the second one goes to where the first one goes");
+        assert!(s.poll(at(5), |_| Admit::Now).is_empty());
+        s.finished(MeasurementId(1));
+        assert!(s.next_wake() < Some(at(5)), "at once");
+        assert_eq!(started(s.poll(at(5), |_| Admit::Now)), [2]);
+    }
+
+    #[test]
+    fn a_run_that_waited_too_long_for_another_says_so() {
+        let mut s = Scheduler::new(PROBE, at(0));
+        s.add(order_of(1, &trace(), 1, every(600)), true, at(0));
+        s.add(order_of(2, &trace(), 1, every(600)), true, at(0));
+        s.poll(at(0), |_| Admit::Now);
+        assert_eq!(s.next_wake(), Some(at(60) + Duration::from_nanos(1)));
+        assert_eq!(kinds(&s.poll(at(61), |_| Admit::Now)), ["skip 0+1 overlap"]);
+    }
+
+    #[test]
+    fn a_large_run_gets_its_turn_among_small_ones_and_a_one_off_does_not_queue() {
+        let mut s = Scheduler::new(PROBE, at(0));
+        let ping = Spec::Ping(PingSpec::default());
+        let later = |start| When::Periodic { start: at(start), interval: 600, spread: 0, stop: None };
+        s.add(order_of(1, &ping, 1, later(0)), true, at(0));
+        s.add(order_of(2, &bulk(), 2, later(1)), true, at(0));
+        s.add(order_of(3, &ping, 3, later(2)), true, at(0));
+        assert_eq!(kinds(&s.poll(at(0), |_| Admit::Now)), ["start 0"]);
+        assert!(s.poll(at(2), |_| Admit::Now).is_empty(), "the small one lets the large one go first");
+        s.add(order_of(4, &ping, 4, When::Once { start: None, expires: at(900) }), true, at(3));
+        assert_eq!(kinds(&s.poll(at(3), |_| Admit::Now)), ["start 0"], "somebody waits for it");
+        s.finished(MeasurementId(4));
+        // The first one takes long: the patience ends, and the wake-up is set for that.
+        assert!(s.poll(at(4), |_| Admit::Now).is_empty());
+        assert_eq!(s.next_wake(), Some(at(11)));
+        assert_eq!(kinds(&s.poll(at(11), |_| Admit::Now)), ["start 2"]);
+        s.finished(MeasurementId(1));
+        s.finished(MeasurementId(3));
+        assert_eq!(kinds(&s.poll(at(12), |_| Admit::Now)), ["start 1"]);
+        assert!(s.poll(at(13), |_| Admit::Now).is_empty());
+    }
+
+    /// Runs under way in a made-up probe: when they end.
+    type UnderWay = BTreeMap<MeasurementId, (Order, UnixNanos)>;
+
+    /// Whatever is ordered, and however long runs take: none disturbs another, every due time leaves exactly once, and no
+    /// one-off is given up.
+    #[test]
+    fn no_run_disturbs_another_and_none_starves() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let mut s = Scheduler::new(PROBE, at(0));
+            let mut orders = Vec::new();
+            for id in 1..=4 + rng.below(20) {
+                let spec = match rng.below(6) {
+                    0 => bulk(),
+                    1 | 2 => trace(),
+                    3 => Spec::Dns(DnsSpec { use_probe_resolver: true, ..sample_dns() }),
+                    4 => Spec::Ntp(NtpSpec::default()),
+                    _ => Spec::Ping(PingSpec::default()),
+                };
+                let start = rng.below(100) as i64;
+                let when = if rng.one_in(3) {
+                    When::Once { start: Some(at(start)), expires: at(2_000) }
+                } else {
+                    When::Periodic {
+                        start: at(start),
+                        interval: 20 + rng.below(100) as u32,
+                        spread: 0,
+                        stop: Some(at(400)),
+                    }
+                };
+                let order = order_of(id, &spec, rng.below(3), when);
+                s.add(order.clone(), true, at(0));
+                orders.push(order);
+            }
+            let mut under_way = UnderWay::new();
+            let mut accounted: BTreeMap<MeasurementId, u64> = BTreeMap::new();
+            let mut now = at(0);
+            while now < at(3_000) {
+                for decision in s.poll(now, |_| if rng.one_in(10) { Admit::Later(now + PATIENCE) } else { Admit::Now })
+                {
+                    match decision {
+                        Decision::Start { order, .. } => {
+                            let new = Footprint::of(&order).expect("it runs");
+                            for (other, _) in under_way.values() {
+                                let other = Footprint::of(other).expect("it runs");
+                                assert!(!new.disturbs(&other), "seed {seed}: {new:?} beside {other:?}");
+                            }
+                            *accounted.entry(order.measurement).or_default() += 1;
+                            let ends = now + Duration::from_millis(1 + rng.below(8_000));
+                            under_way.insert(order.measurement, (*order, ends));
+                        }
+                        Decision::Skip(skip) => {
+                            assert_ne!(skip.reason, SkipReason::Expired, "seed {seed}: {skip:?}");
+                            *accounted.entry(skip.measurement).or_default() += u64::from(skip.runs);
+                        }
+                    }
+                }
+                let ends = under_way.iter().map(|(id, (_, ends))| (*ends, *id)).min();
+                let next = s.next_wake().into_iter().chain(ends.map(|(at, _)| at)).min();
+                let Some(next) = next else { break };
+                now = now.max(next);
+                if let Some((_, id)) = ends.filter(|(ends, _)| *ends <= now) {
+                    under_way.remove(&id);
+                    s.finished(id);
+                }
+            }
+            for order in orders {
+                let due = match Runs::of(&order, PROBE) {
+                    Runs::Once { .. } => 1,
+                    runs => runs.between(at(0), at(3_000)).map_or(0, |(_, count)| count),
+                };
+                assert_eq!(accounted.get(&order.measurement).copied().unwrap_or(0), due, "seed {seed}: {order:?}");
+            }
+        }
+    }
+
+    fn sample_dns() -> DnsSpec {
+        DnsSpec { query_argument: Target::cut("example.net"), ..DnsSpec::default() }
     }
 }

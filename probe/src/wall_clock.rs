@@ -12,8 +12,8 @@
 //! is made up for by running slower by a tenth. It does step forward, back by more than that, and from one source to the
 //! other. While the machine sleeps CLOCK_MONOTONIC_RAW stands still; the next exchange repairs that.
 //!
-//! Pure: every time is an argument, and [`kernel_clock`] is the one function that asks the system. This module must not
-//! know about connections. For labels and schedules only: round-trip times come from the monotonic clock.
+//! Pure: every time is an argument; [`kernel_clock`] and [`slew_limit`] are the functions that ask the system. This module
+//! must not know about connections. For labels and schedules only: round-trip times come from the monotonic clock.
 
 mod sys;
 
@@ -23,7 +23,7 @@ use std::time::Duration;
 use sonde_protocol::result::{StampSource, Timing};
 use sonde_protocol::time::{Nanos, UnixNanos};
 
-pub use sys::{KernelClock, kernel_clock};
+pub use sys::{KernelClock, kernel_clock, slew_limit};
 
 /// A correction back by this or more is made at once.
 pub const STEP: Duration = Duration::from_secs(1);

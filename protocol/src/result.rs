@@ -92,7 +92,7 @@ pub enum SkipReason {
     Limit,
     /// The host's line was busy.
     QuietLine,
-    /// The run before had not ended.
+    /// The run before, or another one that it would have disturbed, had not ended.
     Overlap,
     /// The probe has no address or route of the family.
     NoRoute,

@@ -92,6 +92,9 @@ impl Agent {
         if let (Some(dst), true) = (result.dst_addr, self.session.orders().get(id).is_some_and(|o| o.resolve_on_probe))
         {
             self.last_targets.insert(id, dst.0);
+            if let Some(scheduler) = &mut self.scheduler {
+                scheduler.resolved(id, dst.0);
+            }
         }
         let (planned_at, urgent) = (result.planned_at, result.interval.is_none());
         // What is settled counts this run as done only from its own report on.

@@ -1,18 +1,38 @@
-//! The two clocks of a probe, and the way from a kernel stamp to a time an engine can use.
+//! The clocks of a probe, and the way from a kernel stamp to a time an engine can use.
 //!
 //! Kernel software stamps are CLOCK_REALTIME, which steps and slews; engines get CLOCK_MONOTONIC_RAW, which does neither.
-//! So each stamp is taken with the offset o = REALTIME − MONOTONIC_RAW of its moment, and a round-trip time becomes
-//! (rx − tx) − (o_rx − o_tx). This module knows nothing of sockets.
+//! So each stamp is placed with the offset o = REALTIME − MONOTONIC_RAW of its moment, and a round-trip time becomes
+//! (rx − tx) − (o_rx − o_tx). The offset is read often, never at the very moment of a stamp; [`History`] says how wrong a time
+//! can be for that. This module knows nothing of sockets.
 
+#[cfg(test)]
+pub(super) mod fake;
+mod history;
+
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use sonde_protocol::time::{Nanos, UnixNanos};
 
-/// How far in the future a converted stamp may lie before it is taken for the victim of a clock step. Slewing and the
-/// reading of the offset itself stay far below.
-const STEP_LIMIT: Duration = Duration::from_millis(1);
+pub use self::history::Placed;
+use self::history::{History, Reading};
+use crate::wall_clock::slew_limit;
+
+/// How far a clock can be slewed at most, in millionths: ten percent by the length of its tick, and 500 each by its
+/// frequency and by `adjtime` (`do_adjtimex` in the kernel's ntp.c checks the first two).
+pub const MAX_SLEW: u32 = 101_000;
+
+/// How long before a socket was last seen empty a packet can have been stamped that was not there then: it waits between the
+/// stamping and the socket's queue when the machine is busy.
+const BACKLOG: Duration = Duration::from_millis(100);
+
+/// How often a reading is tried that is disturbed each time.
+const TRIES: u32 = 3;
+
+/// A reading that took no longer, in nanoseconds, is good enough.
+const QUIET: i64 = 500;
 
 /// Where the time comes from; tests bring their own.
 pub trait ClockSource: Send + Sync {
@@ -20,6 +40,12 @@ pub trait ClockSource: Send + Sync {
     fn realtime(&self) -> UnixNanos;
     /// CLOCK_MONOTONIC_RAW: neither stepped nor slewed.
     fn monotonic(&self) -> Nanos;
+    /// CLOCK_MONOTONIC: slewed as CLOCK_REALTIME is, and never stepped. So the two move apart by steps alone.
+    fn slewed(&self) -> Nanos;
+    /// How fast at most the first and third of them move against the second just now, in millionths.
+    fn slew(&self) -> u32 {
+        MAX_SLEW
+    }
 }
 
 /// The machine's clocks.
@@ -34,10 +60,18 @@ impl ClockSource for SystemClock {
     fn monotonic(&self) -> Nanos {
         Nanos(read(ClockId::CLOCK_MONOTONIC_RAW))
     }
+
+    fn slewed(&self) -> Nanos {
+        Nanos(read(ClockId::CLOCK_MONOTONIC))
+    }
+
+    fn slew(&self) -> u32 {
+        slew_limit().unwrap_or(MAX_SLEW)
+    }
 }
 
 fn read(clock: ClockId) -> i64 {
-    let time = clock_gettime(clock).expect("Linux has had both clocks since 2.6.28");
+    let time = clock_gettime(clock).expect("Linux has had these clocks since 2.6.28");
     // `tv_sec` and `tv_nsec` are narrower on some 32-bit targets.
     #[allow(clippy::useless_conversion)]
     from_parts(time.tv_sec().into(), time.tv_nsec().into())
@@ -57,20 +91,18 @@ pub struct Moment {
     pub wall: UnixNanos,
 }
 
-/// REALTIME − MONOTONIC_RAW at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offset(i64);
-
-/// Reads the clocks and turns kernel stamps into engine time.
-#[derive(Clone)]
+/// Reads the clocks and turns kernel stamps into engine time. It remembers what it has read, so it belongs to one thread.
 pub struct StampConverter {
     clock: Arc<dyn ClockSource>,
+    history: RefCell<History>,
 }
 
 impl StampConverter {
-    /// A converter over `clock`.
+    /// A converter over `clock`, which it reads once.
     pub fn new(clock: Arc<dyn ClockSource>) -> Self {
-        Self { clock }
+        let converter = Self { clock, history: RefCell::default() };
+        converter.look();
+        converter
     }
 
     /// The time for engines.
@@ -80,152 +112,144 @@ impl StampConverter {
 
     /// This moment on both clocks.
     pub fn moment(&self) -> Moment {
-        let monotonic = self.clock.monotonic();
-        Moment { monotonic, wall: UnixNanos(monotonic.0.saturating_add(self.offset().0)) }
+        let Reading { at, offset, .. } = self.read();
+        Moment { monotonic: at, wall: UnixNanos(at.0.saturating_add(offset)) }
     }
 
-    /// The offset at this moment. Of three readings of the wall clock, each between two of the monotonic one, it uses the
-    /// one that was disturbed least.
-    pub fn offset(&self) -> Offset {
-        let mut best = (i64::MAX, 0);
-        let mut before = self.clock.monotonic();
-        for _ in 0..3 {
-            let wall = self.clock.realtime();
-            let after = self.clock.monotonic();
-            let gap = after.nanos_since(before);
-            if gap < best.0 {
-                best = (gap, wall.0.saturating_sub(before.0.saturating_add(gap / 2)));
+    /// Reads the clocks, for the stamps made about now. To be called around whatever makes the kernel stamp a packet:
+    /// before and after a send, before and after waiting.
+    pub fn look(&self) {
+        let reading = self.read();
+        self.history.borrow_mut().note(reading);
+    }
+
+    /// When a packet was stamped, which was no earlier than `earliest` and no later than `latest`, and how wrong that can be.
+    /// `None` when a step of the clock makes it impossible to say.
+    pub fn place(&self, stamp: UnixNanos, earliest: Nanos, latest: Nanos) -> Option<Placed> {
+        self.history.borrow().place(stamp, earliest, latest)
+    }
+
+    /// When something arrived that has just been read, and whether the kernel says so. Without a stamp, or with one that
+    /// cannot be placed, that is now; then it may have waited since the socket was last seen empty, at `empty_at`.
+    pub fn arrival(&self, stamp: Option<UnixNanos>, empty_at: Nanos) -> (Placed, bool) {
+        let now = self.now();
+        match stamp.and_then(|stamp| self.place(stamp, empty_at - BACKLOG, now)) {
+            Some(placed) => (placed, true),
+            None => {
+                let waited = now.since(empty_at).as_nanos();
+                (Placed { at: now, error: u64::try_from(waited).unwrap_or(u64::MAX) }, false)
             }
-            before = after;
         }
-        Offset(best.1)
     }
 
-    /// The kernel stamp in engine time, when that lies between `earliest` and `latest` as it must. It does not when the
-    /// wall clock was stepped between the stamp and the reading of `offset`; then nobody can say when the packet passed.
-    pub fn place(stamp: UnixNanos, offset: Offset, earliest: Nanos, latest: Nanos) -> Option<Nanos> {
-        let time = Nanos(stamp.0.saturating_sub(offset.0));
-        (time >= earliest && time <= latest + STEP_LIMIT).then_some(time)
+    /// All clocks at one moment: of a few readings the one that was disturbed least.
+    fn read(&self) -> Reading {
+        let slew = self.clock.slew();
+        let once = || {
+            let before = self.clock.monotonic();
+            let wall = self.clock.realtime();
+            let slewed = self.clock.slewed();
+            let took = self.clock.monotonic().nanos_since(before).max(0);
+            let at = Nanos(before.0.saturating_add(took / 2));
+            let offset = wall.0.saturating_sub(at.0);
+            let steps = wall.0.saturating_sub(slewed.0);
+            Reading { at, offset, steps, took, slew }
+        };
+        let mut best = once();
+        for _ in 1..TRIES {
+            if best.took <= QUIET {
+                break;
+            }
+            let again = once();
+            if again.took < best.took {
+                best = again;
+            }
+        }
+        best
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
+    use super::fake::FakeClock;
     use super::*;
 
-    const START: i64 = 1_700_000_000_000_000_000;
-
-    /// A clock whose wall time runs at `rate` (1.1 = slewed by 10 %) and can be stepped. Reading it takes 50 ns.
-    struct FakeClock(Mutex<State>);
-
-    struct State {
-        monotonic: i64,
-        wall: f64,
-        rate: f64,
-    }
-
-    impl FakeClock {
-        fn new() -> Arc<Self> {
-            Arc::new(Self(Mutex::new(State { monotonic: 7_000_000_000, wall: 0.0, rate: 1.0 })))
-        }
-
-        fn pass(&self, nanos: i64) {
-            let mut state = self.0.lock().unwrap();
-            state.monotonic += nanos;
-            state.wall += nanos as f64 * state.rate;
-        }
-
-        fn step(&self, nanos: i64) {
-            self.0.lock().unwrap().wall += nanos as f64;
-        }
-
-        fn slew(&self, rate: f64) {
-            self.0.lock().unwrap().rate = rate;
-        }
-
-        /// What the kernel would write now.
-        fn stamp(&self) -> UnixNanos {
-            UnixNanos(START + self.0.lock().unwrap().wall as i64)
-        }
-    }
-
-    impl ClockSource for FakeClock {
-        fn realtime(&self) -> UnixNanos {
-            self.pass(50);
-            self.stamp()
-        }
-
-        fn monotonic(&self) -> Nanos {
-            self.pass(50);
-            Nanos(self.0.lock().unwrap().monotonic)
-        }
-    }
-
-    /// Sends at once, waits `rtt` while `meanwhile` happens to the clock, receives; gives the RTT as an engine sees it.
-    fn measure(clock: &Arc<FakeClock>, rtt: i64, meanwhile: impl FnOnce(&FakeClock)) -> i64 {
-        let converter = StampConverter::new(clock.clone());
-        let before = converter.now();
-        clock.pass(5_000); // the way to the driver
-        let tx = clock.stamp();
-        clock.pass(20_000); // the way back from the system call
-        let tx_offset = converter.offset();
-        meanwhile(clock);
-        clock.pass(rtt - 20_000);
-        let rx = clock.stamp();
-        clock.pass(30_000); // until this program runs
-        let rx_offset = converter.offset();
-        let now = converter.now();
-        let sent = StampConverter::place(tx, tx_offset, before, now).expect("the stamp of the send");
-        let received = StampConverter::place(rx, rx_offset, before, now).expect("the stamp of the reply");
-        received.nanos_since(sent)
-    }
+    const MS: i64 = 1_000_000;
+    const STEPS: [i64; 2] = [10_000_000_000, -10_000_000_000];
 
     #[test]
-    fn a_round_trip_survives_steps_and_slewing_of_the_wall_clock() {
-        type Disturbance = fn(&FakeClock);
-        // What happens to the clock during 4 ms, and the error it may cause: the offset is read within 50 µs of a stamp, so
-        // slewing at 10 % leaves 5 µs.
-        let cases: [(&str, Disturbance, i64); 6] = [
-            ("nothing", |_| (), 2_000),
-            ("a step forward", |clock| clock.step(10_000_000_000), 2_000),
-            ("a step back", |clock| clock.step(-10_000_000_000), 2_000),
-            ("slewing fast", |clock| clock.slew(1.1), 6_000),
-            ("slewing slow", |clock| clock.slew(0.9), 6_000),
-            (
-                "both",
-                |clock| {
-                    clock.slew(1.1);
-                    clock.step(-10_000_000_000);
-                },
-                6_000,
-            ),
-        ];
-        for (name, meanwhile, allowed) in cases {
-            let rtt = measure(&FakeClock::new(), 4_000_000, meanwhile);
-            assert!((rtt - 4_000_000).abs() <= allowed, "{name}: {rtt} ns");
+    fn a_stamp_read_late_is_as_good_as_the_clock_is_steady() {
+        // Parts in a million by which the clock is slewed, how late the stamp is read, and the error allowed.
+        for (slew, late, allowed) in
+            [(0, 50_000, 300), (20, 5 * MS, 300), (500, 5 * MS, 3_000), (100_000, 50_000, 7_000)]
+        {
+            let clock = FakeClock::new();
+            clock.slew(slew);
+            let converter = StampConverter::new(clock.clone());
+            clock.pass(100 * MS);
+            converter.look();
+            clock.pass(4 * MS);
+            let (truth, stamp) = (clock.truth(), clock.stamp());
+            clock.pass(late);
+            converter.look();
+            let placed = converter.place(stamp, Nanos(0), converter.now()).expect("nothing was stepped");
+            assert!(placed.error <= allowed, "slew {slew}: {placed:?}");
+            assert!(
+                placed.at.nanos_since(truth).unsigned_abs() <= placed.error,
+                "slew {slew}: {placed:?}, not {truth:?}"
+            );
         }
     }
 
     #[test]
-    fn a_clock_slewed_all_the_time_still_measures_right() {
-        let clock = FakeClock::new();
-        clock.slew(1.1);
-        let rtt = measure(&clock, 100_000_000, |_| ());
-        assert!((rtt - 100_000_000).abs() <= 6_000, "{rtt} ns");
+    fn a_stamp_beside_a_step_is_placed_on_its_own_side_of_it() {
+        for step in STEPS {
+            for before in [true, false] {
+                let clock = FakeClock::new();
+                let converter = StampConverter::new(clock.clone());
+                clock.pass(MS);
+                converter.look();
+                clock.pass(MS);
+                let mut stamp = (clock.truth(), clock.stamp());
+                clock.step(step);
+                clock.pass(MS);
+                if !before {
+                    stamp = (clock.truth(), clock.stamp());
+                }
+                clock.pass(MS);
+                converter.look();
+                let placed = converter.place(stamp.1, Nanos(0), converter.now()).expect("only one side makes sense");
+                assert!(placed.at.nanos_since(stamp.0).unsigned_abs() <= placed.error, "step {step}: {placed:?}");
+            }
+        }
     }
 
     #[test]
-    fn a_stamp_with_a_step_right_behind_it_is_not_used() {
-        for step in [10_000_000_000, -10_000_000_000] {
+    fn where_both_sides_of_a_step_make_sense_a_stamp_is_not_used() {
+        for step in [MS, -MS] {
             let clock = FakeClock::new();
             let converter = StampConverter::new(clock.clone());
-            let before = converter.now();
+            clock.pass(5 * MS);
             let stamp = clock.stamp();
             clock.step(step);
-            let offset = converter.offset();
-            assert_eq!(StampConverter::place(stamp, offset, before, converter.now()), None, "step of {step} ns");
+            clock.pass(5 * MS);
+            converter.look();
+            assert_eq!(converter.place(stamp, Nanos(0), converter.now()), None, "step {step}");
+            let (arrived, kernel) = converter.arrival(Some(stamp), Nanos(0));
+            assert_eq!((kernel, arrived.error), (false, arrived.at.since(Nanos(0)).as_nanos() as u64));
+        }
+    }
+
+    #[test]
+    fn a_stamp_of_another_clock_is_not_used() {
+        let clock = FakeClock::new();
+        let converter = StampConverter::new(clock.clone());
+        let begun = converter.now();
+        clock.pass(MS);
+        converter.look();
+        for wrong in STEPS {
+            let stamp = UnixNanos(clock.stamp().0 + wrong);
+            assert_eq!(converter.place(stamp, begun, converter.now()), None, "{wrong}");
         }
     }
 

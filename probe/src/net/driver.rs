@@ -5,21 +5,23 @@ use std::any::Any;
 use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sonde_engine::Engine;
 use sonde_protocol::net::Family;
 use sonde_protocol::result::{Outcome, StampSource};
+use sonde_protocol::time::Nanos;
 use tokio::sync::oneshot;
 
 use super::NetError;
 use super::clock::{ClockSource, Moment};
 use super::event_loop::EventLoop;
 use super::icmp_socket::IcmpMode;
+use super::pace::Meter;
 
 /// Settings of a driver.
 #[derive(Debug, Clone)]
@@ -28,7 +30,7 @@ pub struct Options {
     pub packets_per_second: u32,
     /// Packets that may go at once after a silence.
     pub burst: u32,
-    /// Jobs that may run at once.
+    /// Jobs that may run, or wait for ICMP sequence numbers, at once.
     pub max_jobs: usize,
     /// Which ICMP sockets to use.
     pub icmp: IcmpMode,
@@ -79,6 +81,8 @@ pub struct RunInfo {
     pub ended_at: Moment,
     /// [`StampSource::Kernel`] only if all stamps that count were the kernel's.
     pub source: StampSource,
+    /// How wrong a round-trip time of the run can be, in nanoseconds; absent when nothing came back.
+    pub rtt_error: Option<u64>,
     /// This host's address towards where the first packet went.
     pub src_addr: Option<IpAddr>,
 }
@@ -115,6 +119,7 @@ pub struct Driver {
     commands: mpsc::Sender<Command>,
     waker: UnixStream,
     next_id: AtomicU64,
+    sent: Arc<Mutex<Meter>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -129,10 +134,11 @@ impl Driver {
         for end in [&waker, &wake] {
             end.set_nonblocking(true).map_err(NetError::Start)?;
         }
-        let event_loop = EventLoop::new(clock, options, receiver, wake);
+        let sent = Arc::new(Mutex::default());
+        let event_loop = EventLoop::new(clock, options, receiver, wake, Arc::clone(&sent));
         let thread =
             thread::Builder::new().name("sonde-net".into()).spawn(move || event_loop.run()).map_err(NetError::Start)?;
-        Ok(Self { commands, waker, next_id: AtomicU64::new(0), thread: Some(thread) })
+        Ok(Self { commands, waker, next_id: AtomicU64::new(0), sent, thread: Some(thread) })
     }
 
     /// Runs one job to its end. Dropping the future cancels the job.
@@ -156,6 +162,11 @@ impl Driver {
         let Finished { outcome, engine, info } = result.map_err(|_| NetError::Stopped)??;
         let engine = engine.into_any().downcast::<E>().expect("it is what `make` returned");
         Ok(Finished { outcome, engine: *engine, info })
+    }
+
+    /// Packets that all jobs together sent in the second before `now`.
+    pub fn packets_in_a_second(&self, now: Nanos) -> u32 {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).in_a_second(now)
     }
 
     fn tell(&self, command: Command) -> Result<(), NetError> {

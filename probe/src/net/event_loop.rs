@@ -6,8 +6,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -21,7 +20,7 @@ use sonde_protocol::time::Nanos;
 
 use super::clock::{ClockSource, Moment, StampConverter};
 use super::driver::{AnyEngine, Command, Finished, Job, JobId, MakeEngine, Options, Reply, RunInfo};
-use super::pace::Bucket;
+use super::pace::{Bucket, Meter};
 use super::sequences::SequenceBlocks;
 use super::socket::{Arrival, PacketSocket, SCRATCH};
 use super::stamps::StampLedger;
@@ -30,6 +29,10 @@ use super::{NetError, icmp_socket, udp_socket};
 /// How long to wait at least for a deadline that has passed already although the engine was just told the time. An engine
 /// that never moves its deadline costs some wake-ups then, not the processor.
 const OVERDUE: Duration = Duration::from_micros(100);
+
+/// How long a job waits for ICMP sequence numbers at most. A thousand pings and a hundred traceroutes a minute have room by
+/// far; with the largest definitions of both the numbers are used up, and the next jobs begin later, as numbers come back.
+const NUMBERS_WAIT: Duration = Duration::from_secs(30);
 
 /// Names a packet of any job.
 type Tag = (JobId, Token);
@@ -42,11 +45,15 @@ pub(super) struct EventLoop {
     v4: Shared,
     v6: Shared,
     jobs: BTreeMap<JobId, Running>,
+    /// Jobs for which no sequence numbers were free, in the order in which they came.
+    waiting: VecDeque<Waiting>,
     /// When which engine wants to be called; one entry a job at most, as in [`Running::deadline`].
     deadlines: BTreeSet<(Nanos, JobId)>,
     /// Jobs that may have something to send or to say, in turn.
     ready: VecDeque<JobId>,
     bucket: Bucket,
+    /// What was sent, for whoever asks.
+    sent: Arc<Mutex<Meter>>,
     scratch: Vec<u8>,
     /// Keeps the kernel's stamping of arrivals switched on: it takes effect some time after the first socket asks for it,
     /// so the first answers to a new socket would come without.
@@ -57,6 +64,14 @@ pub(super) struct EventLoop {
 struct Shared {
     socket: Option<PacketSocket<Tag>>,
     sequences: SequenceBlocks<JobId>,
+}
+
+/// A job that waits for sequence numbers.
+struct Waiting {
+    id: JobId,
+    job: Job<MakeEngine>,
+    reply: Reply,
+    until: Nanos,
 }
 
 /// A job under way.
@@ -86,6 +101,7 @@ impl EventLoop {
         options: Options,
         commands: mpsc::Receiver<Command>,
         wake: UnixStream,
+        sent: Arc<Mutex<Meter>>,
     ) -> Self {
         let clock = StampConverter::new(clock);
         let bucket = Bucket::new(options.packets_per_second, options.burst, clock.now());
@@ -97,9 +113,11 @@ impl EventLoop {
             commands,
             wake,
             jobs: BTreeMap::new(),
+            waiting: VecDeque::new(),
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
             bucket,
+            sent,
             scratch: vec![0; SCRATCH],
             _stamps_on: udp_socket::stamping_switched_on(),
             options,
@@ -112,6 +130,7 @@ impl EventLoop {
             if self.obey().is_break() {
                 return;
             }
+            self.start_waiting();
             self.fire();
             self.transmit();
             match self.wait() {
@@ -127,8 +146,14 @@ impl EventLoop {
     fn obey(&mut self) -> std::ops::ControlFlow<()> {
         loop {
             match self.commands.try_recv() {
-                Ok(Command::Start { id, job, reply }) => self.start(id, job, reply),
-                Ok(Command::Cancel(id)) => drop(self.remove(id)),
+                Ok(Command::Start { id, job, reply }) => {
+                    let until = self.clock.now() + NUMBERS_WAIT;
+                    self.start(Waiting { id, job, reply, until });
+                }
+                Ok(Command::Cancel(id)) => {
+                    self.waiting.retain(|waiting| waiting.id != id);
+                    drop(self.remove(id));
+                }
                 Err(mpsc::TryRecvError::Empty) => return std::ops::ControlFlow::Continue(()),
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
                     return std::ops::ControlFlow::Break(());
@@ -137,8 +162,9 @@ impl EventLoop {
         }
     }
 
-    fn start(&mut self, id: JobId, job: Job<MakeEngine>, reply: Reply) {
-        let Job { family, sequences, make } = job;
+    /// Starts a job, or lets it wait until there are sequence numbers for it.
+    fn start(&mut self, job: Waiting) {
+        let Waiting { id, job: Job { family, sequences, make }, reply, until } = job;
         match self.reserve(id, family, sequences) {
             Ok(first) => {
                 let started_at = self.clock.moment();
@@ -156,14 +182,38 @@ impl EventLoop {
                 self.jobs.insert(id, running);
                 self.ready.push_back(id);
             }
+            Err(NetError::Sequences { .. }) if self.clock.now() < until => {
+                self.waiting.push_back(Waiting { id, job: Job { family, sequences, make }, reply, until });
+            }
             // Who has gone does not need to know.
             Err(error) => drop(reply.send(Err(error))),
         }
     }
 
+    /// Starts those that waited, as far as there are numbers for them now.
+    fn start_waiting(&mut self) {
+        if self.waiting_until().is_some_and(|at| at <= self.clock.now()) {
+            for job in std::mem::take(&mut self.waiting) {
+                self.start(job);
+            }
+        }
+    }
+
+    /// When to look at those that wait: numbers become free, or the patience of one ends.
+    fn waiting_until(&self) -> Option<Nanos> {
+        let of = |waiting: &Waiting| {
+            let shared = match waiting.job.family {
+                Family::V4 => &self.v4,
+                Family::V6 => &self.v6,
+            };
+            shared.sequences.free_at().map_or(waiting.until, |at| at.min(waiting.until))
+        };
+        self.waiting.iter().map(of).min()
+    }
+
     /// Room, the ICMP socket, and sequence numbers for a new job.
     fn reserve(&mut self, id: JobId, family: Family, count: u16) -> Result<u16, NetError> {
-        if self.jobs.len() >= self.options.max_jobs {
+        if self.jobs.len() + self.waiting.len() >= self.options.max_jobs {
             return Err(NetError::Busy);
         }
         if count == 0 {
@@ -249,6 +299,7 @@ impl EventLoop {
         let Some(job) = self.jobs.get_mut(&id) else { return Ok(false) };
         let Some(transmit) = job.engine.poll_transmit(now) else { return Ok(false) };
         self.bucket.take();
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).count(now);
         let shared = match job.family {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
@@ -274,9 +325,9 @@ impl EventLoop {
         match socket {
             None => job.engine.handle_send_error(token, now, Why::cut("sequence number of another measurement")),
             Some(socket) => match socket.send(&self.clock, &transmit, (id, token)) {
-                Ok(sent_at) => {
-                    job.stamps.sent(token, sequence, socket.stamping());
-                    job.engine.handle_sent(token, sent_at);
+                Ok(left) => {
+                    job.stamps.sent(token, sequence, socket.stamping(), left.error);
+                    job.engine.handle_sent(token, left.at);
                 }
                 Err(error) => job.engine.handle_send_error(token, self.clock.now(), Why::cut(error.desc())),
             },
@@ -309,6 +360,7 @@ impl EventLoop {
                 started_at: job.started_at,
                 ended_at: self.clock.moment(),
                 source: job.stamps.source(),
+                rtt_error: job.stamps.rtt_error(),
                 src_addr: job.src_addr,
             };
             drop(job.reply.send(Ok(Finished { outcome, engine: job.engine, info })));
@@ -318,7 +370,9 @@ impl EventLoop {
     /// Sleeps until a socket has something, the next deadline, or the next packet may go; gives what is ready.
     fn wait(&self) -> nix::Result<Vec<Source>> {
         let pace = (!self.ready.is_empty()).then(|| self.bucket.next());
-        let until = self.deadlines.first().map(|(at, _)| *at).into_iter().chain(pace).min();
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let until = [deadline, pace, self.waiting_until()].into_iter().flatten().min();
+        self.clock.look();
         let timeout = until.map(|until| TimeSpec::from_duration(until.since(self.clock.now())));
 
         let mut sources = vec![Source::Wake];
@@ -383,16 +437,16 @@ impl EventLoop {
         };
         let Some((id, job)) = owner.and_then(|id| Some((id, self.jobs.get_mut(&id)?))) else { return };
         match arrival {
-            Arrival::Stamp { tag: (_, token), sent_at } => {
-                job.stamps.stamped(token);
-                job.engine.handle_sent(token, sent_at);
+            Arrival::Stamp { tag: (_, token), left } => {
+                job.stamps.stamped(token, left.error);
+                job.engine.handle_sent(token, left.at);
             }
-            Arrival::Datagram { meta, kernel, bytes } => {
-                job.stamps.received(sequence, kernel, now);
+            Arrival::Datagram { meta, kernel, error, bytes } => {
+                job.stamps.received(sequence, kernel, error, now);
                 job.engine.handle_datagram(&meta, &bytes);
             }
-            Arrival::IcmpError { event, kernel } => {
-                job.stamps.received(sequence, kernel, now);
+            Arrival::IcmpError { event, kernel, error } => {
+                job.stamps.received(sequence, kernel, error, now);
                 job.engine.handle_icmp_error(&event);
             }
         }

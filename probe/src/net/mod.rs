@@ -10,8 +10,11 @@
 pub mod certificates;
 pub mod clock;
 mod control;
+mod departures;
 pub mod driver;
 mod event_loop;
+#[cfg(test)]
+mod honesty;
 pub mod http;
 pub mod icmp_socket;
 mod pace;
@@ -26,6 +29,7 @@ pub mod udp_socket;
 
 use std::io;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sonde_protocol::net::Family;
 
 pub use driver::{Driver, Finished, Job, Options, RunInfo};
@@ -67,8 +71,8 @@ pub enum NetError {
     /// As many jobs run as may.
     #[error("too many measurements at once")]
     Busy,
-    /// The shared ICMP socket has no room now for so many sequence numbers.
-    #[error("no {count} ICMP sequence numbers are free now")]
+    /// The shared ICMP socket had no room for so many sequence numbers, however long the job waited.
+    #[error("no {count} ICMP sequence numbers have become free")]
     Sequences {
         /// How many were asked for.
         count: u16,
@@ -79,6 +83,16 @@ pub enum NetError {
     /// The driver has ended.
     #[error("the network thread has ended")]
     Stopped,
+}
+
+/// Lets this process have as many open files as the system allows it: a run over UDP has a socket of its own, and the usual
+/// limit of 1024 is for programs that use `select`.
+///
+/// # Errors
+/// When the system refuses.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 fn cause(error: &Option<io::Error>) -> String {

@@ -1,4 +1,4 @@
-//! A token bucket for packets. Pure; time is an argument.
+//! A token bucket for packets, and a count of those that went. Pure; time is an argument.
 
 use std::time::Duration;
 
@@ -50,6 +50,43 @@ impl Bucket {
     }
 }
 
+/// Counts packets over the last second.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Packets in each tenth of a second, by its number modulo ten.
+    tenths: [u32; 10],
+    /// The number of the tenth that was counted last.
+    newest: i64,
+}
+
+impl Meter {
+    /// A packet has gone.
+    pub fn count(&mut self, now: Nanos) {
+        self.turn(now);
+        let slot = usize::try_from(self.newest.rem_euclid(10)).unwrap_or(0);
+        if let Some(count) = self.tenths.get_mut(slot) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Packets in the second before `now`, to a tenth of a second.
+    pub fn in_a_second(&mut self, now: Nanos) -> u32 {
+        self.turn(now);
+        self.tenths.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    fn turn(&mut self, now: Nanos) {
+        let tenth = now.0.div_euclid(100_000_000);
+        for passed in (self.newest + 1).max(tenth - 9)..=tenth {
+            let slot = usize::try_from(passed.rem_euclid(10)).unwrap_or(0);
+            if let Some(count) = self.tenths.get_mut(slot) {
+                *count = 0;
+            }
+        }
+        self.newest = self.newest.max(tenth);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +128,16 @@ mod tests {
         bucket.take();
         assert!(!bucket.ready(Nanos(5)));
         assert!(!bucket.ready(Nanos(0)));
+    }
+
+    #[test]
+    fn the_meter_forgets_after_a_second() {
+        let mut meter = Meter::default();
+        let at = |ms: i64| Nanos(7_000_000_000 + ms * 1_000_000);
+        for ms in [0, 0, 450, 950] {
+            meter.count(at(ms));
+        }
+        let counts = [950, 1_050, 1_450, 1_800, 99_000].map(|ms| meter.in_a_second(at(ms)));
+        assert_eq!(counts, [4, 2, 1, 1, 0]);
     }
 }

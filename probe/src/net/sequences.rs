@@ -3,7 +3,7 @@
 //! A block never wraps past 65535, so that `first + i` is right without care. A block rests after its job, so that a late
 //! reply cannot be taken for one to the next job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use sonde_protocol::time::Nanos;
@@ -16,6 +16,10 @@ const END: u32 = 0x1_0000;
 pub struct SequenceBlocks<J> {
     /// By first number.
     blocks: BTreeMap<u32, Block<J>>,
+    /// The first number of each job's block.
+    owned: BTreeMap<J, u32>,
+    /// When which block is free again, in order.
+    resting: VecDeque<(Nanos, u32)>,
     /// Where to look first: blocks go round, so that a number stays unused for as long as possible.
     cursor: u32,
     rest: Duration,
@@ -30,25 +34,34 @@ struct Block<J> {
 #[derive(Debug)]
 enum State<J> {
     Owned(J),
-    RestsUntil(Nanos),
+    Rests,
 }
 
-impl<J: Copy + PartialEq> SequenceBlocks<J> {
+impl<J: Copy + Ord> SequenceBlocks<J> {
     /// All numbers free; blocks rest for `rest`, and the first one begins at `start`.
     pub fn new(start: u16, rest: Duration) -> Self {
-        Self { blocks: BTreeMap::new(), cursor: u32::from(start), rest }
+        Self {
+            blocks: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            resting: VecDeque::new(),
+            cursor: u32::from(start),
+            rest,
+        }
     }
 
     /// Reserves `count` numbers in a row and gives the first; `None` when there is no room now. A block of 0 numbers is
-    /// nobody's.
+    /// nobody's. A job has one block.
     pub fn reserve(&mut self, job: J, count: u16, now: Nanos) -> Option<u16> {
-        self.blocks.retain(|_, block| !matches!(block.state, State::RestsUntil(until) if until <= now));
+        while let Some((_, first)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
+            self.blocks.remove(&first);
+        }
         if count == 0 {
             return Some(0);
         }
         let count = u32::from(count);
         let first = self.gap(self.cursor, count).or_else(|| self.gap(0, count))?;
         self.cursor = (first + count) % END;
+        self.owned.insert(job, first);
         self.blocks.insert(first, Block { end: first + count, state: State::Owned(job) });
         u16::try_from(first).ok()
     }
@@ -80,12 +93,16 @@ impl<J: Copy + PartialEq> SequenceBlocks<J> {
 
     /// The job has ended: its numbers rest, then become free.
     pub fn release(&mut self, job: J, now: Nanos) {
-        let until = now + self.rest;
-        for block in self.blocks.values_mut() {
-            if matches!(block.state, State::Owned(owner) if owner == job) {
-                block.state = State::RestsUntil(until);
-            }
+        let Some(first) = self.owned.remove(&job) else { return };
+        if let Some(block) = self.blocks.get_mut(&first) {
+            block.state = State::Rests;
+            self.resting.push_back((now + self.rest, first));
         }
+    }
+
+    /// When the next block that rests becomes free.
+    pub fn free_at(&self) -> Option<Nanos> {
+        self.resting.front().map(|(until, _)| *until)
     }
 }
 
@@ -146,5 +163,37 @@ mod tests {
         assert!(blocks.reserve('a', u16::MAX, Nanos(0)).is_some());
         assert_eq!(blocks.reserve('b', 0, Nanos(0)), Some(0));
         assert_eq!(blocks.owner(0), Some('a'));
+    }
+
+    /// What a busy probe is meant to carry: a thousand pings at a time, one after the other, and a hundred traceroutes over
+    /// ICMP a minute (three packets to each of 32 hops, a silent hop's time-out in each).
+    #[test]
+    fn a_thousand_pings_and_a_hundred_traceroutes_a_minute_have_room() {
+        const MS: i64 = 1_000_000;
+        let mut blocks = SequenceBlocks::new(4_711, REST);
+        let mut ends = BTreeMap::new();
+        let mut job = 0_u32;
+        for ms in (0..180_000).step_by(20) {
+            let now = Nanos(ms * MS);
+            while ends.first_key_value().is_some_and(|((at, _), _)| *at <= now)
+                && let Some(((_, done), count)) = ends.pop_first()
+            {
+                blocks.release(done, now);
+                if count == 3 {
+                    job += 1;
+                    assert!(blocks.reserve(job, count, now).is_some(), "a ping after {ms} ms");
+                    ends.insert((now + Duration::from_millis(2_100), job), count);
+                }
+            }
+            let new_pings = if ms < 2_000 { 10 } else { 0 };
+            let new_traces = u16::from(ms % 600 == 0);
+            for (count, lasts, how_many) in [(3, 2_100, new_pings), (102, 9_000, new_traces)] {
+                for _ in 0..how_many {
+                    job += 1;
+                    assert!(blocks.reserve(job, count, now).is_some(), "{count} after {ms} ms");
+                    ends.insert((now + Duration::from_millis(lasts), job), count);
+                }
+            }
+        }
     }
 }

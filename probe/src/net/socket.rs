@@ -4,11 +4,9 @@
 //! The kernel side is in Documentation/networking/timestamping.rst and ip(7), `IP_RECVERR`. This module does not know
 //! jobs or engines' state; a `T` of the caller travels with each packet until its stamp comes.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -17,10 +15,11 @@ use socket2::Socket;
 use sonde_engine::icmp::Kind::{EchoReply, EchoRequest};
 use sonde_engine::{IcmpErrorEvent, Meta, Transmit};
 use sonde_protocol::net::Family;
-use sonde_protocol::time::{Nanos, UnixNanos};
+use sonde_protocol::time::Nanos;
 
-use super::clock::{Offset, StampConverter};
+use super::clock::{Placed, StampConverter};
 use super::control::{self, Control, socket_addr};
+use super::departures::Departures;
 use super::{icmp_socket, sys};
 
 /// The largest IP packet, so the buffer that [`PacketSocket::receive`] wants.
@@ -28,15 +27,8 @@ pub const SCRATCH: usize = 65_536;
 
 /// Messages read at most in one call from each of the two queues, so that one busy socket does not starve the others.
 const BATCH: usize = 256;
-/// Sends that may wait for their stamp; the oldest ones lose it beyond.
-const UNSTAMPED_LIMIT: usize = 4096;
-/// A packet without a stamp for so long was dropped on its way out (no neighbour, for instance).
-const UNSTAMPED_LIFE: Duration = Duration::from_secs(5);
 /// How often a send or receive is repeated that failed for an ICMP error of an earlier packet.
 const REPEATS: usize = 8;
-/// How long before our last look a packet can have been stamped that was not there then: it waits between the stamping and
-/// the socket's queue when the machine is busy.
-const BACKLOG: Duration = Duration::from_millis(100);
 /// Receive buffer in bytes; stamps and ICMP errors are charged to it too.
 const RECEIVE_BUFFER: libc::c_int = 1 << 20;
 /// Send buffer in bytes, large enough for packets that wait for a neighbour that does not answer.
@@ -66,7 +58,7 @@ pub enum Arrival<T> {
         /// The packet.
         tag: T,
         /// When it left.
-        sent_at: Nanos,
+        left: Placed,
     },
     /// A datagram.
     Datagram {
@@ -74,6 +66,8 @@ pub enum Arrival<T> {
         meta: Meta,
         /// `meta.received_at` is the kernel's.
         kernel: bool,
+        /// How wrong `meta.received_at` can be, in nanoseconds.
+        error: u64,
         /// For ICMP the message from its type byte on, for UDP the payload.
         bytes: Vec<u8>,
     },
@@ -83,6 +77,8 @@ pub enum Arrival<T> {
         event: IcmpErrorEvent,
         /// `event.received_at` is the kernel's.
         kernel: bool,
+        /// How wrong `event.received_at` can be, in nanoseconds.
+        error: u64,
     },
 }
 
@@ -93,20 +89,10 @@ pub struct PacketSocket<T> {
     family: Family,
     kind: Kind,
     stamping: bool,
-    /// The kernel's count of sends with a stamp, as we believe it to be (`SOF_TIMESTAMPING_OPT_ID`).
-    next_key: u32,
-    unstamped: VecDeque<Unstamped<T>>,
+    departures: Departures<T>,
     dont_fragment: Option<bool>,
     /// When both queues were last seen empty.
     drained_at: Nanos,
-}
-
-#[derive(Debug)]
-struct Unstamped<T> {
-    key: u32,
-    tag: T,
-    before: Nanos,
-    offset: Offset,
 }
 
 impl<T: Copy> PacketSocket<T> {
@@ -141,8 +127,7 @@ impl<T: Copy> PacketSocket<T> {
             family,
             kind,
             stamping: false,
-            next_key: 0,
-            unstamped: VecDeque::new(),
+            departures: Departures::new(),
             dont_fragment: None,
             drained_at: now,
         };
@@ -163,18 +148,17 @@ impl<T: Copy> PacketSocket<T> {
     /// Sets the kernel's counter of sends to 0, which switching `OPT_ID` on does.
     ///
     /// Needed after every failed send: whether such a send was counted depends on where in the kernel it failed (a
-    /// netfilter drop is counted, a missing route is not) and, for a pending ICMP error, on the kernel's version. Stamps of
-    /// older sends may still come; [`Self::claim`] sorts them out.
+    /// netfilter drop is counted, a missing route is not) and, for a pending ICMP error, on the kernel's version.
     fn restart_keys(&mut self) {
         let set = |flags| sys::set(self.socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags);
         self.stamping = set(STAMPING).is_ok() && set(STAMPING | libc::SOF_TIMESTAMPING_OPT_ID).is_ok();
-        self.next_key = 0;
+        self.departures.restart();
     }
 
-    /// Sends one packet and gives the time right *before* the system call. That is the time to use when no kernel stamp
-    /// comes: a delay then makes a round trip longer than it was, where a clock read afterwards could make it shorter than
-    /// the path allows.
-    pub fn send(&mut self, clock: &StampConverter, transmit: &Transmit, tag: T) -> Result<Nanos, Errno> {
+    /// Sends one packet and gives the time right *before* the system call, with what the call took as its error. That is the
+    /// time to use when no kernel stamp comes: a delay then makes a round trip longer than it was, where a clock read
+    /// afterwards could make it shorter than the path allows.
+    pub fn send(&mut self, clock: &StampConverter, transmit: &Transmit, tag: T) -> Result<Placed, Errno> {
         if Family::of(transmit.dst) != self.family {
             return Err(Errno::EAFNOSUPPORT);
         }
@@ -206,13 +190,17 @@ impl<T: Copy> PacketSocket<T> {
         }
         let fd = self.socket.as_raw_fd();
         let mut repeats = 0;
+        clock.look();
         loop {
             let before = clock.now();
             match sendmsg(fd, &payload, &control, MsgFlags::MSG_DONTWAIT, Some(&dst)) {
                 Ok(_) => {
-                    self.remember(Unstamped { key: self.next_key, tag, before, offset: clock.offset() });
-                    self.next_key = self.next_key.wrapping_add(1);
-                    return Ok(before);
+                    let took = clock.now().since(before);
+                    clock.look();
+                    if self.stamping {
+                        self.departures.sent(tag, before);
+                    }
+                    return Ok(Placed { at: before, error: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) });
                 }
                 Err(Errno::EINTR) => {}
                 Err(error) => {
@@ -242,35 +230,6 @@ impl<T: Copy> PacketSocket<T> {
         Ok(())
     }
 
-    fn remember(&mut self, entry: Unstamped<T>) {
-        if !self.stamping {
-            return;
-        }
-        let old = entry.before - UNSTAMPED_LIFE;
-        while self.unstamped.len() >= UNSTAMPED_LIMIT || self.unstamped.front().is_some_and(|first| first.before < old)
-        {
-            self.unstamped.pop_front();
-        }
-        self.unstamped.push_back(entry);
-    }
-
-    /// The send that the kernel counted as `key` and stamped at `stamp`, with that time for engines.
-    ///
-    /// After [`Self::restart_keys`] several sends may have the number. Those that began after the stamp cannot be meant; if
-    /// that leaves more than one, all stay without a stamp, because a wrong one is worse than none.
-    fn claim(&mut self, key: u32, stamp: UnixNanos, now: Nanos) -> Option<(T, Nanos)> {
-        let mut candidates = Vec::new();
-        self.unstamped.retain(|entry| {
-            let time = StampConverter::place(stamp, entry.offset, entry.before, now).filter(|_| entry.key == key);
-            candidates.extend(time.map(|time| (entry.tag, time)));
-            time.is_none()
-        });
-        match candidates.as_slice() {
-            [claimed] => Some(*claimed),
-            _ => None,
-        }
-    }
-
     /// Reads what has come, appending to `out`: stamps and ICMP errors first, then datagrams. `scratch` should have
     /// [`SCRATCH`] bytes.
     ///
@@ -278,6 +237,7 @@ impl<T: Copy> PacketSocket<T> {
     /// has been read, its stamp is in the error queue by then.
     pub fn receive(&mut self, clock: &StampConverter, scratch: &mut [u8], out: &mut Vec<Arrival<T>>) {
         let started = clock.now();
+        clock.look();
         let mut datagrams = Vec::new();
         let empty = self.drain(scratch, MsgFlags::empty(), |socket, control, from, bytes| {
             datagrams.extend(socket.datagram(clock, control, from, bytes));
@@ -343,14 +303,14 @@ impl<T: Copy> PacketSocket<T> {
             // What came before the filters were set is still in the queue.
             icmp_socket::is_ours(self.family, identifier, EchoReply, bytes).then_some(())?;
         }
-        let (received_at, kernel) = self.arrival_time(clock, control.stamp);
+        let (Placed { at: received_at, error }, kernel) = clock.arrival(control.stamp, self.drained_at);
         let meta = Meta {
             received_at,
             from: from.ip(),
             from_port: if self.kind == Kind::Udp { from.port() } else { 0 },
             hop_limit: control.hop_limit,
         };
-        Some(Arrival::Datagram { meta, kernel, bytes: bytes.to_vec() })
+        Some(Arrival::Datagram { meta, kernel, error, bytes: bytes.to_vec() })
     }
 
     /// A message of the error queue: a stamp, an ICMP error, or something local that the failed call has told already.
@@ -358,30 +318,21 @@ impl<T: Copy> PacketSocket<T> {
         let error = control.error?;
         match error.ee_origin {
             libc::SO_EE_ORIGIN_TIMESTAMPING if error.ee_info == sys::SCM_TSTAMP_SND => {
-                let (tag, sent_at) = self.claim(error.ee_data, control.stamp?, clock.now())?;
-                Some(Arrival::Stamp { tag, sent_at })
+                let (tag, left) = self.departures.claim(clock, error.ee_data, control.stamp?, clock.now())?;
+                Some(Arrival::Stamp { tag, left })
             }
             libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => {
                 if let Kind::IcmpRaw(identifier) = self.kind {
                     // A raw socket is told the errors of everybody's echo requests.
                     icmp_socket::is_ours(self.family, identifier, EchoRequest, bytes).then_some(())?;
                 }
-                let (received_at, kernel) = self.arrival_time(clock, control.stamp);
+                let (Placed { at: received_at, error }, kernel) = clock.arrival(control.stamp, self.drained_at);
                 let udp = self.kind == Kind::Udp;
                 let event = control.icmp_error(self.family, udp, received_at, bytes)?;
-                Some(Arrival::IcmpError { event, kernel })
+                Some(Arrival::IcmpError { event, kernel, error })
             }
             _ => None,
         }
-    }
-
-    /// The kernel's stamp when there is a plausible one (`true`), else this moment.
-    fn arrival_time(&self, clock: &StampConverter, stamp: Option<UnixNanos>) -> (Nanos, bool) {
-        let offset = clock.offset();
-        let now = clock.now();
-        stamp
-            .and_then(|stamp| StampConverter::place(stamp, offset, self.drained_at - BACKLOG, now))
-            .map_or((now, false), |time| (time, true))
     }
 }
 

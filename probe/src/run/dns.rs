@@ -11,8 +11,22 @@ use sonde_protocol::spec::{DnsSpec, Kind};
 
 use super::{Request, Runner, Seen, random, with_causes};
 use crate::net::clock::Moment;
-use crate::net::{Job, NetError, source_address, tcp};
+use crate::net::{Job, NetError, RunInfo, source_address, tcp};
 use crate::policy::check_resolver;
+
+/// What one server answered, and how good its time is.
+struct Asked {
+    response: DnsResponse,
+    source: StampSource,
+    rtt_error: Option<u64>,
+}
+
+impl Asked {
+    /// Timed by this program's own clock.
+    fn by_user(response: DnsResponse) -> Self {
+        Self { response, source: StampSource::User, rtt_error: None }
+    }
+}
 
 impl Runner {
     pub(super) async fn dns_to_target(&self, probe: ProbeId, spec: &DnsSpec, dst: IpAddr) -> Result<Seen, NetError> {
@@ -21,10 +35,10 @@ impl Runner {
             Ok(query) => query,
             Err(failure) => return Ok(Seen::failed(failure, Kind::Dns, Some(dst))),
         };
-        let (response, source) = self.ask(spec, query, dst).await?;
+        let Asked { response, source, rtt_error } = self.ask(spec, query, dst).await?;
         let src = response.src_addr.map(|src| src.0);
         let outcome = Outcome::Dns(gather(false, [response]));
-        Ok(Seen { outcome, dst: Some(dst), src, source, time_to_resolve: None, started: Some(started) })
+        Ok(Seen { outcome, dst: Some(dst), src, source, rtt_error, time_to_resolve: None, started: Some(started) })
     }
 
     /// Asks every configured resolver of the host, at the same time. They may be anywhere, but must be exactly these.
@@ -49,25 +63,27 @@ impl Runner {
             answers.push(async move {
                 let dst = server.ip();
                 if !allowed {
-                    return (self.no_response(spec, dst, DnsReply::NotAllowed), StampSource::User);
+                    return Asked::by_user(self.no_response(spec, dst, DnsReply::NotAllowed));
                 }
                 match self.ask(spec, query, dst).await {
                     Ok(answer) => answer,
                     Err(error) => {
                         let why = DnsReply::SendError(Why::cut(with_causes(&error)));
-                        (self.no_response(spec, dst, why), StampSource::User)
+                        Asked::by_user(self.no_response(spec, dst, why))
                     }
                 }
             });
         }
         let answers = all(answers).await;
-        let worst = answers.iter().map(|(_, source)| *source).min_by_key(|source| *source as u8);
-        let outcome = Outcome::Dns(gather(true, answers.into_iter().map(|(response, _)| response)));
+        let worst = answers.iter().map(|asked| asked.source).min_by_key(|source| *source as u8);
+        let rtt_error = answers.iter().filter_map(|asked| asked.rtt_error).max();
+        let outcome = Outcome::Dns(gather(true, answers.into_iter().map(|asked| asked.response)));
         Seen {
             outcome,
             dst: None,
             src: None,
             source: worst.unwrap_or_default(),
+            rtt_error,
             time_to_resolve: None,
             started: Some(started),
         }
@@ -99,9 +115,9 @@ impl Runner {
     }
 
     /// One query to one server, over TCP too when the UDP answer is truncated.
-    async fn ask(&self, spec: &DnsSpec, query: Query, dst: IpAddr) -> Result<(DnsResponse, StampSource), NetError> {
+    async fn ask(&self, spec: &DnsSpec, query: Query, dst: IpAddr) -> Result<Asked, NetError> {
         if spec.protocol == Transport::Tcp {
-            return Ok((self.ask_tcp(spec, query, dst).await, StampSource::User));
+            return Ok(Asked::by_user(self.ask_tcp(spec, query, dst).await));
         }
         let exchange = self.exchange(dst, self.moment());
         let (spec_of_engine, query_of_engine) = (spec.clone(), query.clone());
@@ -119,9 +135,12 @@ impl Runner {
         match finished.engine.take_response() {
             Some(UdpEnd::Truncated(udp)) => {
                 let plan = TcpPlan::after_truncation(spec, self.exchange(dst, self.moment()), query, &udp);
-                Ok((tcp_response(&plan, &tcp::exchange(&*self.clock, &plan).await), StampSource::User))
+                Ok(Asked::by_user(tcp_response(&plan, &tcp::exchange(&*self.clock, &plan).await)))
             }
-            Some(end) => Ok((end.response().clone(), finished.info.source)),
+            Some(end) => {
+                let RunInfo { source, rtt_error, .. } = finished.info;
+                Ok(Asked { response: end.response().clone(), source, rtt_error })
+            }
             None => Err(NetError::Stopped),
         }
     }

@@ -33,6 +33,7 @@ impl Runner {
             dst: Some(dst),
             src: told.src.or_else(|| source_address(dst).ok()),
             source: StampSource::User,
+            rtt_error: None,
             time_to_resolve: None,
             started: Some(started),
         })

@@ -1,12 +1,17 @@
 //! The driver: many jobs, numbers that run out, jobs that are given up, clocks that lie.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sonde_probe::net::clock::{ClockSource, SystemClock};
+use sonde_engine::ping::{Ping, PingConfig};
+use sonde_engine::traceroute::{Traceroute, TracerouteConfig};
+use sonde_probe::net::clock::{ClockSource, Moment, SystemClock};
 use sonde_probe::net::{Driver, Job, NetError, Options};
-use sonde_protocol::net::Family;
-use sonde_protocol::result::StampSource;
+use sonde_protocol::ids::ProbeId;
+use sonde_protocol::net::{Family, Transport};
+use sonde_protocol::result::{HopReply, Outcome, PingReply, StampSource};
+use sonde_protocol::spec::{PingSpec, TracerouteSpec};
 use sonde_protocol::time::{Nanos, UnixNanos};
 
 use crate::lab::*;
@@ -41,13 +46,15 @@ fn sequence_numbers_go_round() {
 }
 
 #[test]
-fn numbers_rest_after_a_job() {
+fn numbers_rest_after_a_job_and_the_next_one_waits_for_them() {
     in_namespace(|| async {
-        let driver = driver(Options::default());
+        let quarantine = Duration::from_millis(200);
+        let driver = driver(Options { quarantine, ..Options::default() });
         let dst = localhost(V4);
-        play(&driver, V4, 40_000, move |first| vec![echo(dst, first, b"x")]).await;
-        let error = driver.run(endless(40_000)).await.err();
-        assert!(matches!(error, Some(NetError::Sequences { count: 40_000 })), "{error:?}");
+        let first = play(&driver, V4, 40_000, move |first| vec![echo(dst, first, b"x")]).await;
+        let second = play(&driver, V4, 40_000, move |first| vec![echo(dst, first, b"x")]).await;
+        assert!(second.info.started_at.monotonic >= first.info.ended_at.monotonic + quarantine);
+        assert_eq!(second.engine.datagrams.len(), 1);
     });
 }
 
@@ -55,16 +62,84 @@ fn numbers_rest_after_a_job() {
 fn a_job_given_up_frees_its_numbers() {
     in_namespace(|| async {
         let driver = driver(Options { quarantine: Duration::ZERO, ..Options::default() });
+        let dst = localhost(V4);
+        let mut waits = std::pin::pin!(play(&driver, V4, 60_000, move |first| vec![echo(dst, first, b"x")]));
         {
             let mut given_up = std::pin::pin!(driver.run(endless(60_000)));
             // Polled once: it has begun.
             assert!(poll_once(given_up.as_mut()).await.is_none());
-            let error = driver.run(endless(60_000)).await.err();
-            assert!(matches!(error, Some(NetError::Sequences { .. })), "{error:?}");
+            assert!(poll_once(waits.as_mut()).await.is_none());
+            {
+                let mut gone = std::pin::pin!(driver.run(endless(60_000)));
+                assert!(poll_once(gone.as_mut()).await.is_none());
+            }
+            // Others that need fewer do not wait behind them.
+            play(&driver, V4, 1, move |first| vec![echo(dst, first, b"x")]).await;
         }
-        let dst = localhost(V4);
-        let finished = play(&driver, V4, 60_000, move |first| vec![echo(dst, first, b"x")]).await;
-        assert_eq!(finished.engine.datagrams.len(), 1);
+        assert_eq!(waits.await.engine.datagrams.len(), 1);
+    });
+}
+
+/// A thousand pings and some traceroutes, all under way together: every answer finds its run, with the kernel's stamps.
+#[test]
+fn a_thousand_pings_at_once_get_their_own_answers() {
+    in_namespace(|| async {
+        let options = Options { packets_per_second: 5_000, max_jobs: 1_100, ..Options::default() };
+        let driver = driver(options);
+        until_stamped(&driver).await;
+        let ping = async |number: u16| {
+            let [high, low] = number.to_be_bytes();
+            let dst = IpAddr::from([127, 1, high, low]);
+            let spec = PingSpec { packets: 3, ..PingSpec::default() };
+            let make = move |first_sequence, moment: Moment| {
+                let config = PingConfig { spec, dst, first_sequence, cookie: number.into(), probe_id: ProbeId(1) };
+                Ping::new(config, moment.monotonic)
+            };
+            let finished = driver.run(Job { family: V4, sequences: 3, make }).await.expect("there is room");
+            assert_eq!(finished.info.source, StampSource::Kernel, "{dst}");
+            let Outcome::Ping(outcome) = finished.outcome else { panic!("{:?}", finished.outcome) };
+            for reply in outcome.replies.iter() {
+                let PingReply::Reply(reply) = reply else { panic!("{dst}: {reply:?}") };
+                assert_eq!((reply.from.0, reply.duplicate), (dst, false));
+            }
+            assert_eq!(outcome.replies.len(), 3);
+            finished.info.rtt_error.expect("it was answered")
+        };
+        let trace = async |number: u8| {
+            let dst = IpAddr::from([127, 2, 0, number]);
+            let config = TracerouteConfig {
+                spec: TracerouteSpec { protocol: Transport::Udp, ..TracerouteSpec::default() },
+                dst,
+                first_sequence: 0,
+                cookie: number.into(),
+                flow: 0,
+                path_length: None,
+            };
+            let make = move |_, moment: Moment| Traceroute::new(config, moment.monotonic).expect("a good definition");
+            let finished = driver.run(Job { family: V4, sequences: 0, make }).await.expect("there is room");
+            let Outcome::Traceroute(outcome) = finished.outcome else { panic!("{:?}", finished.outcome) };
+            let hop = outcome.hops.first().expect("one hop");
+            let from = |reply: &HopReply| matches!(reply, HopReply::Reply(answer) if answer.from.0 == dst);
+            assert!(hop.replies.iter().any(from), "{dst}: {hop:?}");
+        };
+        let mut pings: Vec<_> = (1..=1_000).map(|number| Box::pin(ping(number))).collect();
+        let mut traces: Vec<_> = (1..=20).map(|number| Box::pin(trace(number))).collect();
+        let begun = std::time::Instant::now();
+        let mut errors = Vec::new();
+        for ping in &mut pings {
+            assert!(poll_once(ping.as_mut()).await.is_none());
+        }
+        for trace in &mut traces {
+            assert!(poll_once(trace.as_mut()).await.is_none());
+        }
+        for ping in pings {
+            errors.push(ping.await);
+        }
+        for trace in traces {
+            trace.await;
+        }
+        errors.sort_unstable();
+        println!("{:?}; error bounds, ns: median {}, greatest {}", begun.elapsed(), errors[500], errors[999]);
     });
 }
 
@@ -125,6 +200,10 @@ impl ClockSource for Shifted {
 
     fn monotonic(&self) -> Nanos {
         Nanos(SystemClock.monotonic().0 + self.monotonic)
+    }
+
+    fn slewed(&self) -> Nanos {
+        SystemClock.slewed()
     }
 }
 

@@ -106,7 +106,7 @@ pub fn check(world: &mut World) -> (Summary, Vec<String>) {
         let Some(held) = held.get(probe) else { continue };
         let all = stored.get(measurement).map(Vec::as_slice).unwrap_or_default();
         let reports: Vec<&StoredReport> = all.iter().filter(|report| report.probe == *probe).collect();
-        check_order(&cx.truth, ordered, (held.index, *probe), &reports, held, &mut summary, &mut failures);
+        check_order(&cx.truth, ordered, *probe, &reports, held, &mut summary, &mut failures);
     }
     if let Some(collector) = world.collector.as_ref().filter(|_| !cx.plan.hostile) {
         let text = format!("{:?}", collector.intake).len();
@@ -188,8 +188,10 @@ fn check_boot(
 }
 
 /// Has the order ended before the probe, which was away, could hear of it? Nobody told it of the run then, and nobody says
-/// why there is nothing.
-fn ended_unheard(truth: &Truth, ordered: &Ordered, index: usize, probe: ProbeId, due: UnixNanos) -> bool {
+/// why there is nothing. An earlier start of the probe may have had the order; then this one was surely the one that was
+/// alive when the run was due, however wrong its clock.
+fn ended_unheard(truth: &Truth, ordered: &Ordered, held: &Held, probe: ProbeId, due: UnixNanos) -> bool {
+    let index = held.index;
     let has_stop = matches!(ordered.order.when, When::Periodic { stop: Some(_), .. });
     if !has_stop && ordered.stopped_at.is_none() {
         return false;
@@ -198,14 +200,15 @@ fn ended_unheard(truth: &Truth, ordered: &Ordered, index: usize, probe: ProbeId,
     let began = |boot: &BootId| truth.boots.get(&(index, *boot)).map(|boot| boot.began);
     let alive = boots.iter().rfind(|boot| began(boot).is_some_and(|began| began <= due));
     let delivered = truth.delivered.get(&(ordered.order.measurement, probe)).map(Vec::as_slice).unwrap_or_default();
-    delivered.iter().all(|(boot, at)| at.0 + CLOCKS_APART < due.0 && Some(boot) != alive)
+    let surely = alive.and_then(began).is_some_and(|began| began.0 + held.clock_error < due.0);
+    delivered.iter().all(|(boot, at)| (surely || at.0 + CLOCKS_APART < due.0) && Some(boot) != alive)
 }
 
 /// Every due run of an order is accounted for.
 fn check_order(
     truth: &Truth,
     ordered: &Ordered,
-    (index, probe): (usize, ProbeId),
+    probe: ProbeId,
     reports: &[&StoredReport],
     held: &Held,
     summary: &mut Summary,
@@ -258,7 +261,7 @@ fn check_order(
                     summary.skipped += 1;
                 } else if in_gap(due) {
                     summary.gaps += 1;
-                } else if ended_unheard(truth, ordered, index, probe, due) {
+                } else if ended_unheard(truth, ordered, held, probe, due) {
                     summary.unheard += 1;
                 } else {
                     fail(format!("the run due {due} is not accounted for"));

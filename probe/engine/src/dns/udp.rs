@@ -36,6 +36,15 @@ impl UdpEnd {
             UdpEnd::Done(response) | UdpEnd::Truncated(response) => response,
         }
     }
+
+    /// The query that was answered had left at `to`, not at `from`.
+    fn restamp(&mut self, from: Nanos, to: Nanos, received_at: Nanos) {
+        let (UdpEnd::Done(response) | UdpEnd::Truncated(response)) = self;
+        response.sent_at = response.sent_at + to.since(from) - from.since(to);
+        if let DnsReply::Answer(answer) = &mut response.outcome {
+            answer.rt = nanos_between(to, received_at);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +79,8 @@ pub struct DnsUdp {
     phase: Phase,
     ignored: u32,
     end: Option<UdpEnd>,
+    /// Which try was answered, and when: the kernel's stamp of the query may come after its answer.
+    answered: Option<(usize, Nanos)>,
     end_taken: bool,
     outcome_taken: bool,
 }
@@ -87,6 +98,7 @@ impl DnsUdp {
             phase: Phase::Send,
             ignored: 0,
             end: None,
+            answered: None,
             end_taken: false,
             outcome_taken: false,
         }
@@ -165,8 +177,13 @@ impl Engine for DnsUdp {
     }
 
     fn handle_sent(&mut self, token: Token, sent_at: Nanos) {
-        if let Some(asked) = usize::try_from(token.0).ok().and_then(|index| self.tries.get_mut(index)) {
-            asked.sent_at = sent_at;
+        let Ok(index) = usize::try_from(token.0) else { return };
+        let Some(asked) = self.tries.get_mut(index) else { return };
+        let before = core::mem::replace(&mut asked.sent_at, sent_at);
+        if let (Some((answered, received_at)), Some(end)) = (self.answered, &mut self.end)
+            && answered == index
+        {
+            end.restamp(before, sent_at, received_at);
         }
     }
 
@@ -182,7 +199,12 @@ impl Engine for DnsUdp {
             return;
         }
         match self.answered(meta, bytes) {
-            Some(end) => self.finish(end),
+            Some(end) => {
+                let id = Head::parse(bytes).map(|head| head.id);
+                let asked = self.tries.iter().position(|asked| Some(asked.query.id()) == id);
+                self.answered = asked.map(|index| (index, meta.received_at));
+                self.finish(end);
+            }
             None => self.ignore(),
         }
     }
@@ -311,6 +333,18 @@ mod tests {
         let Some(Outcome::Dns(outcome)) = outcome else { panic!("{outcome:?}") };
         assert_eq!((outcome.own_resolvers, &*outcome.responses), (false, [response].as_slice()));
         assert_eq!((engine.poll_outcome(), engine.take_response()), (None, None));
+    }
+
+    #[test]
+    fn a_stamp_that_comes_after_the_answer_counts() {
+        let mut engine = engine(&spec());
+        let sent = engine.poll_transmit(ms(0)).unwrap();
+        engine.handle_sent(sent.token, ms(1));
+        engine.handle_datagram(&meta(ms(14)), &reply_to(&sent));
+        engine.handle_sent(sent.token, ms(3));
+        let response = done(&mut engine);
+        let DnsReply::Answer(answer) = response.outcome else { panic!("no answer") };
+        assert_eq!((answer.rt, response.sent_at), (11_000_000, WALL + Duration::from_millis(3)));
     }
 
     #[test]
