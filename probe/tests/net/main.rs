@@ -5,5 +5,6 @@ mod drive;
 mod errors;
 mod icmp;
 mod lab;
+mod raw;
 mod tcp;
 mod udp;

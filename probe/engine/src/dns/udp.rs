@@ -413,7 +413,7 @@ mod tests {
             code,
             mtu: None,
             quoted: quoted.to_vec(),
-            size: 0,
+            details: crate::ErrorDetails::default(),
             extensions: None,
         };
         let router = IpAddr::from([10, 0, 0, 1]);
@@ -497,7 +497,7 @@ mod tests {
                         code,
                         mtu: None,
                         quoted,
-                        size: 0,
+                        details: crate::ErrorDetails::default(),
                         extensions: None,
                     }),
                     Step::Sent(token, at) => engine.handle_sent(Token(token), Nanos(at)),
