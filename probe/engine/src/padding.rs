@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn headers_are_padding_in_eights() {
-        assert_eq!(header(0), []);
+        assert!(header(0).is_empty());
         assert_eq!(header(6), [0, 0, PAD_N, 4, 0, 0, 0, 0]);
         assert_eq!(header(7)[..4], [0, 1, PAD_N, 12]);
         // 255 + 2 bytes in the first option, one byte left over.
