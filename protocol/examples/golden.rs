@@ -311,6 +311,7 @@ fn outcomes() -> Vec<Outcome> {
         quoted_traffic_class: Some(8),
         hop_by_hop_size: Some(16),
         destination_size: Some(24),
+        extensions_unannounced: Some(true),
         ..bare.clone()
     };
     let segment = HopAnswer { tcp_flags: Some(0x12), tcp_options: Bytes::new([2, 4, 5, 180]), ..bare.clone() };

@@ -490,6 +490,9 @@ pub struct HopAnswer {
     /// The same of the destination options header.
     #[n(15)]
     pub destination_size: Option<u32>,
+    /// True when the error did not say that it has extensions, as routers older than RFC 4884 do not.
+    #[n(16)]
+    pub extensions_unannounced: Option<bool>,
 }
 
 impl HopAnswer {
@@ -512,6 +515,7 @@ impl HopAnswer {
             quoted_traffic_class: None,
             hop_by_hop_size: None,
             destination_size: None,
+            extensions_unannounced: None,
         }
     }
 }

@@ -323,6 +323,7 @@ fn shapes() -> Vec<Shape> {
         let hop = answer("198.51.100.1", 5_000_000);
         let replies = [
             HopAnswer { extensions: Bytes::new(labels.as_slice()), ..hop.clone() },
+            HopAnswer { extensions: Bytes::new(labels.as_slice()), extensions_unannounced: Some(true), ..hop.clone() },
             HopAnswer { quoted_hop_limit: Some(2), quoted_dst: Some(ip("192.0.2.2")), ..hop.clone() },
             HopAnswer { icmp: unreachable(4), mtu: Some(1400), ..hop.clone() },
             HopAnswer { duplicate: true, ..hop.clone() },

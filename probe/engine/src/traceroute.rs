@@ -29,7 +29,7 @@ use sonde_protocol::time::Nanos;
 use self::flow::{Flow, FlowConfig, Named};
 use self::hop::{Answer, Says, Taken};
 use self::path::{Path, PathConfig};
-use crate::icmp::Problem;
+use crate::icmp::{Problem, old_extensions};
 use crate::tcp::Segment;
 use crate::{Engine, IcmpErrorEvent, Meta, Needs, Token, Transmit, padding};
 
@@ -243,6 +243,8 @@ impl Engine for Traceroute {
             Problem::HopLimitExceeded | Problem::Rejected | Problem::Other => Says::GoesOn,
         };
         let details = event.details;
+        let announced = event.extensions.as_deref();
+        let extensions = announced.or_else(|| old_extensions(&event.quoted, self.flow.headers_before_quote()));
         let reply = HopAnswer {
             hop_limit: event.hop_limit,
             size: details.size,
@@ -251,7 +253,8 @@ impl Engine for Traceroute {
             quoted_dst: details.quoted_dst.filter(|dst| *dst != self.dst).map(Ip),
             mtu: event.mtu,
             // A structure that was cut could not be read; one too long for a result is left out.
-            extensions: event.extensions.as_deref().and_then(Bytes::new),
+            extensions: extensions.and_then(Bytes::new),
+            extensions_unannounced: (extensions.is_some() && announced.is_none()).then_some(true),
             quoted_traffic_class: details
                 .quoted_traffic_class
                 .filter(|class| u32::from(*class) != self.spec.traffic_class),
@@ -293,7 +296,7 @@ impl Engine for Traceroute {
 
 fn check(spec: &TracerouteSpec) -> Result<(), Failure> {
     match Spec::Traceroute(spec.clone()).problems().first() {
-        Some(problem) => Err(Failure::Unsupported(Why::cut(&alloc::format!("{}: {}", problem.field, problem.detail)))),
+        Some(problem) => Err(Failure::Unsupported(Why::cut(alloc::format!("{}: {}", problem.field, problem.detail)))),
         None => Ok(()),
     }
 }

@@ -8,12 +8,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sonde_engine::icmp::{checksum, sequences_needed};
+use sonde_engine::icmp::{checksum, old_extensions, sequences_needed};
 use sonde_engine::ping::{Ping, PingConfig};
+use sonde_engine::quote::Quote;
+use sonde_engine::tcp::Segment;
 use sonde_engine::traceroute::{MAX_OPEN, PACE, SPACING, Traceroute, TracerouteConfig};
 use sonde_engine::{Channel, Engine, ErrorDetails, IcmpErrorEvent, Meta, Token};
 use sonde_protocol::ids::ProbeId;
-use sonde_protocol::net::Transport;
+use sonde_protocol::net::{Family, Transport};
 use sonde_protocol::result::{HopReply, Outcome, PingReply, TracerouteOutcome, Why};
 use sonde_protocol::spec::{PingSpec, Spec, TracerouteSpec};
 use sonde_protocol::time::Nanos;
@@ -384,5 +386,29 @@ proptest! {
         let config = PingConfig { spec: ping_spec, dst, first_sequence, cookie, probe_id: ProbeId(1) };
         let outcome = feed(&mut Ping::new(config, Nanos(0)), dst, &inputs);
         prop_assert!(matches!(&outcome, Outcome::Ping(outcome) if outcome.replies.len() <= 64), "{outcome:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(config(500))]
+
+    #[test]
+    fn no_bytes_break_a_parser(mut bytes in prop::collection::vec(any::<u8>(), 0..200), v6 in any::<bool>(), next in any::<u8>()) {
+        let family = if v6 { Family::V6 } else { Family::V4 };
+        // Random bytes hardly ever look like IP.
+        if let [first, _, _, _, _, _, header, ..] = bytes.as_mut_slice() {
+            *first = if v6 { 0x60 | (*first & 0x0f) } else { 0x40 | (*first & 0x0f) };
+            *header = if v6 { next } else { *header & 0xe0 };
+        }
+        if let Some(quote) = Quote::parse(family, &bytes) {
+            let least = if v6 { 40 } else { 20 };
+            prop_assert!((least..=bytes.len()).contains(&quote.transport_at));
+        }
+        if let Some(segment) = Segment::parse(&bytes) {
+            prop_assert!(segment.options.len() <= 40);
+        }
+        if let Some(structure) = old_extensions(&bytes, usize::from(next)) {
+            prop_assert!(bytes.ends_with(structure));
+        }
     }
 }

@@ -87,9 +87,9 @@ fn missing_capability(spec: &TracerouteSpec, dst: IpAddr) -> Option<Failure> {
     };
     let error = raw_allowed(family).err()?;
     Some(match error.kind() {
-        ErrorKind::PermissionDenied => Failure::Unsupported(Why::cut(&format!(
+        ErrorKind::PermissionDenied => Failure::Unsupported(Why::cut(format!(
             "{what} needs raw sockets, which this probe may not open: it lacks the capability CAP_NET_RAW"
         ))),
-        _ => Failure::Socket(Why::cut(&error.to_string())),
+        _ => Failure::Socket(Why::cut(error.to_string())),
     })
 }

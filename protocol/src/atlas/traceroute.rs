@@ -177,7 +177,10 @@ impl<'a> Reply<'a> {
             mtu: answer.mtu,
             hbhoptsize: answer.hop_by_hop_size.filter(|size| *size > 0),
             dstoptsize: answer.destination_size.filter(|size| *size > 0),
-            icmpext: answer.extensions.as_deref().and_then(Extensions::parse),
+            icmpext: answer
+                .extensions
+                .as_deref()
+                .and_then(|structure| Extensions::parse(structure, answer.extensions_unannounced != Some(true))),
         }
     }
 }

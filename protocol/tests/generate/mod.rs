@@ -587,10 +587,11 @@ fn hop() -> BoxedStrategy<Hop> {
         option::of(any::<u8>()),
         option::of(small()),
         option::of(small()),
+        option::of(any::<bool>()),
     );
     let answer = (who, more, raw).prop_map(|((from, rtt, hop_limit, size), more, raw)| {
         let (icmp, late, duplicate, quoted_hop_limit, quoted_dst, mtu, extensions) = more;
-        let (tcp_flags, tcp_options, quoted_traffic_class, hop_by_hop_size, destination_size) = raw;
+        let (tcp_flags, tcp_options, quoted_traffic_class, hop_by_hop_size, destination_size, unannounced) = raw;
         HopAnswer {
             from,
             rtt,
@@ -608,6 +609,7 @@ fn hop() -> BoxedStrategy<Hop> {
             quoted_traffic_class,
             hop_by_hop_size,
             destination_size,
+            extensions_unannounced: unannounced,
         }
     });
     let reply =

@@ -126,6 +126,12 @@ impl Flow {
         usize::try_from(mtu).unwrap_or(usize::MAX).saturating_sub(ip_header + header)
     }
 
+    /// Bytes of our packets before what is given back of them as a quote.
+    pub fn headers_before_quote(&self) -> usize {
+        let ip_header = if self.config.family == Family::V4 { 20 } else { 40 + self.config.options };
+        ip_header + if self.config.transport == Transport::Udp { UDP_HEADER_LEN } else { 0 }
+    }
+
     /// Sequence number of the first TCP packet.
     fn base(&self) -> u32 {
         let [a, b, c, d, ..] = self.cookie;

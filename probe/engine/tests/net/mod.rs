@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
+use sonde_engine::icmp::checksum;
 use sonde_engine::tcp::{self, Segment, flag};
 use sonde_engine::{Channel, Engine, ErrorDetails, IcmpErrorEvent, Meta, Token, Transmit};
 use sonde_protocol::net::Family;
@@ -69,6 +70,9 @@ pub struct HopScript {
     /// RFC 4884 structure in its errors.
     #[serde(default)]
     pub extensions: Option<Vec<u8>>,
+    /// It is older than RFC 4884 and does not say where its structure begins.
+    #[serde(default)]
+    pub old_extensions: bool,
     /// Packets come here with this TTL, TOS and destination instead of what was sent, as the quotes in its errors show.
     #[serde(default)]
     pub quoted_ttl: Option<u8>,
@@ -111,6 +115,7 @@ impl HopScript {
             mtu: None,
             quote: None,
             extensions: None,
+            old_extensions: false,
             quoted_ttl: None,
             quoted_tos: None,
             quoted_dst: None,
@@ -330,7 +335,7 @@ impl Net {
                 // Eight bytes of the transport's header are always quoted.
                 let header = if matches!(transmit.channel, Channel::Udp { .. }) { 0 } else { 8 };
                 let quote = header + hop.quote.unwrap_or(usize::MAX - header);
-                let quoted = transmit.payload[..transmit.payload.len().min(quote)].to_vec();
+                let mut quoted = transmit.payload[..transmit.payload.len().min(quote)].to_vec();
                 let too_big = matches!((kind, code), (3, 4) | (2, 0));
                 let size = 8 + ip_length(transmit) - (transmit.payload.len() - quoted.len());
                 let raw = ErrorDetails {
@@ -341,6 +346,13 @@ impl Net {
                 };
                 let known = if self.script.unprivileged { ErrorDetails::default() } else { raw };
                 let details = ErrorDetails { quoted_dst: Some(hop.quoted_dst.unwrap_or(transmit.dst)), ..known };
+                let mut extensions = hop.extensions.clone();
+                if let Some(mut structure) = extensions.take_if(|_| hop.old_extensions) {
+                    let sum = checksum(&structure).to_be_bytes();
+                    structure[2..4].copy_from_slice(&sum);
+                    quoted.resize(128 - (ip_length(transmit) - transmit.payload.len()), 0);
+                    quoted.extend(structure);
+                }
                 Event::Error(IcmpErrorEvent {
                     received_at,
                     from: hop.from,
@@ -349,7 +361,7 @@ impl Net {
                     code,
                     mtu: hop.mtu.filter(|_| too_big),
                     quoted,
-                    extensions: hop.extensions.clone(),
+                    extensions,
                     details,
                 })
             }

@@ -102,7 +102,8 @@ fn hop_reply(reply: &HopReply) -> String {
         let _ = write!(text, " edst {dst}");
     }
     if let Some(extensions) = &answer.extensions {
-        let _ = write!(text, " ext {extensions:?}");
+        let old = if answer.extensions_unannounced == Some(true) { " old" } else { "" };
+        let _ = write!(text, "{old} ext {extensions:?}");
     }
     if let Some(late) = answer.late {
         let _ = write!(text, " late {late}");
