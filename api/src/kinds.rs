@@ -56,9 +56,6 @@ fn ping(fields: &mut Reader<'_>) -> PingSpec {
 fn traceroute(fields: &mut Reader<'_>) -> TracerouteSpec {
     let default = TracerouteSpec::default();
     let protocol = fields.word("protocol", Transport::from_name).unwrap_or(default.protocol);
-    if protocol == Transport::Tcp {
-        fields.problem("protocol", NOT_YET);
-    }
     TracerouteSpec {
         protocol,
         packets: fields.number(TracerouteSpec::PACKETS),
@@ -301,8 +298,9 @@ mod tests {
         for (kind, definition, places) in [
             (Kind::Ping, json!({"packets": 17, "size": "big"}), vec!["/packets", "/size"]),
             (Kind::Traceroute, json!({"first_hop": 9, "max_hops": 3}), vec!["/first_hop"]),
-            (Kind::Traceroute, json!({"protocol": "TCP", "port": 80}), vec!["/protocol"]),
-            (Kind::Traceroute, json!({"protocol": "TCP", "port": 22}), vec!["/protocol", "/port"]),
+            (Kind::Traceroute, json!({"protocol": "TCP", "port": 80}), vec![]),
+            (Kind::Traceroute, json!({"protocol": "TCP", "port": 22}), vec!["/port"]),
+            (Kind::Traceroute, json!({"protocol": "UDP", "port": 22}), vec![]),
             (Kind::Traceroute, json!({"protocol": "SCTP"}), vec!["/protocol"]),
             (Kind::Dns, json!({}), vec!["/query_class", "/query_type", "/query_argument"]),
             (Kind::Dns, json!({"query_class": "IN", "query_type": "A", "query_argument": ""}), vec!["/query_argument"]),

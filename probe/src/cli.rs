@@ -95,8 +95,9 @@ enum Command {
 const MEASURE_HELP: &str = "\
 Options by kind:
   ping        --packets --size --packet-interval --include-probe-id
-  traceroute  --protocol ICMP|UDP --packets --size --first-hop --max-hops --paris --response-timeout
-              --duplicate-timeout --dont-fragment --traffic-class
+  traceroute  --protocol ICMP|UDP|TCP --port (TCP) --packets --size --first-hop --max-hops --paris --response-timeout
+              --duplicate-timeout --dont-fragment --traffic-class --hop-by-hop-option-size --destination-option-size
+              (TCP and the two options need CAP_NET_RAW)
   ntp         --packets --timeout
   dns         --server ADDRESS (else the own resolvers) --query-type --query-class --protocol UDP|TCP --port
               --udp-payload-size --retry --timeout --ttl --set-rd-bit --set-do-bit --set-cd-bit --set-nsid-bit

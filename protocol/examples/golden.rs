@@ -297,31 +297,26 @@ fn outcomes() -> Vec<Outcome> {
     for _ in 0..2 {
         outcomes.push(Outcome::Ping(PingOutcome { size: 48, sent: 3, replies: List::cut(replies.clone()) }));
     }
-    let bare = HopAnswer {
-        from: v4(),
-        rtt: None,
-        hop_limit: None,
-        size: 28,
-        icmp: None,
-        late: None,
-        duplicate: false,
-        quoted_hop_limit: None,
-        quoted_dst: None,
-        mtu: None,
-        extensions: None,
-    };
+    let bare = HopAnswer::new(v4());
     let full = HopAnswer {
         rtt: Some(1),
         hop_limit: Some(2),
+        size: Some(28),
         icmp: Some(IcmpKind { kind: 11, code: 0 }),
         late: Some(1),
         quoted_hop_limit: Some(2),
         quoted_dst: Some(v6()),
         mtu: Some(1280),
         extensions: Bytes::new([0x20, 0]),
+        quoted_traffic_class: Some(8),
+        hop_by_hop_size: Some(16),
+        destination_size: Some(24),
+        extensions_unannounced: Some(true),
         ..bare.clone()
     };
-    let replies = [HopReply::Reply(bare), HopReply::Reply(full), HopReply::Timeout, HopReply::SendError(why())];
+    let segment = HopAnswer { tcp_flags: Some(0x12), tcp_options: Bytes::new([2, 4, 5, 180]), ..bare.clone() };
+    let answers = [bare, full, segment].map(HopReply::Reply);
+    let replies = answers.into_iter().chain([HopReply::Timeout, HopReply::SendError(why())]);
     for (protocol, paris_id) in [(Transport::Icmp, None), (Transport::Tcp, None), (Transport::Udp, Some(16))] {
         let hops = List::cut([Hop { hop: 255, replies: List::cut(replies.clone()) }]);
         outcomes.push(Outcome::Traceroute(TracerouteOutcome { protocol, size: 48, paris_id, hops }));

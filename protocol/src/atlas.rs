@@ -31,6 +31,7 @@ mod ntp;
 mod path_mtu;
 mod ping;
 mod sslcert;
+mod tcp;
 mod traceroute;
 
 use alloc::borrow::Cow;

@@ -87,22 +87,16 @@ fn ping(sent: u32, replies: Vec<PingReply>) -> MeasurementResult {
 
 fn answer(from: &str, rtt: u64) -> HopAnswer {
     HopAnswer {
-        from: ip(from),
         rtt: Some(rtt),
         hop_limit: Some(64),
-        size: 76,
+        size: Some(84),
         icmp: Some(IcmpKind { kind: 11, code: 0 }),
-        late: None,
-        duplicate: false,
-        quoted_hop_limit: None,
-        quoted_dst: None,
-        mtu: None,
-        extensions: None,
+        ..HopAnswer::new(ip(from))
     }
 }
 
 fn arrived(rtt: u64) -> HopReply {
-    HopReply::Reply(HopAnswer { icmp: None, hop_limit: Some(57), size: 48, ..answer(TARGET, rtt) })
+    HopReply::Reply(HopAnswer { icmp: None, hop_limit: Some(57), size: Some(56), ..answer(TARGET, rtt) })
 }
 
 fn traceroute(protocol: Transport, hops: Vec<(u8, Vec<HopReply>)>) -> MeasurementResult {
@@ -461,6 +455,7 @@ fn shapes() -> Vec<Shape> {
         let hop = answer("198.51.100.1", 5_000_000);
         let replies = [
             HopAnswer { extensions: Bytes::new(labels.as_slice()), ..hop.clone() },
+            HopAnswer { extensions: Bytes::new(labels.as_slice()), extensions_unannounced: Some(true), ..hop.clone() },
             HopAnswer { quoted_hop_limit: Some(2), quoted_dst: Some(ip("192.0.2.2")), ..hop.clone() },
             HopAnswer { icmp: unreachable(4), mtu: Some(1400), ..hop.clone() },
             HopAnswer { duplicate: true, ..hop.clone() },
@@ -477,6 +472,35 @@ fn shapes() -> Vec<Shape> {
         let closed = HopReply::Reply(HopAnswer { icmp: unreachable(3), ..answer(TARGET, 4_000_000) });
         let other = HopReply::Reply(HopAnswer { icmp: unreachable(3), ..answer("198.51.100.9", 4_000_000) });
         traceroute(Transport::Udp, vec![(1, vec![other]), (2, vec![closed])])
+    });
+    works("traceroute: no capability, so no size of an error", {
+        let error = HopReply::Reply(HopAnswer { size: None, ..answer("198.51.100.1", 5_000_000) });
+        traceroute(Transport::Icmp, vec![(1, vec![error]), (2, vec![arrived(9_900_000)])])
+    });
+    works("traceroute: TCP, an open and a closed port", {
+        let segment = |flags: u8, options: &[u8]| {
+            let size = u32::try_from(20 + options.len()).unwrap();
+            let tcp_options = Bytes::new(options).filter(|options| !options.is_empty());
+            let answer = HopAnswer { icmp: None, tcp_flags: Some(flags), tcp_options, ..answer(TARGET, 9_000_000) };
+            HopReply::Reply(HopAnswer { size: Some(size), ..answer })
+        };
+        let replies =
+            vec![segment(0x12, &[2, 4, 5, 180]), segment(0x14, &[]), segment(0x12, &[2, 4, 5, 180, 4, 2, 1, 1])];
+        traceroute(Transport::Tcp, vec![(1, vec![HopReply::Reply(answer("198.51.100.1", 1_000_000))]), (2, replies)])
+    });
+    works("traceroute: IPv6 options headers, and a traffic class changed on the way", {
+        let hop = HopAnswer { icmp: Some(IcmpKind { kind: 3, code: 0 }), ..answer("2001:db8:f::1", 2_000_000) };
+        let replies = [
+            HopAnswer { hop_by_hop_size: Some(0), destination_size: Some(256), ..hop.clone() },
+            HopAnswer { hop_by_hop_size: Some(8), quoted_traffic_class: Some(0), ..hop.clone() },
+        ];
+        MeasurementResult {
+            af: Family::V6,
+            dst_name: Text::new("2001:db8::1"),
+            dst_addr: Some(ip("2001:db8::1")),
+            src_addr: Some(ip("2001:db8:5::2")),
+            ..traceroute(Transport::Udp, vec![(1, replies.map(HopReply::Reply).to_vec())])
+        }
     });
     works("traceroute: IPv6", {
         let hop = HopAnswer { icmp: Some(IcmpKind { kind: 3, code: 0 }), ..answer("2001:db8:f::1", 2_000_000) };
@@ -549,6 +573,11 @@ fn shapes() -> Vec<Shape> {
         ping_spec(),
     );
     fails("traceroute: name does not resolve", unresolved(Kind::Traceroute), traceroute_spec());
+    fails(
+        "traceroute: needs a capability",
+        failed(Kind::Traceroute, Failure::Unsupported(why("TCP traceroute needs CAP_NET_RAW"))),
+        traceroute_spec(),
+    );
     fails("traceroute: address not allowed", failed(Kind::Traceroute, Failure::NotAllowed), None);
     fails(
         "traceroute: cannot connect",

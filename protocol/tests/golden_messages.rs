@@ -245,17 +245,11 @@ fn a_ping_result() {
 #[test]
 fn a_traceroute_result() {
     let answer = HopAnswer {
-        from: ip("2001:db8::1"),
         rtt: Some(1_000_000),
         hop_limit: Some(64),
-        size: 96,
+        size: Some(96),
         icmp: Some(IcmpKind { kind: 3, code: 0 }),
-        late: None,
-        duplicate: false,
-        quoted_hop_limit: None,
-        quoted_dst: None,
-        mtu: None,
-        extensions: None,
+        ..HopAnswer::new(ip("2001:db8::1"))
     };
     let odd = HopAnswer {
         rtt: None,

@@ -133,7 +133,7 @@ fn every_problem_is_pointed_at_and_nothing_is_made() {
     let body = json!({
         "definitions": [
             {"type": "ping", "af": 4, "target": "1.1.1.1", "packets": "many"},
-            {"type": "traceroute", "af": 4, "target": "1.1.1.1", "protocol": "TCP"},
+            {"type": "traceroute", "af": 4, "target": "1.1.1.1", "protocol": "TCP", "port": 22},
             {"type": "dns", "af": 4, "target": "1.1.1.1", "tls": true},
             {"type": "http", "af": 4, "target": "1.1.1.1"},
             {"type": "ping", "af": 4, "target": "1.1.1.1"},
@@ -148,7 +148,7 @@ fn every_problem_is_pointed_at_and_nothing_is_made() {
         places,
         [
             "/definitions/0/packets",
-            "/definitions/1/protocol",
+            "/definitions/1/port",
             "/definitions/2/query_argument",
             "/definitions/2/query_class",
             "/definitions/2/query_type",

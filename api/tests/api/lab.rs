@@ -376,17 +376,10 @@ pub fn worldwide(requested: u32) -> Value {
 pub fn path(measurement: MeasurementId, at: i64, src: &str, dst: &str, hops: &[&str]) -> Report {
     let answer = |address: &str| {
         HopReply::Reply(HopAnswer {
-            from: ip(address),
             rtt: Some(1_500_000),
             hop_limit: Some(60),
-            size: 76,
-            icmp: None,
-            late: None,
-            duplicate: false,
-            quoted_hop_limit: None,
-            quoted_dst: None,
-            mtu: None,
-            extensions: None,
+            size: Some(84),
+            ..HopAnswer::new(ip(address))
         })
     };
     let hops =

@@ -156,6 +156,19 @@ pub fn fill_checksum(message: &mut [u8]) {
     }
 }
 
+/// Where the extension structure stands in errors of routers that are older than RFC 4884, in bytes from the quoted IP
+/// header on (RFC 4884, 5.5).
+const OLD_EXTENSIONS_AT: usize = 128;
+
+/// The extension structure in an error that does not say that it has one: what stands where such routers put it, if it is
+/// version 2, reserved bits zero, with at least one object and its right checksum. `quoted` begins `headers` bytes behind
+/// the quoted IP header's first.
+pub fn old_extensions(quoted: &[u8], headers: usize) -> Option<&[u8]> {
+    let structure = quoted.get(OLD_EXTENSIONS_AT.checked_sub(headers)?..)?;
+    let is_one = matches!(structure, [0x20, 0, high, low, _, _, _, _, ..] if (*high, *low) != (0, 0));
+    (is_one && checksum(structure) == 0).then_some(structure)
+}
+
 /// How many ICMP sequence numbers a run can use at most; 0 for kinds that send no echo requests.
 pub fn sequences_needed(spec: &Spec) -> u16 {
     let count = match spec {
@@ -286,6 +299,29 @@ mod tests {
         for (family, kind, code, problem) in cases {
             assert_eq!(Problem::of(family, kind, code), problem, "IPv{family} {kind}/{code}");
         }
+    }
+
+    #[test]
+    fn old_extensions_are_found_where_they_have_to_be() {
+        let mut quoted = alloc::vec![7; 128 - 28];
+        quoted.extend(b"\x20\x00\x00\x00\x00\x08\x01\x01\x05\xdc\xdb\x01");
+        let sum = checksum(&quoted[100..]).to_be_bytes();
+        quoted[102..104].copy_from_slice(&sum);
+        assert_eq!(old_extensions(&quoted, 28), Some(&quoted[100..]));
+        assert_eq!(old_extensions(&quoted, 20), None, "eight bytes behind");
+        assert_eq!(old_extensions(&quoted, 200), None);
+        for (place, wrong) in [(100, 0x10), (101, 1), (111, 2)] {
+            let mut other = quoted.clone();
+            other[place] = wrong;
+            assert_eq!(old_extensions(&other, 28), None, "byte {place}");
+        }
+        for length in 0..quoted.len() {
+            assert_eq!(old_extensions(&quoted[..length], 28), None, "{length} bytes");
+        }
+        // Our own filler is no structure, wherever the quote ends.
+        let mut filler = Vec::new();
+        fill(&mut filler, 2000);
+        assert!((0..2000).all(|length| old_extensions(&filler[..length], 28).is_none()));
     }
 
     #[test]

@@ -20,9 +20,12 @@ pub mod dns;
 pub mod http;
 pub mod icmp;
 pub mod ntp;
+pub mod padding;
 pub mod path_mtu;
 pub mod ping;
+pub mod quote;
 pub mod sslcert;
+pub mod tcp;
 pub mod traceroute;
 
 use alloc::vec::Vec;
@@ -46,6 +49,32 @@ pub enum Channel {
         /// Destination port.
         port: u16,
     },
+    /// A raw TCP socket of this engine's own with a fixed source port: `payload` is a whole segment, its source port and
+    /// checksum zero and filled in below ([`tcp::fill`]).
+    Tcp {
+        /// The source port to take, when it is free.
+        source_port: Option<u16>,
+        /// Destination port.
+        port: u16,
+    },
+}
+
+/// What an engine needs of its sockets beyond the ordinary. It stays the same for all of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// It has a use for [`ErrorDetails`], where the system gives them.
+    pub error_details: bool,
+    /// Bytes of options in an IPv6 hop-by-hop options header ([`padding::header`]); 0 for none.
+    pub hop_by_hop: u32,
+    /// Bytes of options in an IPv6 destination options header; 0 for none.
+    pub destination: u32,
+}
+
+impl Needs {
+    /// Whether its packets have options headers.
+    pub const fn options(&self) -> bool {
+        self.hop_by_hop > 0 || self.destination > 0
+    }
 }
 
 /// One packet to send now.
@@ -74,7 +103,7 @@ pub struct Meta {
     pub received_at: Nanos,
     /// Who sent it.
     pub from: IpAddr,
-    /// Source port; 0 for ICMP.
+    /// Source port; 0 for ICMP and TCP.
     pub from_port: u16,
     /// TTL or hop limit on arrival, when the system tells it.
     pub hop_limit: Option<u8>,
@@ -95,17 +124,39 @@ pub struct IcmpErrorEvent {
     pub code: u8,
     /// The MTU it names.
     pub mtu: Option<u32>,
-    /// What the system gives back of our packet: for ICMP the message from its type byte on, for UDP the payload. It may
-    /// be cut, even to nothing.
+    /// What the system gives back of our packet: for ICMP the message from its type byte on, for UDP the payload, for TCP
+    /// the segment. It may be cut, even to nothing.
     pub quoted: Vec<u8>,
-    /// Bytes of the error behind its IP header, as far as the system tells; 0 when it does not.
-    pub size: u32,
     /// Raw RFC 4884 extension structure, when the system gives it.
     pub extensions: Option<Vec<u8>>,
+    /// What not every system and not every probe is told.
+    pub details: ErrorDetails,
+}
+
+/// What is known of an ICMP error beyond what an error queue tells. Absent is not known; nothing here is a guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ErrorDetails {
+    /// Bytes of the error behind its IP header.
+    pub size: Option<u32>,
+    /// Where the quoted packet was going.
+    pub quoted_dst: Option<IpAddr>,
+    /// TTL or hop limit of the quoted packet.
+    pub quoted_hop_limit: Option<u8>,
+    /// TOS or traffic class of the quoted packet.
+    pub quoted_traffic_class: Option<u8>,
+    /// Bytes of the quoted packet's hop-by-hop options header beyond its first 8.
+    pub hop_by_hop_size: Option<u32>,
+    /// Bytes of the quoted packet's destination options header beyond its first 8.
+    pub destination_size: Option<u32>,
 }
 
 /// A measurement of a packet kind, as a state machine.
 pub trait Engine {
+    /// What it needs of its sockets.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
     /// The next packet to send at `now`, if one is due.
     fn poll_transmit(&mut self, now: Nanos) -> Option<Transmit>;
 
@@ -116,7 +167,7 @@ pub trait Engine {
     /// The packet could not be sent.
     fn handle_send_error(&mut self, token: Token, now: Nanos, why: Why);
 
-    /// A datagram came. For ICMP `bytes` is the whole message; the shell has matched it to this engine by [`Token`] where
+    /// A datagram came. For ICMP and TCP `bytes` is the whole message; the shell has matched it to this engine by [`Token`] where
     /// it could, but the engine checks for itself.
     fn handle_datagram(&mut self, meta: &Meta, bytes: &[u8]);
 

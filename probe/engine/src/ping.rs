@@ -375,7 +375,7 @@ mod tests {
             code,
             mtu: None,
             quoted: quoted.to_vec(),
-            size: 0,
+            details: crate::ErrorDetails::default(),
             extensions: None,
         };
         ping.handle_icmp_error(&error(5, 1, &request.payload));
@@ -402,7 +402,7 @@ mod tests {
             code: 1,
             mtu: None,
             quoted: request.payload.clone(),
-            size: 0,
+            details: crate::ErrorDetails::default(),
             extensions: None,
         };
         ping.handle_icmp_error(&error);

@@ -1,5 +1,5 @@
 //! `traceroute`: the routers on the way to a target, and the answers of each (RFC 792, RFC 4443; fields and rules are RIPE
-//! Atlas's where `path` does not say otherwise). ICMP and UDP; TCP is not available yet.
+//! Atlas's where `path` does not say otherwise), by ICMP, UDP or TCP.
 //!
 //! It must not know how packets travel, who else measures, or what time it is. `path` decides what is sent when, `flow`
 //! makes the bytes and finds the packet that an answer is about, `hop` keeps what came back. This file joins them:
@@ -26,14 +26,15 @@ use sonde_protocol::result::{Failure, HopAnswer, IcmpKind, Outcome, TracerouteOu
 use sonde_protocol::spec::{Spec, TracerouteSpec};
 use sonde_protocol::time::Nanos;
 
-use self::flow::{Flow, Named};
+use self::flow::{Flow, FlowConfig, Named};
 use self::hop::{Answer, Says, Taken};
 use self::path::{Path, PathConfig};
-use crate::icmp::Problem;
-use crate::{Engine, IcmpErrorEvent, Meta, Token, Transmit};
+use crate::icmp::{Problem, old_extensions};
+use crate::tcp::Segment;
+use crate::{Engine, IcmpErrorEvent, Meta, Needs, Token, Transmit, padding};
 
-pub use self::flow::BASE_PORT;
-pub use self::path::{GAP_LIMIT, HORIZON, LAST_TRY, MAX_ALONE, MAX_OPEN, PACE, PATIENCE, SPACING};
+pub use self::flow::{BASE_PORT, TCP_SOURCE_PORT};
+pub use self::path::{GAP_LIMIT, HORIZON, LAST_TRY, MAX_ALONE, MAX_OPEN, PACE, PATIENCE, SLOW_SPACING, SPACING};
 
 /// What one run is.
 #[derive(Debug, Clone)]
@@ -80,7 +81,7 @@ impl Traceroute {
     ///
     /// # Errors
     ///
-    /// [`Failure::Unsupported`] for TCP, for IPv6 extension headers and for figures out of range.
+    /// [`Failure::Unsupported`] for figures out of range.
     pub fn new(config: TracerouteConfig, now: Nanos) -> Result<Self, Failure> {
         let TracerouteConfig { spec, dst, first_sequence, cookie, flow, path_length } = config;
         check(&spec)?;
@@ -94,10 +95,21 @@ impl Traceroute {
             timeout: Duration::from_millis(u64::from(spec.response_timeout)),
             length: path_length,
         };
+        let flow = FlowConfig {
+            family: Family::of(dst),
+            transport: spec.protocol,
+            port: u16::try_from(spec.port).unwrap_or(0),
+            first_sequence,
+            cookie,
+            paris_id,
+            size,
+            options: padding::header_len(spec.hop_by_hop_option_size)
+                + padding::header_len(spec.destination_option_size),
+        };
         Ok(Self {
             dst,
             paris_id,
-            flow: Flow::new(Family::of(dst), spec.protocol, first_sequence, cookie, paris_id, size),
+            flow: Flow::new(flow),
             path: Path::new(path, now),
             size,
             open_until: now,
@@ -146,6 +158,19 @@ impl Traceroute {
 }
 
 impl Engine for Traceroute {
+    fn needs(&self) -> Needs {
+        let needs = Needs { error_details: true, ..Needs::default() };
+        match Family::of(self.dst) {
+            // IPv4 has no such headers; RIPE Atlas does not mind the options either.
+            Family::V4 => needs,
+            Family::V6 => Needs {
+                hop_by_hop: self.spec.hop_by_hop_option_size,
+                destination: self.spec.destination_option_size,
+                ..needs
+            },
+        }
+    }
+
     fn poll_transmit(&mut self, now: Nanos) -> Option<Transmit> {
         if self.phase != Phase::Running {
             return None;
@@ -177,26 +202,21 @@ impl Engine for Traceroute {
     }
 
     fn handle_datagram(&mut self, meta: &Meta, bytes: &[u8]) {
-        // Of a UDP service only the target's own word counts; an echo reply may come from another of its addresses.
-        let is_udp = self.spec.protocol == Transport::Udp;
-        if is_udp && meta.from != self.dst {
+        // Over UDP and TCP only the target's own word counts; an echo reply may come from another of its addresses.
+        let protocol = self.spec.protocol;
+        if protocol != Transport::Icmp && meta.from != self.dst {
             return self.ignore();
         }
         let named = self.flow.answered(bytes);
         let Some(index) = self.packet(named) else { return self.ignore() };
-        let header = if is_udp { 8 } else { 0 };
+        let header = if protocol == Transport::Udp { 8 } else { 0 };
+        let segment = Segment::parse(bytes).filter(|_| protocol == Transport::Tcp);
         let reply = HopAnswer {
-            from: Ip(meta.from),
-            rtt: None,
             hop_limit: meta.hop_limit,
-            size: u32::try_from(bytes.len() + header).unwrap_or(u32::MAX),
-            icmp: None,
-            late: None,
-            duplicate: false,
-            quoted_hop_limit: None,
-            quoted_dst: None,
-            mtu: None,
-            extensions: None,
+            size: u32::try_from(bytes.len() + header).ok(),
+            tcp_flags: segment.map(|segment| segment.flags),
+            tcp_options: segment.map(|segment| segment.options).filter(|o| !o.is_empty()).and_then(Bytes::new),
+            ..HopAnswer::new(Ip(meta.from))
         };
         self.take(
             index,
@@ -222,20 +242,25 @@ impl Engine for Traceroute {
             Problem::TooBig => Says::TooBig,
             Problem::HopLimitExceeded | Problem::Rejected | Problem::Other => Says::GoesOn,
         };
+        let details = event.details;
+        let announced = event.extensions.as_deref();
+        let extensions = announced.or_else(|| old_extensions(&event.quoted, self.flow.headers_before_quote()));
         let reply = HopAnswer {
-            from: Ip(event.from),
-            rtt: None,
             hop_limit: event.hop_limit,
-            size: event.size,
+            size: details.size,
             icmp: Some(IcmpKind { kind: event.kind, code: event.code }),
-            late: None,
-            duplicate: false,
-            // The error queue does not give the quoted IP header.
-            quoted_hop_limit: None,
-            quoted_dst: None,
+            quoted_hop_limit: details.quoted_hop_limit.filter(|hop_limit| *hop_limit != 1),
+            quoted_dst: details.quoted_dst.filter(|dst| *dst != self.dst).map(Ip),
             mtu: event.mtu,
             // A structure that was cut could not be read; one too long for a result is left out.
-            extensions: event.extensions.as_deref().and_then(Bytes::new),
+            extensions: extensions.and_then(Bytes::new),
+            extensions_unannounced: (extensions.is_some() && announced.is_none()).then_some(true),
+            quoted_traffic_class: details
+                .quoted_traffic_class
+                .filter(|class| u32::from(*class) != self.spec.traffic_class),
+            hop_by_hop_size: details.hop_by_hop_size,
+            destination_size: details.destination_size,
+            ..HopAnswer::new(Ip(event.from))
         };
         self.take(index, Answer { received_at: event.received_at, says, is_named: named != Named::Unknown, reply });
     }
@@ -270,15 +295,8 @@ impl Engine for Traceroute {
 }
 
 fn check(spec: &TracerouteSpec) -> Result<(), Failure> {
-    let unsupported = |why: &str| Err(Failure::Unsupported(Why::cut(why)));
-    if spec.protocol == Transport::Tcp {
-        return unsupported("traceroute over TCP is not available yet");
-    }
-    if spec.hop_by_hop_option_size > 0 || spec.destination_option_size > 0 {
-        return unsupported("IPv6 extension headers are not available yet");
-    }
     match Spec::Traceroute(spec.clone()).problems().first() {
-        Some(problem) => unsupported(&alloc::format!("{}: {}", problem.field, problem.detail)),
+        Some(problem) => Err(Failure::Unsupported(Why::cut(alloc::format!("{}: {}", problem.field, problem.detail)))),
         None => Ok(()),
     }
 }
@@ -306,11 +324,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_available_is_refused_with_a_reason() {
+    fn figures_out_of_range_are_refused_with_a_reason() {
         let spec = TracerouteSpec::default();
-        assert!(why_not(TracerouteSpec { protocol: Transport::Tcp, ..spec.clone() }).contains("TCP"));
-        assert!(why_not(TracerouteSpec { hop_by_hop_option_size: 8, ..spec.clone() }).contains("extension headers"));
-        assert!(why_not(TracerouteSpec { destination_option_size: 8, ..spec.clone() }).contains("extension headers"));
         assert!(why_not(TracerouteSpec { first_hop: 9, max_hops: 3, ..spec.clone() }).contains("first_hop"));
         assert!(why_not(TracerouteSpec { packets: 17, ..spec }).contains("packets"));
     }

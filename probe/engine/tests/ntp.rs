@@ -187,7 +187,7 @@ impl Script {
             code,
             mtu: None,
             quoted: transmit.payload.clone(),
-            size: 0,
+            details: sonde_engine::ErrorDetails::default(),
             extensions: None,
         };
         match behaviour.does.as_str() {
@@ -364,7 +364,7 @@ proptest! {
                     code,
                     mtu: None,
                     quoted,
-                    size: 0,
+                    details: sonde_engine::ErrorDetails::default(),
                     extensions: None,
                 }),
                 Step::Sent(token, at) => engine.handle_sent(Token(token), Nanos(at)),

@@ -8,12 +8,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sonde_engine::icmp::{checksum, sequences_needed};
+use sonde_engine::icmp::{checksum, old_extensions, sequences_needed};
 use sonde_engine::ping::{Ping, PingConfig};
+use sonde_engine::quote::Quote;
+use sonde_engine::tcp::Segment;
 use sonde_engine::traceroute::{MAX_OPEN, PACE, SPACING, Traceroute, TracerouteConfig};
-use sonde_engine::{Channel, Engine, IcmpErrorEvent, Meta, Token};
+use sonde_engine::{Channel, Engine, ErrorDetails, IcmpErrorEvent, Meta, Token};
 use sonde_protocol::ids::ProbeId;
-use sonde_protocol::net::Transport;
+use sonde_protocol::net::{Family, Transport};
 use sonde_protocol::result::{HopReply, Outcome, PingReply, TracerouteOutcome, Why};
 use sonde_protocol::spec::{PingSpec, Spec, TracerouteSpec};
 use sonde_protocol::time::Nanos;
@@ -117,20 +119,21 @@ prop_compose! {
         mut hops in prop::collection::vec(hop(), 0..24),
         has_target in prop::bool::weighted(0.8),
         first_sequence in any::<u16>(),
+        unprivileged in any::<bool>(),
     ) -> Case {
         let length = hops.len();
         for (i, hop) in hops.iter_mut().enumerate() {
             let number = if has_target && i + 1 == length { 0 } else { i + 1 };
             hop.from = address(v6, number);
         }
-        let net = NetScript { seed, jitter, leave_after, stamp_after, read_after, unsent, unsent_from };
-        Case { v6, net, hops, first_sequence }
+        let script = NetScript { seed, jitter, leave_after, stamp_after, read_after, unsent, unsent_from, unprivileged };
+        Case { v6, net: script, hops, first_sequence }
     }
 }
 
 prop_compose! {
     fn traceroute_spec()(
-        protocol in prop_oneof![Just(Transport::Icmp), Just(Transport::Udp)],
+        protocol in prop_oneof![Just(Transport::Icmp), Just(Transport::Udp), Just(Transport::Tcp)],
         packets in 1..=16_u32,
         size in prop_oneof![0..16_u32, 0..=2048_u32],
         first_hop in prop_oneof![4 => 1..4_u32, 1 => 1..=255_u32],
@@ -164,7 +167,7 @@ prop_compose! {
     }
 }
 
-/// The flow as routers see it: checksum for ICMP, destination port and checksum for UDP. Identifier, source port and
+/// The flow as routers see it: checksum for ICMP, destination port and checksum for UDP, both ports for TCP. Identifier, source port and
 /// addresses are the same for all packets of a run and thus left out.
 fn flow(sent: &Sent) -> (Channel, u16) {
     let transmit = &sent.transmit;
@@ -173,6 +176,7 @@ fn flow(sent: &Sent) -> (Channel, u16) {
         Channel::Icmp if transmit.dst.is_ipv4() => &[],
         Channel::Icmp => &[length],
         Channel::Udp { .. } => &[17, length + 8, length + 8],
+        Channel::Tcp { .. } => return (transmit.channel, 0),
     };
     let mut bytes: Vec<u8> = pseudo_header.iter().flat_map(|word| word.to_be_bytes()).collect();
     bytes.extend(&transmit.payload);
@@ -311,8 +315,8 @@ fn feed(engine: &mut dyn Engine, dst: IpAddr, inputs: &[(Input, u32)]) -> Outcom
         code,
         mtu,
         quoted: quoted.to_vec(),
-        size: 0,
         extensions: Some(quoted.to_vec()),
+        details: ErrorDetails::default(),
     };
     for (input, step) in inputs {
         now = now + Duration::from_micros(u64::from(*step));
@@ -382,5 +386,29 @@ proptest! {
         let config = PingConfig { spec: ping_spec, dst, first_sequence, cookie, probe_id: ProbeId(1) };
         let outcome = feed(&mut Ping::new(config, Nanos(0)), dst, &inputs);
         prop_assert!(matches!(&outcome, Outcome::Ping(outcome) if outcome.replies.len() <= 64), "{outcome:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(config(500))]
+
+    #[test]
+    fn no_bytes_break_a_parser(mut bytes in prop::collection::vec(any::<u8>(), 0..200), v6 in any::<bool>(), next in any::<u8>()) {
+        let family = if v6 { Family::V6 } else { Family::V4 };
+        // Random bytes hardly ever look like IP.
+        if let [first, _, _, _, _, _, header, ..] = bytes.as_mut_slice() {
+            *first = if v6 { 0x60 | (*first & 0x0f) } else { 0x40 | (*first & 0x0f) };
+            *header = if v6 { next } else { *header & 0xe0 };
+        }
+        if let Some(quote) = Quote::parse(family, &bytes) {
+            let least = if v6 { 40 } else { 20 };
+            prop_assert!((least..=bytes.len()).contains(&quote.transport_at));
+        }
+        if let Some(segment) = Segment::parse(&bytes) {
+            prop_assert!(segment.options.len() <= 40);
+        }
+        if let Some(structure) = old_extensions(&bytes, usize::from(next)) {
+            prop_assert!(bytes.ends_with(structure));
+        }
     }
 }

@@ -71,9 +71,11 @@ struct TracerouteScript {
     first_hop: u32,
     max_hops: u32,
     paris: u32,
+    port: u32,
     response_timeout: u32,
     duplicate_timeout: u32,
     dont_fragment: bool,
+    traffic_class: u32,
     /// Which run this is.
     flow: u32,
     /// Length of the path in an earlier run.
@@ -90,9 +92,11 @@ impl Default for TracerouteScript {
             first_hop: spec.first_hop,
             max_hops: spec.max_hops,
             paris: spec.paris,
+            port: spec.port,
             response_timeout: spec.response_timeout,
             duplicate_timeout: spec.duplicate_timeout,
             dont_fragment: spec.dont_fragment,
+            traffic_class: spec.traffic_class,
             flow: 0,
             path_length: None,
         }
@@ -158,9 +162,11 @@ impl TracerouteScript {
             first_hop: self.first_hop,
             max_hops: self.max_hops,
             paris: self.paris,
+            port: self.port,
             response_timeout: self.response_timeout,
             duplicate_timeout: self.duplicate_timeout,
             dont_fragment: self.dont_fragment,
+            traffic_class: self.traffic_class,
             ..TracerouteSpec::default()
         }
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use nix::libc;
 use nix::sys::socket::{AddressFamily, ControlMessageOwned, RecvMsg, SockaddrLike, SockaddrStorage};
-use sonde_engine::IcmpErrorEvent;
+use sonde_engine::{ErrorDetails, IcmpErrorEvent};
 use sonde_protocol::net::Family;
 use sonde_protocol::time::{Nanos, UnixNanos};
 
@@ -56,12 +56,12 @@ impl Control {
         control
     }
 
-    /// The ICMP error that this is, about a packet of a UDP socket or (`udp` false) of an ICMP one. `bytes` is what the
-    /// kernel gives back of the error: our packet from its payload (UDP) or ICMP header on, and what follows it.
+    /// The ICMP error that this is. `bytes` is what the kernel gives back of the error: our packet from its payload (UDP)
+    /// or its ICMP or TCP header on, and what follows it; `quoted_dst` is where that packet was going.
     pub(super) fn icmp_error(
         &self,
         family: Family,
-        udp: bool,
+        quoted_dst: Option<IpAddr>,
         received_at: Nanos,
         bytes: &[u8],
     ) -> Option<IcmpErrorEvent> {
@@ -74,13 +74,10 @@ impl Control {
             Some((quoted, extensions)) if valid && !extensions.is_empty() => (quoted, Some(extensions.to_vec())),
             _ => (bytes, None),
         };
-        let (names_mtu, quoted_ip) = match family {
-            Family::V4 => ((error.ee_type, error.ee_code) == (3, 4), 20),
-            Family::V6 => (error.ee_type == 2, 40),
+        let names_mtu = match family {
+            Family::V4 => (error.ee_type, error.ee_code) == (3, 4),
+            Family::V6 => error.ee_type == 2,
         };
-        // The error's own header, and the headers before `bytes` that the kernel has parsed and taken off. Our packets have
-        // no IP options or extension headers, so their size is known.
-        let headers = 8 + quoted_ip + if udp { 8 } else { 0 };
         Some(IcmpErrorEvent {
             received_at,
             from: self.offender?,
@@ -89,8 +86,8 @@ impl Control {
             code: error.ee_code,
             mtu: (names_mtu && error.ee_info > 0).then_some(error.ee_info),
             quoted: quoted.to_vec(),
-            size: u32::try_from(headers + bytes.len()).unwrap_or(0),
             extensions,
+            details: ErrorDetails { quoted_dst, ..ErrorDetails::default() },
         })
     }
 }

@@ -13,18 +13,20 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use socket2::Socket;
-use sonde_engine::{Channel, Token, Transmit};
+use sonde_engine::{Channel, Needs, Token, Transmit};
 use sonde_protocol::net::Family;
 use sonde_protocol::result::{Outcome, Why};
 use sonde_protocol::time::Nanos;
 
 use super::clock::{ClockSource, Moment, StampConverter};
 use super::driver::{AnyEngine, Command, Finished, Job, JobId, MakeEngine, Options, Reply, RunInfo};
+use super::icmp_socket::IcmpMode;
 use super::pace::{Bucket, Meter};
+use super::raw_errors::RawErrors;
 use super::sequences::SequenceBlocks;
 use super::socket::{Arrival, PacketSocket, SCRATCH};
 use super::stamps::StampLedger;
-use super::{NetError, icmp_socket, udp_socket};
+use super::{NetError, icmp_socket, tcp_socket, udp_socket};
 
 /// How long to wait at least for a deadline that has passed already although the engine was just told the time. An engine
 /// that never moves its deadline costs some wake-ups then, not the processor.
@@ -60,10 +62,13 @@ pub(super) struct EventLoop {
     _stamps_on: Option<Socket>,
 }
 
-/// The ICMP socket of a family, which all jobs share.
+/// What all jobs of a family share.
 struct Shared {
+    /// The ICMP socket.
     socket: Option<PacketSocket<Tag>>,
     sequences: SequenceBlocks<JobId>,
+    /// As long as a job has a use for it, where it may be opened.
+    raw_errors: Option<RawErrors>,
 }
 
 /// A job that waits for sequence numbers.
@@ -78,7 +83,9 @@ struct Waiting {
 struct Running {
     family: Family,
     engine: Box<dyn AnyEngine>,
-    udp: Option<PacketSocket<Tag>>,
+    needs: Needs,
+    /// Its own socket, when it does not use the shared one.
+    own: Option<PacketSocket<Tag>>,
     reply: Reply,
     started_at: Moment,
     src_addr: Option<IpAddr>,
@@ -87,12 +94,24 @@ struct Running {
     queued: bool,
 }
 
+/// A socket of a job's own for packets like this one.
+fn own_socket(family: Family, needs: Needs, transmit: &Transmit, now: Nanos) -> Result<PacketSocket<Tag>, NetError> {
+    let socket = match transmit.channel {
+        // The unprivileged one knows no options headers.
+        Channel::Icmp => icmp_socket::open(family, IcmpMode::Raw, random(), now)?,
+        Channel::Udp { .. } => udp_socket::open(family, now)?,
+        Channel::Tcp { source_port, port } => tcp_socket::open(transmit.dst, source_port, port, now)?,
+    };
+    socket.set_options(needs).map_err(NetError::Options)?;
+    Ok(socket)
+}
+
 /// Something to wait for.
 #[derive(Clone, Copy)]
 enum Source {
     Wake,
     Icmp(Family),
-    Udp(JobId),
+    Own(JobId),
 }
 
 impl EventLoop {
@@ -105,7 +124,8 @@ impl EventLoop {
     ) -> Self {
         let clock = StampConverter::new(clock);
         let bucket = Bucket::new(options.packets_per_second, options.burst, clock.now());
-        let shared = || Shared { socket: None, sequences: SequenceBlocks::new(random(), options.quarantine) };
+        let shared =
+            || Shared { socket: None, sequences: SequenceBlocks::new(random(), options.quarantine), raw_errors: None };
         Self {
             v4: shared(),
             v6: shared(),
@@ -168,10 +188,18 @@ impl EventLoop {
         match self.reserve(id, family, sequences) {
             Ok(first) => {
                 let started_at = self.clock.moment();
+                let engine = make(first, started_at);
+                let needs = engine.needs();
+                let shared = self.shared(family);
+                if needs.error_details && shared.raw_errors.is_none() {
+                    // Without it results say less.
+                    shared.raw_errors = RawErrors::open(family).ok();
+                }
                 let running = Running {
                     family,
-                    engine: make(first, started_at),
-                    udp: None,
+                    engine,
+                    needs,
+                    own: None,
                     reply,
                     started_at,
                     src_addr: None,
@@ -243,6 +271,10 @@ impl EventLoop {
         }
         let now = self.clock.now();
         self.shared(job.family).sequences.release(id, now);
+        let is_needed = |other: &Running| other.family == job.family && other.needs.error_details;
+        if job.needs.error_details && !self.jobs.values().any(is_needed) {
+            self.shared(job.family).raw_errors = None;
+        }
         Some(job)
     }
 
@@ -304,19 +336,19 @@ impl EventLoop {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
         };
+        let uses_own = transmit.channel != Channel::Icmp || job.needs.options();
+        if uses_own && job.own.is_none() {
+            job.own = Some(own_socket(job.family, job.needs, &transmit, now)?);
+        }
         let (socket, sequence) = match transmit.channel {
             Channel::Icmp => {
                 let sequence = icmp_socket::sequence(job.family, &transmit.payload);
                 // An engine may use its own numbers only, or it would get others' replies.
-                let own = sequence.and_then(|sequence| shared.sequences.owner(sequence)) == Some(id);
-                (shared.socket.as_mut().filter(|_| own), sequence)
+                let is_own = sequence.and_then(|sequence| shared.sequences.owner(sequence)) == Some(id);
+                let socket = if uses_own { job.own.as_mut() } else { shared.socket.as_mut() };
+                (socket.filter(|_| is_own), sequence)
             }
-            Channel::Udp { .. } => {
-                if job.udp.is_none() {
-                    job.udp = Some(udp_socket::open(job.family, now)?);
-                }
-                (job.udp.as_mut(), None)
-            }
+            Channel::Udp { .. } | Channel::Tcp { .. } => (job.own.as_mut(), None),
         };
         if job.src_addr.is_none() {
             job.src_addr = udp_socket::source_address(transmit.dst).ok();
@@ -385,8 +417,8 @@ impl EventLoop {
             }
         }
         for (id, job) in &self.jobs {
-            if let Some(socket) = &job.udp {
-                sources.push(Source::Udp(*id));
+            if let Some(socket) = &job.own {
+                sources.push(Source::Own(*id));
                 fds.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
             }
         }
@@ -416,14 +448,38 @@ impl EventLoop {
                     socket.receive(&self.clock, &mut self.scratch, &mut arrivals);
                 }
             }
-            Source::Udp(id) => {
-                if let Some(socket) = self.jobs.get_mut(&id).and_then(|job| job.udp.as_mut()) {
+            Source::Own(id) => {
+                if let Some(socket) = self.jobs.get_mut(&id).and_then(|job| job.own.as_mut()) {
                     socket.receive(&self.clock, &mut self.scratch, &mut arrivals);
                 }
             }
         }
+        self.add_details(source, &mut arrivals);
         for arrival in arrivals {
             self.deliver(source, arrival);
+        }
+    }
+
+    /// Adds to ICMP errors what a raw socket has seen of them, where there is one.
+    fn add_details(&mut self, source: Source, arrivals: &mut [Arrival<Tag>]) {
+        let (family, port) = match source {
+            Source::Wake => return,
+            Source::Icmp(family) => (family, None),
+            Source::Own(id) => match self.jobs.get(&id) {
+                Some(job) => (job.family, job.own.as_ref().and_then(PacketSocket::udp_port)),
+                None => return,
+            },
+        };
+        let shared = match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        };
+        let Some(raw) = &mut shared.raw_errors else { return };
+        raw.drain(&mut self.scratch);
+        for arrival in arrivals {
+            if let Arrival::IcmpError { event, .. } = arrival {
+                event.details = raw.details(event, port).unwrap_or(event.details);
+            }
         }
     }
 
@@ -458,7 +514,7 @@ impl EventLoop {
         let (family, shared) = match source {
             Source::Icmp(Family::V4) => (Family::V4, &self.v4),
             Source::Icmp(Family::V6) => (Family::V6, &self.v6),
-            Source::Udp(id) => return (Some(id), None),
+            Source::Own(id) => return (Some(id), None),
             Source::Wake => return (None, None),
         };
         let sequence = icmp_socket::sequence(family, message);

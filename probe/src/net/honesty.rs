@@ -139,7 +139,7 @@ impl World {
         self.converter.look();
         let sequence = match transmit.channel {
             Channel::Icmp => icmp_socket::sequence(Family::V4, &transmit.payload),
-            Channel::Udp { .. } => None,
+            Channel::Udp { .. } | Channel::Tcp { .. } => None,
         };
         let number = self.truths.len() as u32;
         self.departures.sent(transmit.token, before);
@@ -276,7 +276,7 @@ fn no_hop_is_farther_from_the_truth_than_it_says() {
                 code: if arrives { 3 } else { 0 },
                 mtu: None,
                 quoted: transmit.payload.clone(),
-                size: 0,
+                details: sonde_engine::ErrorDetails::default(),
                 extensions: None,
             })
         });

@@ -18,12 +18,14 @@ mod honesty;
 pub mod http;
 pub mod icmp_socket;
 mod pace;
+pub mod raw_errors;
 mod sequences;
 pub mod socket;
 mod stamps;
 pub mod stream;
 mod sys;
 pub mod tcp;
+pub mod tcp_socket;
 pub mod tls;
 pub mod udp_socket;
 
@@ -33,6 +35,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sonde_protocol::net::Family;
 
 pub use driver::{Driver, Finished, Job, Options, RunInfo};
+pub use tcp_socket::raw_allowed;
 pub use udp_socket::source_address;
 
 /// Why a job could not be run. What happens to packets on the network is never an error here.
@@ -68,6 +71,18 @@ pub enum NetError {
         #[source]
         source: io::Error,
     },
+    /// A raw TCP socket could not be opened.
+    #[error("cannot open a raw TCP socket for IPv{family}")]
+    Tcp {
+        /// The family.
+        family: Family,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// IPv6 options headers could not be set.
+    #[error("cannot send IPv6 options headers")]
+    Options(#[source] io::Error),
     /// As many jobs run as may.
     #[error("too many measurements at once")]
     Busy,

@@ -1,4 +1,4 @@
-//! What the ICMP and UDP sockets of a probe have in common: sending with a hop limit, kernel stamps both ways, the error
+//! What the ICMP, UDP and raw TCP sockets of a probe have in common: sending with a hop limit, kernel stamps both ways, the error
 //! queue. Non-blocking; the caller waits for the socket (`POLLIN` and `POLLERR`) and calls [`PacketSocket::receive`].
 //!
 //! The kernel side is in Documentation/networking/timestamping.rst and ip(7), `IP_RECVERR`. This module does not know
@@ -13,13 +13,14 @@ use nix::libc;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, recvmsg, sendmsg};
 use socket2::Socket;
 use sonde_engine::icmp::Kind::{EchoReply, EchoRequest};
-use sonde_engine::{IcmpErrorEvent, Meta, Transmit};
+use sonde_engine::{IcmpErrorEvent, Meta, Needs, Transmit, padding};
 use sonde_protocol::net::Family;
 use sonde_protocol::time::Nanos;
 
 use super::clock::{Placed, StampConverter};
 use super::control::{self, Control, socket_addr};
 use super::departures::Departures;
+use super::tcp_socket::TcpFlow;
 use super::{icmp_socket, sys};
 
 /// The largest IP packet, so the buffer that [`PacketSocket::receive`] wants.
@@ -48,6 +49,8 @@ pub enum Kind {
     IcmpRaw(u16),
     /// UDP.
     Udp,
+    /// Raw TCP, segments of one flow.
+    TcpRaw(TcpFlow),
 }
 
 /// What came out of a socket.
@@ -68,7 +71,7 @@ pub enum Arrival<T> {
         kernel: bool,
         /// How wrong `meta.received_at` can be, in nanoseconds.
         error: u64,
-        /// For ICMP the message from its type byte on, for UDP the payload.
+        /// For ICMP the message from its type byte on, for UDP the payload, for TCP the segment.
         bytes: Vec<u8>,
     },
     /// An ICMP error about a packet of this socket.
@@ -91,6 +94,8 @@ pub struct PacketSocket<T> {
     stamping: bool,
     departures: Departures<T>,
     dont_fragment: Option<bool>,
+    /// Holds this socket's port.
+    _reserved: Option<Socket>,
     /// When both queues were last seen empty.
     drained_at: Nanos,
 }
@@ -129,10 +134,32 @@ impl<T: Copy> PacketSocket<T> {
             stamping: false,
             departures: Departures::new(),
             dont_fragment: None,
+            _reserved: None,
             drained_at: now,
         };
         socket.restart_keys();
         Ok(socket)
+    }
+
+    /// The same, which keeps `reserved` open as long as it is itself.
+    pub(super) fn keeping(self, reserved: Socket) -> Self {
+        Self { _reserved: Some(reserved), ..self }
+    }
+
+    /// The port of a UDP socket.
+    pub(super) fn udp_port(&self) -> Option<u16> {
+        let address = || self.socket.local_addr().ok()?.as_socket();
+        if self.kind == Kind::Udp { address().map(|address| address.port()) } else { None }
+    }
+
+    /// Puts IPv6 options headers into every packet from now on. The kernel wants CAP_NET_RAW for that.
+    pub(super) fn set_options(&self, needs: Needs) -> io::Result<()> {
+        for (name, size) in [(libc::IPV6_HOPOPTS, needs.hop_by_hop), (libc::IPV6_DSTOPTS, needs.destination)] {
+            if size > 0 {
+                sys::set_bytes(self.socket.as_fd(), libc::IPPROTO_IPV6, name, &padding::header(size))?;
+            }
+        }
+        Ok(())
     }
 
     /// What it speaks.
@@ -165,14 +192,16 @@ impl<T: Copy> PacketSocket<T> {
         self.set_dont_fragment(transmit.dont_fragment)?;
         let port = match transmit.channel {
             sonde_engine::Channel::Udp { port } => port,
-            sonde_engine::Channel::Icmp => 0,
+            // A raw socket takes it for the protocol's number.
+            sonde_engine::Channel::Icmp | sonde_engine::Channel::Tcp { .. } => 0,
         };
         let dst = SockaddrStorage::from(SocketAddr::new(transmit.dst, port));
         let filled = match self.kind {
             Kind::IcmpRaw(identifier) => {
                 Some(icmp_socket::fill(self.family, identifier, &transmit.payload).ok_or(Errno::EINVAL)?)
             }
-            _ => None,
+            Kind::TcpRaw(flow) => Some(flow.fill(transmit.dst, &transmit.payload)),
+            Kind::IcmpDatagram | Kind::Udp => None,
         };
         let payload = [IoSlice::new(filled.as_deref().unwrap_or(&transmit.payload))];
         let hop_limit = transmit.hop_limit.map(libc::c_int::from);
@@ -242,8 +271,8 @@ impl<T: Copy> PacketSocket<T> {
         let empty = self.drain(scratch, MsgFlags::empty(), |socket, control, from, bytes| {
             datagrams.extend(socket.datagram(clock, control, from, bytes));
         });
-        let queue_empty = self.drain(scratch, MsgFlags::MSG_ERRQUEUE, |socket, control, _, bytes| {
-            out.extend(socket.queued(clock, control, bytes));
+        let queue_empty = self.drain(scratch, MsgFlags::MSG_ERRQUEUE, |socket, control, about, bytes| {
+            out.extend(socket.queued(clock, control, about, bytes));
         });
         out.append(&mut datagrams);
         if empty && queue_empty {
@@ -296,13 +325,16 @@ impl<T: Copy> PacketSocket<T> {
     ) -> Option<Arrival<T>> {
         let from = from?;
         let bytes = match (self.kind, self.family) {
-            (Kind::IcmpRaw(_), Family::V4) => icmp_socket::without_ip_header(bytes)?,
+            (Kind::IcmpRaw(_) | Kind::TcpRaw(_), Family::V4) => icmp_socket::without_ip_header(bytes)?,
             _ => bytes,
         };
-        if let Kind::IcmpRaw(identifier) = self.kind {
-            // What came before the filters were set is still in the queue.
-            icmp_socket::is_ours(self.family, identifier, EchoReply, bytes).then_some(())?;
-        }
+        // What came before the filters were set is still in the queue.
+        let is_ours = match self.kind {
+            Kind::IcmpRaw(identifier) => icmp_socket::is_ours(self.family, identifier, EchoReply, bytes),
+            Kind::TcpRaw(flow) => flow.is_answer(bytes),
+            Kind::IcmpDatagram | Kind::Udp => true,
+        };
+        is_ours.then_some(())?;
         let (Placed { at: received_at, error }, kernel) = clock.arrival(control.stamp, self.drained_at);
         let meta = Meta {
             received_at,
@@ -313,8 +345,15 @@ impl<T: Copy> PacketSocket<T> {
         Some(Arrival::Datagram { meta, kernel, error, bytes: bytes.to_vec() })
     }
 
-    /// A message of the error queue: a stamp, an ICMP error, or something local that the failed call has told already.
-    fn queued(&mut self, clock: &StampConverter, control: Control, bytes: &[u8]) -> Option<Arrival<T>> {
+    /// A message of the error queue: a stamp, an ICMP error about a packet to `about`, or something local that the failed
+    /// call has told already.
+    fn queued(
+        &mut self,
+        clock: &StampConverter,
+        control: Control,
+        about: Option<SocketAddr>,
+        bytes: &[u8],
+    ) -> Option<Arrival<T>> {
         let error = control.error?;
         match error.ee_origin {
             libc::SO_EE_ORIGIN_TIMESTAMPING if error.ee_info == sys::SCM_TSTAMP_SND => {
@@ -322,13 +361,15 @@ impl<T: Copy> PacketSocket<T> {
                 Some(Arrival::Stamp { tag, left })
             }
             libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => {
-                if let Kind::IcmpRaw(identifier) = self.kind {
-                    // A raw socket is told the errors of everybody's echo requests.
-                    icmp_socket::is_ours(self.family, identifier, EchoRequest, bytes).then_some(())?;
-                }
+                // A raw socket is told the errors of everybody's packets.
+                let is_ours = match self.kind {
+                    Kind::IcmpRaw(identifier) => icmp_socket::is_ours(self.family, identifier, EchoRequest, bytes),
+                    Kind::TcpRaw(flow) => flow.is_quoted(bytes),
+                    Kind::IcmpDatagram | Kind::Udp => true,
+                };
+                is_ours.then_some(())?;
                 let (Placed { at: received_at, error }, kernel) = clock.arrival(control.stamp, self.drained_at);
-                let udp = self.kind == Kind::Udp;
-                let event = control.icmp_error(self.family, udp, received_at, bytes)?;
+                let event = control.icmp_error(self.family, about.map(|about| about.ip()), received_at, bytes)?;
                 Some(Arrival::IcmpError { event, kernel, error })
             }
             _ => None,

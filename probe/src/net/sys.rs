@@ -30,6 +30,15 @@ impl OptionValue for libc::c_int {}
 impl OptionValue for libc::c_uint {}
 impl OptionValue for [u32; 8] {}
 
+/// Sets one socket option to these bytes; without any it is taken away, where the option has such a meaning.
+pub(super) fn set_bytes(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &[u8]) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open as long as it is borrowed; the kernel reads `length` initialised bytes of `value`,
+    // which outlives the call, and keeps no pointer to it.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sets one socket option.
 pub(super) fn set<T: OptionValue>(
     socket: BorrowedFd<'_>,

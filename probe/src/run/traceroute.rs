@@ -1,20 +1,21 @@
 //! A run of `traceroute`. The runner remembers how long paths were, so that the next run need not search.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::PoisonError;
 
 use sonde_engine::icmp::sequences_needed;
 use sonde_engine::traceroute::{Traceroute, TracerouteConfig};
 use sonde_protocol::ids::MeasurementId;
-use sonde_protocol::net::Family;
-use sonde_protocol::result::{HopReply, Outcome, TracerouteOutcome};
+use sonde_protocol::net::{Family, Transport};
+use sonde_protocol::result::{Failure, HopReply, Outcome, TracerouteOutcome, Why};
 use sonde_protocol::spec::{Kind, TracerouteSpec};
 use sonde_protocol::time::Nanos;
 
 use super::{Request, Runner, Seen, random, seen};
 use crate::net::clock::Moment;
-use crate::net::{Job, NetError};
+use crate::net::{Job, NetError, raw_allowed, source_address};
 
 /// How many path lengths are remembered.
 const MAX_LENGTHS: usize = 4096;
@@ -36,8 +37,10 @@ impl Runner {
             flow: u32::try_from(flow.rem_euclid(1 << 30)).unwrap_or(0),
             path_length: self.lengths().get(&request.measurement).copied(),
         };
-        if let Err(failure) = Traceroute::new(config.clone(), Nanos(0)) {
-            return Ok(Seen::failed(failure, Kind::Traceroute, Some(dst)));
+        let refused = Traceroute::new(config.clone(), Nanos(0)).err().or_else(|| missing_capability(spec, dst));
+        if let Some(failure) = refused {
+            let src = source_address(dst).ok();
+            return Ok(Seen { src, ..Seen::failed(failure, Kind::Traceroute, Some(dst)) });
         }
         let job = Job {
             family: Family::of(dst),
@@ -71,4 +74,22 @@ impl Runner {
             }
         }
     }
+}
+
+/// Why this probe cannot send such packets, if it cannot: some need a capability. Asked before anything is sent.
+fn missing_capability(spec: &TracerouteSpec, dst: IpAddr) -> Option<Failure> {
+    let family = Family::of(dst);
+    let has_options = spec.hop_by_hop_option_size > 0 || spec.destination_option_size > 0;
+    let what = match (spec.protocol, family) {
+        (Transport::Tcp, _) => "traceroute over TCP",
+        (_, Family::V6) if has_options => "traceroute with IPv6 options headers",
+        _ => return None,
+    };
+    let error = raw_allowed(family).err()?;
+    Some(match error.kind() {
+        ErrorKind::PermissionDenied => Failure::Unsupported(Why::cut(format!(
+            "{what} needs raw sockets, which this probe may not open: it lacks the capability CAP_NET_RAW"
+        ))),
+        _ => Failure::Socket(Why::cut(error.to_string())),
+    })
 }

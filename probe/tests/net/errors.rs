@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use sonde_engine::{Transmit, icmp};
+use sonde_engine::{ErrorDetails, Transmit, icmp};
 use sonde_probe::net::clock::Moment;
 use sonde_probe::net::icmp_socket::IcmpMode;
 use sonde_probe::net::{Job, Options};
@@ -49,8 +49,8 @@ fn a_packet_whose_hop_limit_runs_out_comes_back_as_an_error_that_quotes_it() {
                 let quoted = icmp::Message::parse(family, &error.quoted).unwrap();
                 assert_eq!((quoted.kind, quoted.sequence), (icmp::Kind::EchoRequest, sequence), "{case}");
                 assert_eq!(quoted.payload, b"how far?", "{case}");
-                let quoted_ip = if family == Family::V4 { 20 } else { 40 };
-                assert_eq!(error.size, 8 + quoted_ip + 16, "{case}");
+                let quoted_dst = Some(Router::beyond(family));
+                assert_eq!(error.details, ErrorDetails { quoted_dst, ..ErrorDetails::default() }, "{case}");
                 assert_eq!((error.mtu, &error.extensions), (None, &None), "{case}");
             }
         }
@@ -108,7 +108,7 @@ fn an_error_with_extensions_gives_them_apart_from_the_quote() {
             assert_eq!(icmp::Message::parse(Family::V4, &error.quoted).unwrap().sequence, script.first_sequence);
             let extensions = error.extensions.as_deref().unwrap();
             assert_eq!((extensions[0], &extensions[4..]), (0x20, &MPLS[..]), "{icmp:?}: version 2, then the object");
-            assert_eq!(error.size, 8 + 128 + 4 + 8, "{icmp:?}");
+            assert_eq!(error.details.quoted_dst, Some(dst), "{icmp:?}");
         }
     });
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Pid, geteuid, gettid};
-use sonde_engine::{Channel, Engine, IcmpErrorEvent, Meta, Token, Transmit, icmp};
+use sonde_engine::{Channel, Engine, IcmpErrorEvent, Meta, Needs, Token, Transmit, icmp, tcp};
 use sonde_probe::net::clock::{Moment, SystemClock};
 use sonde_probe::net::icmp_socket::IcmpMode;
 use sonde_probe::net::{Driver, Finished, Job, Options};
@@ -111,6 +111,10 @@ impl Router {
             ] {
                 sysctl(path, value);
             }
+            // Kernels since 6.13 limit all errors of a namespace together; before that it was the whole system's.
+            for path in ["icmp_msgs_per_sec", "icmp_msgs_burst"] {
+                let _ = fs::write(format!("/proc/sys/net/ipv4/{path}"), "100000");
+            }
         });
         for command in [
             "addr add 10.0.0.1/24 dev up0",
@@ -189,6 +193,7 @@ pub struct Script {
     wanted: usize,
     ends_at: Nanos,
     over: bool,
+    needs: Needs,
     pub first_sequence: u16,
     pub started_at: Moment,
     pub sent: BTreeMap<Token, Vec<Nanos>>,
@@ -207,6 +212,7 @@ impl Script {
             // A test whose packets do not come back fails after this, it does not hang.
             ends_at: started_at.monotonic + Duration::from_secs(20),
             over: false,
+            needs: Needs::default(),
             first_sequence,
             started_at,
             sent: BTreeMap::new(),
@@ -218,6 +224,11 @@ impl Script {
 
     pub fn one_by_one(mut self) -> Self {
         self.one_by_one = true;
+        self
+    }
+
+    pub fn needing(mut self, needs: Needs) -> Self {
+        self.needs = needs;
         self
     }
 
@@ -233,6 +244,10 @@ impl Script {
 }
 
 impl Engine for Script {
+    fn needs(&self) -> Needs {
+        self.needs
+    }
+
     fn poll_transmit(&mut self, _: Nanos) -> Option<Transmit> {
         if self.one_by_one && self.outstanding > 0 {
             return None;
@@ -296,6 +311,12 @@ pub fn numbers(first: u16, count: u16) -> impl Iterator<Item = u16> {
 /// A UDP datagram.
 pub fn datagram(dst: IpAddr, port: u16, token: u32, payload: &[u8]) -> Transmit {
     Transmit { token: Token(token), channel: Channel::Udp { port }, payload: payload.to_vec(), ..echo(dst, 0, &[]) }
+}
+
+/// A SYN.
+pub fn syn(dst: IpAddr, source_port: Option<u16>, port: u16, sequence: u32, payload: &[u8]) -> Transmit {
+    let channel = Channel::Tcp { source_port, port };
+    Transmit { token: Token(sequence), channel, payload: tcp::syn(port, sequence, payload), ..echo(dst, 0, &[]) }
 }
 
 /// Runs a script of `packets`, which `make` gives for the first sequence number, until as many things have come back.

@@ -5,6 +5,7 @@ mod drive;
 mod errors;
 mod icmp;
 mod lab;
+mod raw;
 mod tcp;
 mod udp;
 mod web;

@@ -12,18 +12,17 @@ const MPLS: (u8, u8) = (1, 1);
 #[derive(Serialize)]
 pub(super) struct Extensions<'a> {
     version: u8,
-    /// Whether the ICMP message said where the structure begins. It did: otherwise the probe would not have taken what
-    /// follows the quoted packet for extensions.
+    /// Whether the ICMP message said where the structure begins.
     rfc4884: u8,
     obj: Objects<'a>,
 }
 
 impl<'a> Extensions<'a> {
     /// Reads a structure, its header included; none when there is no header.
-    pub(super) fn parse(structure: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(structure: &'a [u8], announced: bool) -> Option<Self> {
         let (header, objects) = structure.split_first_chunk::<WORD>()?;
         let [version_and_reserved, ..] = *header;
-        Some(Self { version: version_and_reserved >> 4, rfc4884: 1, obj: Objects(objects) })
+        Some(Self { version: version_and_reserved >> 4, rfc4884: u8::from(announced), obj: Objects(objects) })
     }
 }
 
@@ -94,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn json(structure: &[u8]) -> Option<String> {
-        Extensions::parse(structure).and_then(|found| serde_json::to_string(&found).ok())
+        Extensions::parse(structure, true).and_then(|found| serde_json::to_string(&found).ok())
     }
 
     #[test]
@@ -130,7 +129,7 @@ mod tests {
             for (class, kind) in &kinds {
                 structure.extend([0, 4, *class, *kind]);
             }
-            let found: Vec<_> = Extensions::parse(&structure).unwrap().obj.iter().map(|o| (o.class, o.kind)).collect();
+            let found: Vec<_> = Extensions::parse(&structure, true).unwrap().obj.iter().map(|o| (o.class, o.kind)).collect();
             prop_assert_eq!(found, kinds);
         }
     }

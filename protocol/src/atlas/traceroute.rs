@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
 use super::icmp_extension::Extensions;
+use super::tcp::{Flags, Options};
 use super::{Line, RoundMillis, entry, failure_entry, failure_words, send_failure};
 use crate::net::{Family, Transport};
 use crate::result::{Failure, Hop, HopAnswer, HopReply, IcmpKind, TracerouteOutcome};
@@ -17,6 +18,11 @@ const RESOLVING: &str = "name resolution failed: ";
 
 pub(super) fn write<M: SerializeMap>(line: &Line<'_>, map: &mut M, seen: &TracerouteOutcome) -> Result<(), M::Error> {
     head(line, map, Some(seen.protocol), Some(seen.size))?;
+    let asked = match line.ctx.spec {
+        Some(Spec::Traceroute(spec)) => Some(spec.traffic_class),
+        _ => None,
+    };
+    entry(map, "tos", asked.filter(|class| *class != 0))?;
     entry(map, "paris_id", seen.paris_id)?;
     map.serialize_entry("endtime", &line.result.ended_at.as_secs())?;
     map.serialize_entry("result", &Hops { line, hops: &seen.hops })
@@ -109,7 +115,11 @@ struct SendError<'a> {
     error: Cow<'a, str>,
 }
 
-/// An answer. goat reads `ttl` and `size` without looking, and `rtt` where there is no `late`.
+/// Bytes of the header that Atlas does not count in `size`: of ICMP and UDP, of TCP.
+const HEADER: u32 = 8;
+const TCP_HEADER: u32 = 20;
+
+/// An answer. goat reads `ttl` without looking, and `rtt` where there is no `late`.
 #[derive(Serialize)]
 struct Reply<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,17 +128,28 @@ struct Reply<'a> {
     dup: bool,
     from: IpAddr,
     ttl: i16,
-    size: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flags: Option<Flags>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hdropts: Option<Options<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rtt: Option<RoundMillis>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ittl: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    itos: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     edst: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     err: Option<IcmpWord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mtu: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hbhoptsize: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dstoptsize: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icmpext: Option<Extensions<'a>>,
 }
@@ -139,18 +160,27 @@ impl<'a> Reply<'a> {
         let is_target = line.result.dst_addr == Some(answer.from);
         // A reply without a time answers a packet that cannot be told from this hop's: late by none.
         let late = answer.late.or(if answer.rtt.is_none() { Some(0) } else { None });
+        let header = if answer.tcp_flags.is_some() { TCP_HEADER } else { HEADER };
         Self {
             late,
             dup: answer.duplicate,
             from: line.on_path(hop, from),
             ttl: answer.hop_limit.map_or(-1, i16::from),
-            size: answer.size,
+            size: answer.size.map(|size| size.saturating_sub(header)),
+            flags: answer.tcp_flags.map(Flags),
+            hdropts: answer.tcp_options.as_deref().map(Options),
             rtt: answer.rtt.filter(|_| late.is_none()).map(RoundMillis),
             ittl: answer.quoted_hop_limit,
+            itos: answer.quoted_traffic_class,
             edst: answer.quoted_dst.map(|quoted| line.on_path(hop, quoted.0)),
             err: answer.icmp.and_then(|icmp| IcmpWord::of(Family::of(from), icmp, is_target)),
             mtu: answer.mtu,
-            icmpext: answer.extensions.as_deref().and_then(Extensions::parse),
+            hbhoptsize: answer.hop_by_hop_size.filter(|size| *size > 0),
+            dstoptsize: answer.destination_size.filter(|size| *size > 0),
+            icmpext: answer
+                .extensions
+                .as_deref()
+                .and_then(|structure| Extensions::parse(structure, answer.extensions_unannounced != Some(true))),
         }
     }
 }

@@ -602,7 +602,7 @@ fn ping_reply() -> BoxedStrategy<PingReply> {
 }
 
 fn hop() -> BoxedStrategy<Hop> {
-    let who = (ip(), option::of(number()), option::of(any::<u8>()), small());
+    let who = (ip(), option::of(number()), option::of(any::<u8>()), option::of(small()));
     let icmp = any::<(u8, u8)>().prop_map(|(kind, code)| IcmpKind { kind, code });
     let more = (
         option::of(icmp),
@@ -613,9 +613,36 @@ fn hop() -> BoxedStrategy<Hop> {
         option::of(small()),
         option::of(bytes(64)),
     );
-    let answer = (who, more).prop_map(|((from, rtt, hop_limit, size), more)| {
+    let raw = (
+        option::of(any::<u8>()),
+        option::of(bytes(40)),
+        option::of(any::<u8>()),
+        option::of(small()),
+        option::of(small()),
+        option::of(any::<bool>()),
+    );
+    let answer = (who, more, raw).prop_map(|((from, rtt, hop_limit, size), more, raw)| {
         let (icmp, late, duplicate, quoted_hop_limit, quoted_dst, mtu, extensions) = more;
-        HopAnswer { from, rtt, hop_limit, size, icmp, late, duplicate, quoted_hop_limit, quoted_dst, mtu, extensions }
+        let (tcp_flags, tcp_options, quoted_traffic_class, hop_by_hop_size, destination_size, unannounced) = raw;
+        HopAnswer {
+            from,
+            rtt,
+            hop_limit,
+            size,
+            icmp,
+            late,
+            duplicate,
+            quoted_hop_limit,
+            quoted_dst,
+            mtu,
+            extensions,
+            tcp_flags,
+            tcp_options,
+            quoted_traffic_class,
+            hop_by_hop_size,
+            destination_size,
+            extensions_unannounced: unannounced,
+        }
     });
     let reply =
         prop_oneof![answer.prop_map(HopReply::Reply), Just(HopReply::Timeout), text().prop_map(HopReply::SendError)];

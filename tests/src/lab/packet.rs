@@ -62,6 +62,10 @@ pub struct IpSummary {
     pub icmp_id: Option<u16>,
     /// Sequence number of an echo request or reply.
     pub icmp_seq: Option<u16>,
+    /// Sequence number of TCP.
+    pub tcp_seq: Option<u32>,
+    /// Acknowledgement number of TCP, when its flag is set.
+    pub tcp_ack: Option<u32>,
     /// FNV-1a of what follows the transport's fixed header, up to byte [`SNAP_LENGTH`] of the frame: the same on every
     /// link and on both sides of a NAT.
     pub payload_hash: u64,
@@ -160,13 +164,21 @@ pub(super) fn parse_ip(packet: &[u8]) -> Option<(IpSummary, &[u8])> {
         icmp_code: None,
         icmp_id: None,
         icmp_seq: None,
+        tcp_seq: None,
+        tcp_ack: None,
         payload_hash: 0,
     };
     let header = match protocol {
         TCP | UDP => {
             ip.src_port = be16(transport, 0);
             ip.dst_port = be16(transport, 2);
-            if protocol == TCP { 20 } else { 8 }
+            if protocol == TCP {
+                ip.tcp_seq = be32(transport, 4);
+                ip.tcp_ack = be32(transport, 8).filter(|_| transport.get(13).is_some_and(|flags| flags & 16 != 0));
+                20
+            } else {
+                8
+            }
         }
         ICMP | ICMPV6 => {
             ip.icmp_type = transport.first().copied();
@@ -205,6 +217,10 @@ pub(super) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
@@ -232,6 +248,16 @@ mod tests {
         let ip = summary.ip.unwrap();
         assert_eq!((ip.icmp_id, ip.icmp_seq, ip.hop_limit), (Some(0x0102), Some(0x0304), 64));
         assert_eq!(summary.quoted, None);
+    }
+
+    #[test]
+    fn a_segment_shows_its_numbers() {
+        let mut segment = [0; 20];
+        segment[..12].copy_from_slice(&[0, 80, 0x50, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let numbers = |segment: &[u8]| parse_ip(&v4(TCP, segment)).map(|(ip, _)| (ip.tcp_seq, ip.tcp_ack)).unwrap();
+        assert_eq!(numbers(&segment), (Some(0x0102_0304), None));
+        segment[13] = 0x14;
+        assert_eq!(numbers(&segment), (Some(0x0102_0304), Some(0x0506_0708)));
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn cases(family: Family) -> Vec<Case> {
         ping("ping by name", dst(2), "target3.lab.example"),
         traceroute("traceroute udp", "UDP", How::Plain, dst(0), &dst(0).to_string()),
         traceroute("traceroute icmp", "ICMP", How::Plain, dst(1), &dst(1).to_string()),
+        traceroute("traceroute tcp", "TCP", How::Plain, dst(0), &dst(0).to_string()),
         traceroute("traceroute by own name", "UDP", How::ResolvedByProbe, dst(1), "target2.lab.example"),
         dns("dns udp", How::Plain, json!({"udp_payload_size": 1232, "set_nsid_bit": true})),
         dns("dns tcp", How::Plain, json!({"protocol": "TCP"})),

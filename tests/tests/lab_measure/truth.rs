@@ -11,6 +11,10 @@ use sonde_tests::scene::say;
 /// UDP packets of traceroute go to ports from here on.
 const BASE_PORT: u16 = 33_434;
 
+/// The source port of TCP packets of traceroute counts from here, and they go to this port when a definition names none.
+const TCP_SOURCE_PORT: u16 = 20_480;
+const TCP_PORT: u16 = 80;
+
 /// So many bytes of a payload are seen whole by the wire's log, also where a router quotes them over IPv6: 128 bytes less
 /// the Ethernet header, two IPv6 headers, the ICMPv6 header and the UDP header.
 pub const SIZE_SEEN_WHOLE: u32 = 18;
@@ -87,8 +91,17 @@ impl<'a> Truth<'a> {
                 is_reply && same && ip.src == packet.dst && ip.dst == packet.src
             })
         };
+        // Whoever refuses a SYN acknowledges its payload too.
+        let acknowledges =
+            |ack: u32| packet.tcp_seq.is_some_and(|seq| (1..=1 + SIZE_SEEN_WHOLE).contains(&ack.wrapping_sub(seq)));
+        let refusal = |frame: &PacketSummary| {
+            frame.ip.is_some_and(|ip| {
+                let back = ip.src == packet.dst && ip.dst == packet.src && ip.dst_port == packet.src_port;
+                ip.protocol == TCP && back && ip.tcp_ack.is_some_and(acknowledges)
+            })
+        };
         let error = |frame: &PacketSummary| frame.quoted.is_some_and(|quoted| same_packet(&quoted, packet));
-        let bound = self.bound(host, question, |frame| reply(frame) || error(frame));
+        let bound = self.bound(host, question, |frame| reply(frame) || refusal(frame) || error(frame));
         bound.unwrap_or_else(|| panic!("{host:?}: nothing came back for {packet:?}"))
     }
 
@@ -155,6 +168,7 @@ impl<'a> Truth<'a> {
         let path = self.lab.path(host, Host::Target, family);
         let protocol = match (results[0]["proto"].as_str().unwrap(), family) {
             ("UDP", _) => UDP,
+            ("TCP", _) => TCP,
             (_, Family::V4) => ICMP,
             (_, Family::V6) => ICMPV6,
         };
@@ -171,6 +185,10 @@ impl<'a> Truth<'a> {
                 for reply in hop["result"].as_array().unwrap() {
                     assert_eq!(reply["from"], expected.to_string(), "{host:?} to {dst}, hop {number}: {result}");
                     assert!(reply.get("err").is_none() && reply.get("dup").is_none(), "{result}");
+                    let refused = (protocol == TCP && number == path.len()).then_some("RA");
+                    assert_eq!(reply.get("flags").and_then(Value::as_str), refused, "{result}");
+                    // The lab's probes may open raw sockets, so they know the size of an error and would know a wrong quote.
+                    assert!(reply["size"].is_u64() && reply.get("ittl").is_none(), "{result}");
                     let bound = if number > routers_before_wire(host) {
                         let packet = on_wire.next().unwrap_or_else(|| panic!("hop {number}: a packet never sent"));
                         self.check_flow(packet, result);
@@ -191,6 +209,11 @@ impl<'a> Truth<'a> {
         if packet.protocol == UDP {
             let variation = u16::try_from(result["paris_id"].as_u64().unwrap()).unwrap();
             assert_eq!(packet.dst_port, Some(BASE_PORT + variation), "{result}");
+        }
+        if packet.protocol == TCP {
+            let variation = u16::try_from(result["paris_id"].as_u64().unwrap()).unwrap();
+            let ports = (Some(TCP_SOURCE_PORT + variation), Some(TCP_PORT));
+            assert_eq!((packet.src_port, packet.dst_port), ports, "{result}");
         }
     }
 
@@ -285,7 +308,7 @@ fn is_home_router(hop: &HopTruth) -> bool {
 fn same_packet(a: &IpSummary, b: &IpSummary) -> bool {
     let of = |ip: &IpSummary| {
         let tag = if ip.protocol == UDP { ip.payload_hash } else { 0 };
-        (ip.src, ip.dst, ip.protocol, ip.src_port, ip.dst_port, ip.icmp_type, ip.icmp_id, ip.icmp_seq, tag)
+        (ip.src, ip.dst, ip.protocol, ip.src_port, ip.dst_port, ip.icmp_type, ip.icmp_id, ip.icmp_seq, ip.tcp_seq, tag)
     };
     of(a) == of(b)
 }

@@ -447,7 +447,7 @@ mod tests {
             code,
             mtu: None,
             quoted: quoted.to_vec(),
-            size: 0,
+            details: crate::ErrorDetails::default(),
             extensions: None,
         };
         let router = IpAddr::from([10, 0, 0, 1]);
@@ -531,7 +531,7 @@ mod tests {
                         code,
                         mtu: None,
                         quoted,
-                        size: 0,
+                        details: crate::ErrorDetails::default(),
                         extensions: None,
                     }),
                     Step::Sent(token, at) => engine.handle_sent(Token(token), Nanos(at)),

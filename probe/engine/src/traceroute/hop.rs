@@ -141,6 +141,11 @@ impl Hop {
         self.answers().next().is_some()
     }
 
+    /// A packet was sent to which there is no answer, or none yet.
+    pub fn lacks_answer(&self) -> bool {
+        self.packets.iter().any(|packet| matches!(packet.fate, Fate::Waiting | Fate::TimedOut))
+    }
+
     /// Somebody answered in time, and said which packet.
     pub fn names_packets(&self) -> bool {
         self.answers().any(|answer| answer.is_named)

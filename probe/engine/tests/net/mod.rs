@@ -11,7 +11,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
-use sonde_engine::{Channel, Engine, IcmpErrorEvent, Meta, Token, Transmit};
+use sonde_engine::icmp::checksum;
+use sonde_engine::tcp::{self, Segment, flag};
+use sonde_engine::{Channel, Engine, ErrorDetails, IcmpErrorEvent, Meta, Token, Transmit};
 use sonde_protocol::net::Family;
 use sonde_protocol::result::{Outcome, Why};
 use sonde_protocol::time::Nanos;
@@ -55,7 +57,8 @@ pub struct HopScript {
     /// of its answer.
     #[serde(default)]
     pub error: Option<(u8, u8)>,
-    /// The target has a service at every UDP port that answers this, or what it was sent when this is "echo".
+    /// The target has a service at every port: over UDP it answers this, or what it was sent when this is "echo"; over TCP it
+    /// accepts connections, and until one is ended it says no more than that to further SYNs.
     #[serde(default)]
     pub serves: Option<String>,
     /// It forwards no packet longer than this.
@@ -67,6 +70,16 @@ pub struct HopScript {
     /// RFC 4884 structure in its errors.
     #[serde(default)]
     pub extensions: Option<Vec<u8>>,
+    /// It is older than RFC 4884 and does not say where its structure begins.
+    #[serde(default)]
+    pub old_extensions: bool,
+    /// Packets come here with this TTL, TOS and destination instead of what was sent, as the quotes in its errors show.
+    #[serde(default)]
+    pub quoted_ttl: Option<u8>,
+    #[serde(default)]
+    pub quoted_tos: Option<u8>,
+    #[serde(default)]
+    pub quoted_dst: Option<IpAddr>,
     /// Probabilities in percent, for random runs.
     #[serde(skip)]
     pub random: Random,
@@ -102,6 +115,10 @@ impl HopScript {
             mtu: None,
             quote: None,
             extensions: None,
+            old_extensions: false,
+            quoted_ttl: None,
+            quoted_tos: None,
+            quoted_dst: None,
             random: Random::default(),
         }
     }
@@ -126,6 +143,8 @@ pub struct NetScript {
     pub unsent: Vec<u32>,
     /// No packet can be sent from this one on.
     pub unsent_from: Option<u32>,
+    /// The probe may not open raw sockets: of an error it is told what the error queue tells.
+    pub unprivileged: bool,
 }
 
 /// One packet as it was handed out.
@@ -146,6 +165,8 @@ struct HopState {
     came_by: u32,
     answers: u32,
     last_at: Option<i64>,
+    /// A TCP connection that is half open: until when, and what acknowledges it.
+    half_open: Option<(Nanos, u32)>,
 }
 
 /// See the module.
@@ -233,7 +254,7 @@ impl Net {
             }
             if hop.from == self.dst {
                 let port_unreachable = if v4 { (3, 3) } else { (1, 4) };
-                let is_refused = transmit.channel != Channel::Icmp && hop.serves.is_none();
+                let is_refused = matches!(transmit.channel, Channel::Udp { .. }) && hop.serves.is_none();
                 let by_default = is_refused.then_some(port_unreachable);
                 return Some((i, hop.error.or(by_default)));
             }
@@ -269,20 +290,69 @@ impl Net {
         if self.chance(hop.random.late) {
             received_at = received_at + self.up_to(Duration::from_secs(6));
         }
-        self.deliver(&hop, error, received_at, transmit);
+        let segment = if error.is_none() { self.segment(position, reached_at, transmit) } else { Vec::new() };
+        self.deliver(&hop, error, received_at, transmit, segment.clone());
         if hop.duplicate.contains(&number) || self.chance(hop.random.duplicate) {
-            self.deliver(&hop, error, received_at + ms(1.0), transmit);
+            self.deliver(&hop, error, received_at + ms(1.0), transmit, segment);
         }
     }
 
-    fn deliver(&mut self, hop: &HopScript, error: Option<(u8, u8)>, received_at: Nanos, transmit: &Transmit) {
+    /// What the target says to a SYN that reaches it at this moment.
+    fn segment(&mut self, position: usize, reached_at: Nanos, transmit: &Transmit) -> Vec<u8> {
+        let Some(syn) = Segment::parse(&transmit.payload) else { return Vec::new() };
+        let hop = &self.hops[position];
+        let half_open = self.states[position].half_open.filter(|(until, _)| reached_at < *until);
+        let payload = (transmit.payload.len() - tcp::HEADER_LEN) as u32;
+        let (flags, acknowledged, options): (u8, u32, &[u8]) = match (&hop.serves, half_open) {
+            (None, _) => (flag::RST | flag::ACK, syn.sequence.wrapping_add(1 + payload), &[]),
+            (Some(_), Some((_, acknowledged))) => (flag::ACK, acknowledged, &[]),
+            (Some(_), None) => {
+                let acknowledged = syn.sequence.wrapping_add(1);
+                // The probe's host refuses the connection as soon as it hears of it.
+                self.states[position].half_open = Some((reached_at + ms(2.0 * hop.delay), acknowledged));
+                (flag::SYN | flag::ACK, acknowledged, &[2, 4, 5, 180])
+            }
+        };
+        let mut segment = tcp::syn(0, 0x0bad_cafe, options);
+        segment[..2].copy_from_slice(&syn.destination_port.to_be_bytes());
+        segment[8..12].copy_from_slice(&acknowledged.to_be_bytes());
+        segment[12] = ((tcp::HEADER_LEN + options.len()) / 4 * 16) as u8;
+        segment[13] = flags;
+        segment
+    }
+
+    fn deliver(
+        &mut self,
+        hop: &HopScript,
+        error: Option<(u8, u8)>,
+        received_at: Nanos,
+        transmit: &Transmit,
+        segment: Vec<u8>,
+    ) {
         let is_icmp = transmit.channel == Channel::Icmp;
         let event = match error {
             Some((kind, code)) => {
-                let header = if is_icmp { 8 } else { 0 };
+                // Eight bytes of the transport's header are always quoted.
+                let header = if matches!(transmit.channel, Channel::Udp { .. }) { 0 } else { 8 };
                 let quote = header + hop.quote.unwrap_or(usize::MAX - header);
-                let quoted = transmit.payload[..transmit.payload.len().min(quote)].to_vec();
+                let mut quoted = transmit.payload[..transmit.payload.len().min(quote)].to_vec();
                 let too_big = matches!((kind, code), (3, 4) | (2, 0));
+                let size = 8 + ip_length(transmit) - (transmit.payload.len() - quoted.len());
+                let raw = ErrorDetails {
+                    size: Some(size as u32),
+                    quoted_hop_limit: Some(hop.quoted_ttl.unwrap_or(1)),
+                    quoted_traffic_class: Some(hop.quoted_tos.unwrap_or(transmit.traffic_class)),
+                    ..ErrorDetails::default()
+                };
+                let known = if self.script.unprivileged { ErrorDetails::default() } else { raw };
+                let details = ErrorDetails { quoted_dst: Some(hop.quoted_dst.unwrap_or(transmit.dst)), ..known };
+                let mut extensions = hop.extensions.clone();
+                if let Some(mut structure) = extensions.take_if(|_| hop.old_extensions) {
+                    let sum = checksum(&structure).to_be_bytes();
+                    structure[2..4].copy_from_slice(&sum);
+                    quoted.resize(128 - (ip_length(transmit) - transmit.payload.len()), 0);
+                    quoted.extend(structure);
+                }
                 Event::Error(IcmpErrorEvent {
                     received_at,
                     from: hop.from,
@@ -290,13 +360,14 @@ impl Net {
                     kind,
                     code,
                     mtu: hop.mtu.filter(|_| too_big),
-                    size: (8 + ip_length(transmit) - (transmit.payload.len() - quoted.len())) as u32,
                     quoted,
-                    extensions: hop.extensions.clone(),
+                    extensions,
+                    details,
                 })
             }
             None => {
                 let mut bytes = match &hop.serves {
+                    _ if matches!(transmit.channel, Channel::Tcp { .. }) => segment,
                     Some(answer) if !is_icmp && answer != "echo" => answer.clone().into_bytes(),
                     _ => transmit.payload.clone(),
                 };
@@ -338,10 +409,10 @@ impl Net {
     }
 }
 
-/// The whole packet's length; ICMP counts its header among the payload, UDP does not.
+/// The whole packet's length; ICMP and TCP count their header among the payload, UDP does not.
 fn ip_length(transmit: &Transmit) -> usize {
     let header = if transmit.dst.is_ipv4() { 20 } else { 40 };
-    let udp = if transmit.channel == Channel::Icmp { 0 } else { 8 };
+    let udp = if matches!(transmit.channel, Channel::Udp { .. }) { 8 } else { 0 };
     header + udp + transmit.payload.len()
 }
 

@@ -77,15 +77,33 @@ fn hop_reply(reply: &HopReply) -> String {
     if let Some(rtt) = answer.rtt {
         let _ = write!(text, " {}", millis(rtt as i64));
     }
-    let _ = write!(text, "{} size {}", ttl(answer.hop_limit), answer.size);
+    text.push_str(&ttl(answer.hop_limit));
+    if let Some(size) = answer.size {
+        let _ = write!(text, " size {size}");
+    }
+    if let Some(flags) = answer.tcp_flags {
+        let _ = write!(text, " flags {flags:#04x}");
+    }
+    if let Some(options) = &answer.tcp_options {
+        let _ = write!(text, " options {options:?}");
+    }
     if let Some(icmp) = answer.icmp {
         let _ = write!(text, " icmp {}/{}", icmp.kind, icmp.code);
     }
     if let Some(mtu) = answer.mtu {
         let _ = write!(text, " mtu {mtu}");
     }
+    for (name, value) in [("ittl", answer.quoted_hop_limit), ("itos", answer.quoted_traffic_class)] {
+        if let Some(value) = value {
+            let _ = write!(text, " {name} {value}");
+        }
+    }
+    if let Some(dst) = answer.quoted_dst {
+        let _ = write!(text, " edst {dst}");
+    }
     if let Some(extensions) = &answer.extensions {
-        let _ = write!(text, " ext {extensions:?}");
+        let old = if answer.extensions_unannounced == Some(true) { " old" } else { "" };
+        let _ = write!(text, "{old} ext {extensions:?}");
     }
     if let Some(late) = answer.late {
         let _ = write!(text, " late {late}");
