@@ -106,6 +106,11 @@ pub struct IcmpErrorEvent {
 
 /// A measurement of a packet kind, as a state machine.
 pub trait Engine {
+    /// The source port of its UDP packets, where it has a wish; the shell takes another one when that is taken.
+    fn source_port(&self) -> Option<u16> {
+        None
+    }
+
     /// The next packet to send at `now`, if one is due.
     fn poll_transmit(&mut self, now: Nanos) -> Option<Transmit>;
 

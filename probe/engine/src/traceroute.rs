@@ -66,6 +66,7 @@ pub struct Traceroute {
     open_until: Nanos,
     phase: Phase,
     ignored: u32,
+    source_port: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,8 +104,16 @@ impl Traceroute {
             open_until: now,
             phase: Phase::Running,
             ignored: 0,
+            source_port: None,
             spec,
         })
+    }
+
+    /// The same with UDP packets from this port. What runs of one measurement with the same variation are to see is one
+    /// path, and routers that balance load by flow look at both ports.
+    #[must_use]
+    pub fn from_port(self, port: u16) -> Self {
+        Self { source_port: Some(port), ..self }
     }
 
     /// Packets that came and were not about this run, did not say about which of its packets, or for which there was no
@@ -146,6 +155,11 @@ impl Traceroute {
 }
 
 impl Engine for Traceroute {
+    fn source_port(&self) -> Option<u16> {
+        // With Paris mode off nobody asks for one path.
+        self.source_port.filter(|_| self.paris_id.is_some())
+    }
+
     fn poll_transmit(&mut self, now: Nanos) -> Option<Transmit> {
         if self.phase != Phase::Running {
             return None;

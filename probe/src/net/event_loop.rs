@@ -313,7 +313,7 @@ impl EventLoop {
             }
             Channel::Udp { .. } => {
                 if job.udp.is_none() {
-                    job.udp = Some(udp_socket::open(job.family, now)?);
+                    job.udp = Some(udp_socket::open(job.family, job.engine.source_port(), now)?);
                 }
                 (job.udp.as_mut(), None)
             }

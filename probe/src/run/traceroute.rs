@@ -16,6 +16,10 @@ use super::{Request, Runner, Seen, random, seen};
 use crate::net::clock::Moment;
 use crate::net::{Job, NetError};
 
+/// UDP packets come from one of these ports, always the same one for a measurement: with the destination port, which is the
+/// flow variation's, it makes the flow. Below those that systems give out by themselves, as in RIPE Atlas.
+const SOURCE_PORTS: std::ops::Range<u16> = 20_480..28_672;
+
 /// How many path lengths are remembered.
 const MAX_LENGTHS: usize = 4096;
 
@@ -39,12 +43,14 @@ impl Runner {
         if let Err(failure) = Traceroute::new(config.clone(), Nanos(0)) {
             return Ok(Seen::failed(failure, Kind::Traceroute, Some(dst)));
         }
+        let source_port = source_port(request.measurement);
         let job = Job {
             family: Family::of(dst),
             sequences: sequences_needed(&request.spec),
             make: move |first_sequence, moment: Moment| {
                 Traceroute::new(TracerouteConfig { first_sequence, ..config }, moment.monotonic)
                     .expect("the same configuration was accepted above")
+                    .from_port(source_port)
             },
         };
         let finished = self.driver.run(job).await?;
@@ -71,4 +77,10 @@ impl Runner {
             }
         }
     }
+}
+
+/// Neighbouring measurements, which may run at the same time, have different ones.
+fn source_port(measurement: MeasurementId) -> u16 {
+    let ports = u64::try_from(SOURCE_PORTS.len()).unwrap_or(1);
+    SOURCE_PORTS.start + u16::try_from(measurement.0 % ports).unwrap_or(0)
 }
