@@ -16,7 +16,13 @@ const PACKETS: usize = 3;
 const TO_MICROSECONDS: Duration = Duration::from_nanos(500);
 
 /// The path that the packets of one run took, told by where the wire carried them and, once more, by the fork's kernel.
-pub(crate) fn path_taken(lab: &Lab, log: &WireLog, host: Host, case: Case, is_run: impl Fn(&Flow) -> bool) -> Vec<HopTruth> {
+pub(crate) fn path_taken(
+    lab: &Lab,
+    log: &WireLog,
+    host: Host,
+    case: Case,
+    is_run: impl Fn(&Flow) -> bool,
+) -> Vec<HopTruth> {
     let flows: BTreeSet<Flow> = log
         .matching(|frame| frame.ip.is_some_and(|ip| case.sends(host, &ip) && is_run(&Flow::of(&ip))))
         .filter_map(|record| Some(Flow::of(&record.summary.ip?)))
