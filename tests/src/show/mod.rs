@@ -79,12 +79,13 @@ pub fn run(options: ShowOptions) -> Result<ExitCode> {
     lab.set_other_address(ELSEWHERE, true)?;
     lab.set_rate_limit(SLOW, NonZeroU32::new(1))?;
     lab.set_mtu(NARROW.0, NARROW.1)?;
-    task::add_names(&lab)?;
+    let servers = task::serve(&lab)?;
     let namespaces = Lab::existing().get(lab.prefix()).map_or(0, Vec::len);
     show.say(&format!("{namespaces} namespaces named {}-… in {:.1} s", lab.prefix(), begun.elapsed().as_secs_f64()));
     show.say(DRAWING);
     let outcome = if stop.is_asked() { Ok(ExitCode::FAILURE) } else { show.network(&lab) };
     show.say("removing the lab");
+    drop(servers);
     lab.stop()?;
     outcome
 }

@@ -2,15 +2,18 @@
 
 use std::net::IpAddr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::lab::time_server::{Manners, TimeServer};
 use crate::lab::{DnsServer, Family, Host, Lab};
 
 /// The name whose text the dns measurements ask for, and the text.
 const NAME: &str = "hello.lab.example";
 /// See [`NAME`].
 pub(super) const TEXT: &str = "hello from the lab";
+/// How far the target's NTP server is ahead, in seconds.
+pub(super) const AHEAD: i64 = 100;
 
 /// One measurement.
 pub(super) struct Task {
@@ -39,6 +42,7 @@ pub(super) fn all() -> Vec<Task> {
         ("traceroute by TCP", Host::Far, traceroute("TCP")),
         ("dns", Host::Dns, dns("UDP")),
         ("dns by TCP", Host::Dns, dns("TCP")),
+        ("ntp", Host::Target, json!({"type": "ntp", "packets": 3})),
     ];
     let task = |family: Family, (what, to, fields): &(&str, Host, Value)| {
         let number = if family == Family::V4 { 4 } else { 6 };
@@ -60,9 +64,14 @@ fn dns(protocol: &str) -> Value {
     json!({"type": "dns", "protocol": protocol, "query_class": "IN", "query_type": "TXT", "query_argument": NAME})
 }
 
-/// Gives the lab's DNS servers what the measurements ask for.
-pub(super) fn add_names(lab: &Lab) -> Result<()> {
-    [DnsServer::Lab, DnsServer::NatGateway]
-        .into_iter()
-        .try_for_each(|server| lab.add_to_zone(server, &format!("{NAME} TXT 60 \"{TEXT}\"")))
+/// Gives the lab's servers what the measurements ask for. The servers end with what is returned.
+pub(super) fn serve(lab: &Lab) -> Result<Vec<TimeServer>> {
+    for server in [DnsServer::Lab, DnsServer::NatGateway] {
+        lab.add_to_zone(server, &format!("{NAME} TXT 60 \"{TEXT}\""))?;
+    }
+    let clock = |family| {
+        let address = Host::Target.address(family).context("the target is dual stack")?;
+        TimeServer::start(lab.host(Host::Target), address, Manners::Ahead(AHEAD))
+    };
+    Family::ALL.into_iter().map(clock).collect()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::task::{TEXT, Task};
+use super::task::{AHEAD, TEXT, Task};
 use super::{SILENT, SLOW};
 use crate::lab::packet::{ICMP, ICMPV6, IpSummary, TCP, UDP};
 use crate::lab::{Branch, HopTruth, Host, Lab, Node, WireLog};
@@ -26,6 +26,7 @@ pub(super) fn of(lab: &Lab, log: &WireLog, task: &Task, host: Host, result: &Val
         Some("ping") => ping(result, &path, floor),
         Some("traceroute") => traceroute(result, &path, host),
         Some("dns") => dns(result, floor),
+        Some("ntp") => ntp(result, floor),
         // A kind without words of its own shows what it found.
         _ => (vec![result["result"].to_string()], 0),
     };
@@ -82,6 +83,24 @@ fn dns(result: &Value, floor: Duration) -> (Vec<String>, usize) {
     let text = &result["result"]["answers"][0]["RDATA"][0];
     let is_true = *text == json!(TEXT) && !is_too_fast(time, floor);
     let line = format!("{text} in {time:.3} ms    truth: {TEXT:?}, not below {:.3} ms{}", ms(floor), mark(is_true));
+    (vec![line], usize::from(!is_true))
+}
+
+/// Atlas's unit is the second here. The clock of the server is as wrong as it was made.
+fn ntp(result: &Value, floor: Duration) -> (Vec<String>, usize) {
+    let reply = &result["result"][0];
+    let (Some(rtt), Some(offset)) = (reply["rtt"].as_f64(), reply["offset"].as_f64()) else {
+        return (vec![format!("no answer: {result}{}", mark(false))], 1);
+    };
+    // The probe's clock and an uneven path are what the offset may be wrong by, and the decimals of the result.
+    let tolerance = rtt / 2.0 + result["sonde"]["clock_error_us"].as_f64().unwrap_or(1e6) / 1e6 + 4e-6;
+    let is_true = (offset - AHEAD as f64).abs() <= tolerance && !is_too_fast(rtt * 1e3, floor);
+    let line = format!(
+        "{offset:.6} s ahead, {:.3} ms    truth: {AHEAD} s ahead, not below {:.3} ms{}",
+        rtt * 1e3,
+        ms(floor),
+        mark(is_true)
+    );
     (vec![line], usize::from(!is_true))
 }
 
