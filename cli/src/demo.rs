@@ -10,6 +10,7 @@ mod name_server;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -94,6 +95,25 @@ pub async fn run(options: DemoOptions, interrupted: impl Future<Output = ()>) ->
             Ok(if options.once { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
     }
+}
+
+/// Becomes `sonde-lab`, the lab's own program, which is built with the workspace and not a part of what operators install.
+///
+/// # Errors
+/// When it is not there. Without root it says so itself.
+pub fn lab(once: bool, json: bool) -> Result<ExitCode> {
+    let here = std::env::current_exe().context("where is this program?")?;
+    let program = here.with_file_name("sonde-lab");
+    if !program.is_file() {
+        bail!(
+            "{} is not there: the lab belongs to the source tree, where `./demo --lab` builds and starts it",
+            program.display()
+        );
+    }
+    let flags = [(once, "--once"), (json, "--json")].into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag));
+    // Signals then reach the lab, which cleans up behind itself.
+    let error = std::process::Command::new(&program).args(flags).exec();
+    Err(error).with_context(|| format!("{} does not start", program.display()))
 }
 
 /// Progress is for people and goes to standard error; with `--once`, standard output is for programs.

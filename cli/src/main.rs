@@ -33,6 +33,12 @@ enum Command {
         /// Where the API listens; a free port of the loopback interface by default
         #[arg(long, value_name = "ADDR")]
         listen: Option<SocketAddr>,
+        /// Shows the lab instead: a small internet of network namespaces, and results beside the truth. Needs root
+        #[arg(long, conflicts_with = "listen")]
+        lab: bool,
+        /// With --lab: prints results and truth as JSON lines
+        #[arg(long, requires = "lab")]
+        json: bool,
     },
     /// Runs collector and API
     Serve {
@@ -83,7 +89,8 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot start")?;
     match command {
-        Command::Demo { once, listen } => {
+        Command::Demo { once, lab: true, json, .. } => demo::lab(once, json),
+        Command::Demo { once, listen, .. } => {
             // The demo's own lines are what is to be seen; the log says only what goes wrong.
             if std::env::var_os("SONDE_LOG").is_none() {
                 start_log_at("warn");

@@ -1,7 +1,7 @@
 //! Tests across the parts of Sonde, and what they need: a virtual internet ([`lab`]), the real programs in it ([`world`]),
 //! both together as most tests begin ([`scene`]), a web server ([`web`]), and a collector that means harm ([`rogue`]). And the
 //! parts without any network, in virtual time ([`sim`]), or fed with any bytes at all ([`fuzz`]). What must hold after all of it:
-//! [`audit`].
+//! [`audit`]. The lab for people to look at: [`show`].
 
 pub mod audit;
 pub mod fuzz;
@@ -9,6 +9,7 @@ pub mod lab;
 pub mod loopback;
 pub mod rogue;
 pub mod scene;
+pub mod show;
 pub mod sim;
 pub mod web;
 pub mod world;

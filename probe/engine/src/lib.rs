@@ -64,6 +64,8 @@ pub enum Channel {
 pub struct Needs {
     /// It has a use for [`ErrorDetails`], where the system gives them.
     pub error_details: bool,
+    /// The source port of its UDP packets, where it has a wish; it gets another one when that is taken.
+    pub source_port: Option<u16>,
     /// Bytes of options in an IPv6 hop-by-hop options header ([`padding::header`]); 0 for none.
     pub hop_by_hop: u32,
     /// Bytes of options in an IPv6 destination options header; 0 for none.

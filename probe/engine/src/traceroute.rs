@@ -67,6 +67,7 @@ pub struct Traceroute {
     open_until: Nanos,
     phase: Phase,
     ignored: u32,
+    source_port: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,8 +116,16 @@ impl Traceroute {
             open_until: now,
             phase: Phase::Running,
             ignored: 0,
+            source_port: None,
             spec,
         })
+    }
+
+    /// The same with UDP packets from this port. What runs of one measurement with the same variation are to see is one
+    /// path, and routers that balance load by flow look at both ports.
+    #[must_use]
+    pub fn from_port(self, port: u16) -> Self {
+        Self { source_port: Some(port), ..self }
     }
 
     /// Packets that came and were not about this run, did not say about which of its packets, or for which there was no
@@ -159,7 +168,9 @@ impl Traceroute {
 
 impl Engine for Traceroute {
     fn needs(&self) -> Needs {
-        let needs = Needs { error_details: true, ..Needs::default() };
+        // With Paris mode off nobody asks for one path.
+        let source_port = self.source_port.filter(|_| self.paris_id.is_some());
+        let needs = Needs { error_details: true, source_port, ..Needs::default() };
         match Family::of(self.dst) {
             // IPv4 has no such headers; RIPE Atlas does not mind the options either.
             Family::V4 => needs,

@@ -102,7 +102,7 @@ fn stamps() -> Stamps {
 fn stamps_over(family: Family) -> io::Result<Stamps> {
     let clock = StampConverter::new(Arc::new(SystemClock));
     // Stamps of arrivals begin some time after the first socket has asked for them, so a few packets may come without.
-    let mut socket = udp_socket::open::<()>(family, clock.now()).map_err(io::Error::other)?;
+    let mut socket = udp_socket::open::<()>(family, None, clock.now()).map_err(io::Error::other)?;
     let name: SockaddrStorage = getsockname(socket.as_fd().as_raw_fd())?;
     let port = match family {
         Family::V4 => name.as_sockaddr_in().map(|address| address.port()),

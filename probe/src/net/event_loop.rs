@@ -99,7 +99,7 @@ fn own_socket(family: Family, needs: Needs, transmit: &Transmit, now: Nanos) -> 
     let socket = match transmit.channel {
         // The unprivileged one knows no options headers.
         Channel::Icmp => icmp_socket::open(family, IcmpMode::Raw, random(), now)?,
-        Channel::Udp { .. } => udp_socket::open(family, now)?,
+        Channel::Udp { .. } => udp_socket::open(family, needs.source_port, now)?,
         Channel::Tcp { source_port, port } => tcp_socket::open(transmit.dst, source_port, port, now)?,
     };
     socket.set_options(needs).map_err(NetError::Options)?;

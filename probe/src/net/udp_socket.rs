@@ -13,8 +13,8 @@ use sonde_protocol::time::Nanos;
 use super::socket::{Kind, PacketSocket};
 use super::{NetError, sys};
 
-/// Opens a UDP socket with a source port of the system's choice.
-pub fn open<T: Copy>(family: Family, now: Nanos) -> Result<PacketSocket<T>, NetError> {
+/// Opens a UDP socket with this source port, or with one of the system's choice when there is no wish or it is taken.
+pub fn open<T: Copy>(family: Family, port: Option<u16>, now: Nanos) -> Result<PacketSocket<T>, NetError> {
     let open = || {
         let domain = match family {
             Family::V4 => Domain::IPV4,
@@ -24,7 +24,8 @@ pub fn open<T: Copy>(family: Family, now: Nanos) -> Result<PacketSocket<T>, NetE
         if family == Family::V6 {
             socket.set_only_v6(true)?;
         }
-        socket.bind(&SocketAddr::new(unspecified(family), 0).into())?;
+        let bind = |port| socket.bind(&SocketAddr::new(unspecified(family), port).into());
+        port.map_or_else(|| bind(0), |port| bind(port).or_else(|_| bind(0)))?;
         PacketSocket::new(socket, family, Kind::Udp, now)
     };
     open().map_err(|source: io::Error| match source.raw_os_error() {

@@ -17,6 +17,10 @@ use super::{Request, Runner, Seen, random, seen};
 use crate::net::clock::Moment;
 use crate::net::{Job, NetError, raw_allowed, source_address};
 
+/// UDP packets come from one of these ports, always the same one for a measurement: with the destination port, which is the
+/// flow variation's, it makes the flow. Below those that systems give out by themselves, as in RIPE Atlas.
+const SOURCE_PORTS: std::ops::Range<u16> = 20_480..28_672;
+
 /// How many path lengths are remembered.
 const MAX_LENGTHS: usize = 4096;
 
@@ -42,12 +46,14 @@ impl Runner {
             let src = source_address(dst).ok();
             return Ok(Seen { src, ..Seen::failed(failure, Kind::Traceroute, Some(dst)) });
         }
+        let source_port = source_port(request.measurement);
         let job = Job {
             family: Family::of(dst),
             sequences: sequences_needed(&request.spec),
             make: move |first_sequence, moment: Moment| {
                 Traceroute::new(TracerouteConfig { first_sequence, ..config }, moment.monotonic)
                     .expect("the same configuration was accepted above")
+                    .from_port(source_port)
             },
         };
         let finished = self.driver.run(job).await?;
@@ -92,4 +98,10 @@ fn missing_capability(spec: &TracerouteSpec, dst: IpAddr) -> Option<Failure> {
         ))),
         _ => Failure::Socket(Why::cut(error.to_string())),
     })
+}
+
+/// Neighbouring measurements, which may run at the same time, have different ones.
+fn source_port(measurement: MeasurementId) -> u16 {
+    let ports = u64::try_from(SOURCE_PORTS.len()).unwrap_or(1);
+    SOURCE_PORTS.start + u16::try_from(measurement.0 % ports).unwrap_or(0)
 }

@@ -1,10 +1,11 @@
 //! The test lab: a small internet of network namespaces on one machine, with known truth.
 //!
-//! [`Lab::start`] builds it, dropping the [`Lab`] removes it. On request there is a path of eleven hops with a fork and MPLS
-//! labels ([`LabOptions::long_path`]), and routers can be made silent, slow to answer and otherwise wrong. Hosts, routers and addresses are in [`topology`]; every
+//! [`Lab::start`] builds it, dropping the [`Lab`] removes it. Hosts, routers and addresses are in [`topology`]; every
 //! path from a probe to the target crosses four links with a delay and faults of their own ([`wire`]); names are served
-//! by a scriptable DNS server ([`dns`]); [`Capture`] shows what a machine really sent. The true path and the smallest
-//! possible round-trip time come from [`Lab::path`] and, packet by packet, from [`Lab::wire_log`].
+//! by a scriptable DNS server ([`dns`]); [`Capture`] shows what a machine really sent. On request there is a path of eleven
+//! hops with a fork and MPLS labels ([`LabOptions::long_path`]). Routers can be made silent, slow to answer and otherwise
+//! wrong ([`Lab::set_silent`] and its neighbours). The true path and the smallest possible round-trip time come from
+//! [`Lab::path`] and, packet by packet, from [`Lab::wire_log`].
 //!
 //! It needs root, iproute2 and nftables. It knows nothing of the probe, the collector or any other part of Sonde.
 //!
