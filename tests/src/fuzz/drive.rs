@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sonde_engine::{Engine, IcmpErrorEvent, Meta, Token, Transmit};
+use sonde_engine::{Engine, ErrorDetails, IcmpErrorEvent, Meta, Token, Transmit};
 use sonde_protocol::atlas::{ResultContext, result_json, write_result};
 use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::net::{Family, Ip};
@@ -112,7 +112,7 @@ fn happen(
                 kind: input.u8(),
                 code: input.u8(),
                 mtu: input.flag().then(|| u32::from(input.u16())),
-                size: u32::from(input.u8()),
+                details: ErrorDetails { size: Some(u32::from(input.u8())), ..ErrorDetails::default() },
                 extensions: input.flag().then(|| input.bytes().to_vec()),
                 quoted,
             });

@@ -114,17 +114,11 @@ pub(super) fn dns_message(data: &[u8]) {
 pub(super) fn icmp_extension(data: &[u8]) {
     let Some(extensions) = Bytes::new(data) else { return };
     let answer = HopAnswer {
-        from: Ip(target(Family::V4)),
-        rtt: Some(1),
-        hop_limit: Some(64),
-        size: 28,
+        rtt: Some(1_000_000),
+        size: Some(28),
         icmp: Some(IcmpKind { kind: 11, code: 0 }),
-        late: None,
-        duplicate: false,
-        quoted_hop_limit: None,
-        quoted_dst: None,
-        mtu: None,
         extensions: Some(extensions),
+        ..HopAnswer::new(Ip(target(Family::V4)))
     };
     let hops = List::cut([Hop { hop: 1, replies: List::cut([HopReply::Reply(answer)]) }]);
     let outcome = TracerouteOutcome { protocol: Transport::Udp, size: 48, paris_id: None, hops };
