@@ -1,9 +1,11 @@
 //! The engines, and the bytes of theirs that can be read alone.
 
 use sonde_engine::dns::{DnsUdp, Exchange, QueryContext, TcpReader, query};
-use sonde_engine::icmp::{Message, Problem};
+use sonde_engine::icmp::{Message, Problem, old_extensions};
 use sonde_engine::ntp::{Anchor, Ntp, NtpConfig, PORT};
 use sonde_engine::ping::{Ping, PingConfig};
+use sonde_engine::quote::Quote;
+use sonde_engine::tcp::{Segment, Start, flag};
 use sonde_engine::traceroute::{Traceroute, TracerouteConfig};
 use sonde_engine::{Channel, Transmit};
 use sonde_protocol::bounded::Text;
@@ -22,11 +24,18 @@ fn family(input: &mut Input<'_>) -> Family {
     if input.flag() { Family::V6 } else { Family::V4 }
 }
 
-/// An echo reply to an echo request; of UDP, what was sent.
+/// An echo reply to an echo request; of UDP, what was sent; a refusal of a SYN.
 fn echoed(transmit: &Transmit) -> Vec<u8> {
     let mut bytes = transmit.payload.clone();
-    if let (Channel::Icmp, Some(kind)) = (transmit.channel, bytes.first_mut()) {
-        *kind = if *kind == 8 { 0 } else { 129 };
+    match (transmit.channel, bytes.as_mut_slice()) {
+        (Channel::Icmp, [kind, ..]) => *kind = if *kind == 8 { 0 } else { 129 },
+        (Channel::Tcp { .. }, [a, b, c, d, e, f, g, h, i, j, k, l, _, flags, ..]) => {
+            let next = u32::from_be_bytes([*e, *f, *g, *h]).wrapping_add(1);
+            [*a, *b, *c, *d] = [*c, *d, *a, *b];
+            [*i, *j, *k, *l] = next.to_be_bytes();
+            *flags = flag::RST | flag::ACK;
+        }
+        _ => {}
     }
     bytes
 }
@@ -39,6 +48,29 @@ pub(super) fn icmp_message(data: &[u8]) {
         }
         if let [kind, code, ..] = *data {
             let _ = Problem::of(family, kind, code);
+        }
+    }
+}
+
+/// An answer over TCP.
+pub(super) fn tcp_segment(data: &[u8]) {
+    if let Some(segment) = Segment::parse(data) {
+        assert!(segment.options.len() <= 40);
+        let start = Start::parse(data).map(|start| (start.source_port, start.destination_port, start.sequence));
+        assert_eq!(start, Some((segment.source_port, segment.destination_port, segment.sequence)));
+    }
+}
+
+/// The packet in an ICMP error, as both families read it, and extensions that the error did not announce.
+pub(super) fn quote(data: &[u8]) {
+    for family in Family::BOTH {
+        if let Some(quote) = Quote::parse(family, data) {
+            assert!(quote.transport_at <= data.len());
+        }
+    }
+    for headers in [0, 20, 28, 40, 128, 129] {
+        if let Some(structure) = old_extensions(data, headers) {
+            assert!(data.ends_with(structure));
         }
     }
 }
@@ -67,7 +99,11 @@ pub(super) fn traceroute(data: &[u8]) {
     let family = family(input);
     let first_hop = input.within(1, 8);
     let spec = TracerouteSpec {
-        protocol: if input.flag() { Transport::Icmp } else { Transport::Udp },
+        protocol: match input.u8() % 3 {
+            0 => Transport::Udp,
+            1 => Transport::Icmp,
+            _ => Transport::Tcp,
+        },
         packets: input.within(1, 16),
         size: input.within(0, 2048),
         first_hop,

@@ -114,7 +114,8 @@ pub(super) fn dns_message(data: &[u8]) {
 pub(super) fn icmp_extension(data: &[u8]) {
     let Some(extensions) = Bytes::new(data) else { return };
     let answer = HopAnswer {
-        rtt: Some(1),
+        rtt: Some(1_000_000),
+        size: Some(28),
         icmp: Some(IcmpKind { kind: 11, code: 0 }),
         extensions: Some(extensions),
         ..HopAnswer::new(Ip(target(Family::V4)))

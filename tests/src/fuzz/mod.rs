@@ -19,6 +19,8 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every parser.
 pub const TARGETS: &[Target] = &[
     ("icmp_message", engines::icmp_message),
+    ("tcp_segment", engines::tcp_segment),
+    ("quote", engines::quote),
     ("ping", engines::ping),
     ("traceroute", engines::traceroute),
     ("dns_udp", engines::dns_udp),

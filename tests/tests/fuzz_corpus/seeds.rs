@@ -79,6 +79,15 @@ fn conversations() -> Vec<Seed> {
         ));
         // Family, retries, time-out, own resolver, qbuf, NSID, cookies, id.
         seeds.push(("dns_udp", name, with(&[0, 0, 1, 0, 100, 0, 1, 1, 1, 0x42, 0x42])));
+        // The same over TCP.
+        let tcp = [("answered", "tcp-answered"), ("errors", "tcp-errors")];
+        if let Some((_, tcp)) = tcp.into_iter().find(|(of, _)| *of == name) {
+            seeds.push((
+                "traceroute",
+                tcp,
+                with(&[0, 0, 0, 2, 0, 0, 0, 48, 0, 7, 0, 16, 3, 231, 0, 10, 0, 0, 1, 0, 2, 0]),
+            ));
+        }
         // Family, packets, time-out, clock, both clocks at the end.
         seeds.push(("ntp", name, with(&[0, 0, 2, 0x0f, 0x9f, 0x46, 0x25, 0x03, 0xe8, 0x12, 0x34])));
     }
@@ -140,6 +149,23 @@ fn bytes() -> Vec<Seed> {
         ("icmp_extension", "empty-object", b"\x20\x00\x00\x00\x00\x04\x01\x01".to_vec()),
         ("icmp_message", "echo-reply", b"\x00\x00\x12\x34\x56\x78\x00\x01sonde".to_vec()),
         ("icmp_message", "time-exceeded", b"\x0b\x00\xf4\xff\x00\x00\x00\x00\x45\x00\x00\x1c".to_vec()),
+        (
+            "tcp_segment",
+            "syn-ack",
+            b"\x00\x50\x50\x01\xaa\xbb\xcc\xdd\x11\x22\x33\x45\x60\x12\xfa\xf0\x00\x00\x00\x00\x02\x04\x05\xb4"
+                .to_vec(),
+        ),
+        (
+            "quote",
+            "v4",
+            b"\x45\x48\x00\x1c\0\0\0\0\x02\x11\0\0\x0a\0\0\x02\xc0\0\x02\x09\x13\x88\x82\x9b\0\x08\0\0".to_vec(),
+        ),
+        (
+            "quote",
+            "v6-options",
+            [&b"\x6a\x80\0\0\0\x18\0\x03"[..], &[0x20; 32], b"\x3c\0\x01\x04\0\0\0\0\x11\0\x01\x04\0\0\0\0"].concat(),
+        ),
+        ("quote", "old-extensions", [&[7; 100][..], b"\x20\x00\x9d\xef\x00\x08\x01\x01\x00\x06\x41\x01"].concat()),
         ("dns_tcp", "whole", message),
         ("dns_tcp", "in-pieces", b"\x01\x00\x01\x05\x02ab\x03cdefg".to_vec()),
         ("wire", "two", b"\x08\x00\x00\x00\x02ab\x00\x00\x06\x00\x01c\x00\x00\x00".to_vec()),
