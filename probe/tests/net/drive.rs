@@ -103,7 +103,7 @@ fn a_thousand_pings_at_once_get_their_own_answers() {
                 assert_eq!((reply.from.0, reply.duplicate), (dst, false));
             }
             assert_eq!(outcome.replies.len(), 3);
-            finished.info.rtt_error.expect("it was answered")
+            assert!(finished.info.rtt_error.is_some(), "{dst}");
         };
         let trace = async |number: u8| {
             let dst = IpAddr::from([127, 2, 0, number]);
@@ -124,8 +124,6 @@ fn a_thousand_pings_at_once_get_their_own_answers() {
         };
         let mut pings: Vec<_> = (1..=1_000).map(|number| Box::pin(ping(number))).collect();
         let mut traces: Vec<_> = (1..=20).map(|number| Box::pin(trace(number))).collect();
-        let begun = std::time::Instant::now();
-        let mut errors = Vec::new();
         for ping in &mut pings {
             assert!(poll_once(ping.as_mut()).await.is_none());
         }
@@ -133,13 +131,11 @@ fn a_thousand_pings_at_once_get_their_own_answers() {
             assert!(poll_once(trace.as_mut()).await.is_none());
         }
         for ping in pings {
-            errors.push(ping.await);
+            ping.await;
         }
         for trace in traces {
             trace.await;
         }
-        errors.sort_unstable();
-        println!("{:?}; error bounds, ns: median {}, greatest {}", begun.elapsed(), errors[500], errors[999]);
     });
 }
 
