@@ -1,0 +1,195 @@
+//! The machine: loading it, pinning processes to a core, what they used, and how its clocks run.
+
+use std::fs;
+use std::hint::black_box;
+use std::io::Write as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+/// Busy loops on each core.
+const LOOPS_PER_CORE: usize = 2;
+
+/// They end by themselves after this, whatever happens.
+const LOOP_LIMIT: Duration = Duration::from_secs(180);
+
+/// Ticks of /proc/PID/stat a second: USER_HZ, the same on every Linux.
+const TICKS: f64 = 100.0;
+
+/// How often a process is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Busy loops of ordinary priority on all cores, until dropped.
+pub struct Busy {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Busy {
+    /// Starts them.
+    pub fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        let threads = (0..cores * LOOPS_PER_CORE)
+            .map(|_| {
+                let stop = Arc::clone(&stop);
+                thread::spawn(move || {
+                    let began = Instant::now();
+                    while !stop.load(Ordering::Relaxed) && began.elapsed() < LOOP_LIMIT {
+                        (0..10_000_u32).for_each(|n| {
+                            black_box(n);
+                        });
+                    }
+                })
+            })
+            .collect();
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A loop has nothing to say.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Both states in which things are measured.
+pub fn states() -> [(&'static str, fn() -> Option<Busy>); 2] {
+    [("idle", || None), ("both cores loaded", || Some(Busy::start()))]
+}
+
+/// Runs a command to its end with `input`, and gives what it printed on both outputs. Fails after `limit`, and with its
+/// words if it fails.
+pub fn output(command: &mut Command, input: &str, limit: Duration) -> Result<(String, Usage)> {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.with_context(|| format!("start {}", command.get_program().display()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not read breaks the pipe.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let reading = [
+        child.stdout.take().map(|mut from| thread::spawn(move || read_all(&mut from))),
+        child.stderr.take().map(|mut from| thread::spawn(move || read_all(&mut from))),
+    ];
+    let usage = wait(&mut child, limit).with_context(|| format!("{command:?}"))?;
+    let text: String = reading.into_iter().flatten().filter_map(|thread| thread.join().ok()).collect();
+    // fping ends with 1 when a target did not answer, which is a figure.
+    if !child.wait()?.success() && !text.contains("xmt/rcv") {
+        bail!("{command:?}: {text}");
+    }
+    Ok((text, usage))
+}
+
+fn read_all(from: &mut impl std::io::Read) -> String {
+    let mut bytes = Vec::new();
+    // What came until an error is what there is.
+    let _ = from.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Waits for a child without reaping it before its last figures are read.
+fn wait(child: &mut Child, limit: Duration) -> Result<Usage> {
+    let began = Instant::now();
+    let mut usage = Usage::default();
+    loop {
+        // An ended process that nobody has waited for still tells its times, though not its memory.
+        let now = Usage::of(child.id());
+        usage = Usage { cpu: now.cpu.max(usage.cpu), peak_kb: now.peak_kb.max(usage.peak_kb) };
+        if ended(child.id()) {
+            return Ok(usage);
+        }
+        if began.elapsed() > limit {
+            child.kill()?;
+            bail!("did not end within {limit:?}");
+        }
+        sleep(Duration::from_millis(2).max(began.elapsed() / 50).min(LOOK));
+    }
+}
+
+fn ended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// What a process has used so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// User and system time.
+    pub cpu: Duration,
+    /// The most memory it had resident, in kB (VmHWM).
+    pub peak_kb: u64,
+}
+
+impl Usage {
+    /// Of a process by its number; zeros where it does not tell.
+    pub fn of(pid: u32) -> Self {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The fields after the name in parentheses; utime and stime are the 14th and 15th of all.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak_kb = peak.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0);
+        Self { cpu: Duration::from_secs_f64(ticks as f64 / TICKS), peak_kb }
+    }
+}
+
+/// Lets all threads of a process, and those that they start later, run on this core alone.
+pub fn pin(pid: u32, core: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        if let Some(id) = task?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            // A thread may have ended meanwhile.
+            let _ = sched_setaffinity(Pid::from_raw(id), &set);
+        }
+    }
+    Ok(())
+}
+
+/// The processes with this name that this one has started.
+pub fn children(name: &str) -> Vec<u32> {
+    let own = std::process::id().to_string();
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let Some((before, after)) = stat.rsplit_once(')') else { return false };
+        before.ends_with(&format!("({name}")) && after.split_whitespace().nth(1) == Some(own.as_str())
+    })
+    .collect()
+}
+
+/// Both clocks at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Clocks {
+    real: i64,
+    raw: i64,
+}
+
+impl Clocks {
+    /// Reads them.
+    pub fn now() -> Self {
+        let read = |clock| clock_gettime(clock).map_or(0, |time| time.tv_sec() * 1_000_000_000 + time.tv_nsec());
+        Self { real: read(ClockId::CLOCK_REALTIME), raw: read(ClockId::CLOCK_MONOTONIC_RAW) }
+    }
+
+    /// How much faster REALTIME ran than MONOTONIC_RAW since then, in millionths. Our times are of the latter, the
+    /// capture's of the former.
+    pub fn drift_ppm(&self) -> f64 {
+        let now = Self::now();
+        let (real, raw) = (now.real - self.real, now.raw - self.raw);
+        (real - raw) as f64 / raw.max(1) as f64 * 1e6
+    }
+}

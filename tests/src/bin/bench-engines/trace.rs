@@ -1,0 +1,194 @@
+//! Traceroutes over the longest path of the lab: how long each tool takes, how many packets it sends, and when every hop has
+//! answered for the first time.
+
+use std::io::Write;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use sonde_tests::lab::{CapturedPacket, Family, HopTruth, Host, Lab, Namespace};
+use sonde_tests::world::program;
+
+use super::Effort;
+use super::figures::{met_or_not, nearest_rank};
+use super::rtt::PROBE;
+use super::tools::{bounded, printed};
+
+/// The first reply of every hop may take this many of the largest round trips.
+const BUDGET: f64 = 1.5;
+
+/// How a traceroute asks, in our words.
+const PROTOCOLS: [&str; 3] = ["UDP", "ICMP", "TCP"];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tracer {
+    Sonde,
+    Traceroute,
+    Scamper,
+}
+
+impl Tracer {
+    const ALL: [Self; 3] = [Self::Sonde, Self::Traceroute, Self::Scamper];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sonde => "sonde",
+            Self::Traceroute => "traceroute",
+            Self::Scamper => "scamper",
+        }
+    }
+
+    /// With its own defaults, names aside.
+    fn command(self, from: &Namespace, dst: &str, protocol: &str) -> Result<Command> {
+        Ok(match self {
+            Self::Sonde => {
+                let mut command = bounded(from, program("sonde-probe")?);
+                command.args(["measure", "traceroute", dst, "--protocol", protocol]);
+                command
+            }
+            Self::Traceroute => {
+                let mut command = bounded(from, "traceroute");
+                let method: &[&str] = match protocol {
+                    "ICMP" => &["-I"],
+                    "TCP" => &["-T"],
+                    _ => &[],
+                };
+                command.arg("-n").args(method).arg(dst);
+                command
+            }
+            Self::Scamper => {
+                let method = match protocol {
+                    "ICMP" => "icmp-paris",
+                    "TCP" => "tcp",
+                    _ => "udp-paris",
+                };
+                let mut command = bounded(from, "scamper");
+                command.args(["-p", "1000", "-c", &format!("trace -P {method}"), "-i", dst]);
+                command
+            }
+        })
+    }
+}
+
+/// What one traceroute did, by the capture in its host.
+struct Run {
+    wall: Duration,
+    packets: usize,
+    /// How many of the hops answered.
+    hops: usize,
+    /// From its first packet until the last hop to answer had answered once.
+    complete: Duration,
+}
+
+/// The section.
+pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
+    let (from, to) = longest_path(lab);
+    let hops = lab.path(from, to, Family::V4).len();
+    let title = format!("traceroute {} -> {}, {hops} hops, v4 and v6", from.name(), to.name());
+    writeln!(out, "\n{title:<44} {:>8} {:>8} {:>10} {:>8} {:>8}", "wall ms", "packets", "all hops", "of RTT", "hops")?;
+    let mut worst: f64 = 0.0;
+    let mut all_answered = true;
+    for protocol in PROTOCOLS {
+        for tracer in Tracer::ALL {
+            let name = format!("{} {protocol}", tracer.name());
+            let mut runs = Vec::new();
+            let mut refused = None;
+            for round in 0..effort.traceroutes * 2 {
+                let family = if round.is_multiple_of(2) { Family::V4 } else { Family::V6 };
+                match one(lab, (from, to, family), tracer, protocol) {
+                    Ok((run, _)) if run.packets == 0 => refused = Some("sent nothing".to_owned()),
+                    Ok(run) => runs.push(run),
+                    // Ours may not have this protocol yet, and an old tool not this family.
+                    Err(error) => refused = error.to_string().lines().next().map(ToOwned::to_owned),
+                }
+            }
+            if runs.is_empty() {
+                writeln!(out, "{name:<44} {}", refused.unwrap_or_default())?;
+                continue;
+            }
+            let ratio = print(out, &name, &runs)?;
+            if tracer == Tracer::Sonde {
+                worst = worst.max(ratio);
+                all_answered &= runs.iter().all(|(run, truth)| run.hops == truth.len());
+            }
+        }
+    }
+    writeln!(
+        out,
+        "budget: first reply of every hop < {BUDGET} x the largest RTT: {}: {worst:.2} at worst",
+        met_or_not(all_answered && worst > 0.0 && worst < BUDGET)
+    )?;
+    Ok(())
+}
+
+/// Medians; gives the worst ratio.
+fn print(out: &mut impl Write, name: &str, runs: &[(Run, Vec<HopTruth>)]) -> Result<f64> {
+    let ratio = |(run, truth): &(Run, Vec<HopTruth>)| {
+        let floor = truth.iter().map(HopTruth::rtt_floor).max().unwrap_or_default();
+        run.complete.as_secs_f64() / floor.as_secs_f64()
+    };
+    let median = |of: &dyn Fn(&Run) -> Duration| {
+        let values: Vec<i64> = runs.iter().map(|(run, _)| i64::try_from(of(run).as_nanos()).unwrap_or(i64::MAX)).collect();
+        nearest_rank(&values, 0.5) as f64 / 1e6
+    };
+    let packets: usize = runs.iter().map(|(run, _)| run.packets).sum::<usize>() / runs.len();
+    let fewest = runs.iter().map(|(run, _)| run.hops).min().unwrap_or(0);
+    let worst = runs.iter().map(ratio).fold(0.0, f64::max);
+    writeln!(
+        out,
+        "{name:<44} {:>8.1} {packets:>8} {:>10.1} {worst:>8.2} {fewest:>8}",
+        median(&|run| run.wall),
+        median(&|run| run.complete),
+    )?;
+    Ok(worst)
+}
+
+fn one(
+    lab: &Lab,
+    (from, to, family): (Host, Host, Family),
+    tracer: Tracer,
+    protocol: &str,
+) -> Result<(Run, Vec<HopTruth>)> {
+    let dst = to.address(family).context("the path's end has an address")?;
+    let truth = lab.path(from, to, family);
+    let mut command = tracer.command(lab.host(from), &dst.to_string(), protocol)?;
+    let capture = lab.capture(from)?;
+    let began = Instant::now();
+    printed(&mut command, false)?;
+    let wall = began.elapsed();
+    let packets = capture.stop()?;
+    let sent: Vec<&CapturedPacket> = packets.iter().filter(|packet| packet.left_to(dst)).collect();
+    let Some(first) = sent.first() else {
+        return Ok((Run { wall, packets: 0, hops: 0, complete: Duration::ZERO }, truth));
+    };
+    let answers = truth.iter().filter_map(|hop| {
+        packets.iter().find(|packet| is_answer(packet, hop)).map(|packet| packet.at - first.at)
+    });
+    let answers: Vec<i64> = answers.collect();
+    let complete = Duration::from_nanos(u64::try_from(answers.iter().max().copied().unwrap_or(0))?);
+    Ok((Run { wall, packets: sent.len(), hops: answers.len(), complete }, truth))
+}
+
+/// Anything from the hop that is an ICMP error, or from the destination itself whatever it is, Neighbour Discovery aside.
+fn is_answer(packet: &CapturedPacket, hop: &HopTruth) -> bool {
+    let quotes = packet.summary.quoted.is_some();
+    !packet.outgoing
+        && packet.summary.ip.is_some_and(|ip| ip.src == hop.address && (quotes || !matches!(ip.icmp_type, Some(135 | 136))))
+}
+
+/// The pair of hosts, both with both families, whose path has the most hops; the usual one among equals.
+fn longest_path(lab: &Lab) -> (Host, Host) {
+    let length = |from, to| {
+        let of = |family| lab.path(from, to, family).len();
+        of(Family::V4).min(of(Family::V6))
+    };
+    let mut best = (PROBE, Host::Target);
+    for from in Host::ALL {
+        for to in Host::ALL {
+            if length(from, to) > length(best.0, best.1) {
+                best = (from, to);
+            }
+        }
+    }
+    best
+}
