@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sonde_engine::icmp::sequences_needed;
 use sonde_engine::ping::{Ping, PingConfig};
 use sonde_probe::net::clock::{Moment, SystemClock};
@@ -23,14 +23,15 @@ use super::machine::Usage;
 /// `surge COUNT INTERVAL_MS TARGET…`; the targets from standard input, one a line, when the last is `-`.
 pub const SURGE: &str = "surge";
 
-/// `driver SECONDS`; the targets from standard input. Prints `ANSWERS WALL_NANOSECONDS CPU_NANOSECONDS`.
+/// `driver SECONDS PACKETS_PER_SECOND`; the targets from standard input. Prints
+/// `SENT ANSWERS WALL_NANOSECONDS CPU_NANOSECONDS`.
 pub const DRIVER: &str = "driver";
 
 /// Pings under way at once in [`DRIVER`].
 const JOBS: usize = 500;
 
 /// Why a command line of these is wrong; only this program writes them.
-const USAGE: &str = "surge COUNT INTERVAL_MS TARGET… | driver SECONDS";
+const USAGE: &str = "surge COUNT INTERVAL_MS TARGET… | driver SECONDS PACKETS_PER_SECOND";
 
 /// Runs one.
 pub fn run(what: &str, arguments: &[String]) -> Result<()> {
@@ -40,8 +41,10 @@ pub fn run(what: &str, arguments: &[String]) -> Result<()> {
             let targets = if targets == ["-"] { from_input()? } else { parse(targets.iter().map(String::as_str))? };
             runtime.block_on(surge(count.parse()?, Duration::from_millis(interval.parse()?), targets))
         }
-        (DRIVER, [seconds]) => runtime.block_on(driver(Duration::from_secs(seconds.parse()?), from_input()?)),
-        _ => anyhow::bail!(USAGE),
+        (DRIVER, [seconds, rate]) => {
+            runtime.block_on(driver(Duration::from_secs(seconds.parse()?), rate.parse()?, from_input()?))
+        }
+        _ => bail!(USAGE),
     }
 }
 
@@ -77,35 +80,35 @@ async fn surge(count: u16, interval: Duration, targets: Vec<IpAddr>) -> Result<(
     Ok(())
 }
 
-async fn driver(time: Duration, targets: Vec<IpAddr>) -> Result<()> {
-    let options = Options { packets_per_second: 10_000_000, burst: 1_000, quarantine: Duration::ZERO, ..Options::default() };
+async fn driver(time: Duration, rate: u32, targets: Vec<IpAddr>) -> Result<()> {
+    let options = Options { packets_per_second: rate, quarantine: Duration::ZERO, ..Options::default() };
     let driver = Arc::new(Driver::new(Arc::new(SystemClock), options)?);
     let spec = PingSpec { packets: PingSpec::PACKETS.max, packet_interval: PingSpec::PACKET_INTERVAL.min, ..PingSpec::default() };
     let began = Instant::now();
     let used = Usage::of(std::process::id()).cpu;
     let mut tasks = JoinSet::new();
     let mut targets = targets.into_iter().cycle();
-    let mut answers = 0_usize;
+    let (mut sent, mut answers) = (0_u64, 0_usize);
     loop {
         while tasks.len() < JOBS && began.elapsed() < time {
             let dst = targets.next().context("no target")?;
             tasks.spawn(ping(Arc::clone(&driver), spec.clone(), dst));
         }
         let Some(result) = tasks.join_next().await else { break };
-        answers += result??;
+        let (more_sent, more_answers) = result??;
+        sent += u64::from(more_sent);
+        answers += more_answers;
     }
-    println!("{answers} {} {}", began.elapsed().as_nanos(), (Usage::of(std::process::id()).cpu - used).as_nanos());
+    println!("{sent} {answers} {} {}", began.elapsed().as_nanos(), (Usage::of(std::process::id()).cpu - used).as_nanos());
     Ok(())
 }
 
-/// How many answers one ping got.
-async fn ping(driver: Arc<Driver>, spec: PingSpec, dst: IpAddr) -> Result<usize> {
+/// How many requests one ping sent and how many answers it got.
+async fn ping(driver: Arc<Driver>, spec: PingSpec, dst: IpAddr) -> Result<(u32, usize)> {
     let config = PingConfig { spec: spec.clone(), dst, first_sequence: 0, cookie: 0x736f_6e64, probe_id: ProbeId(0) };
     let sequences = sequences_needed(&Spec::Ping(spec));
     let make = move |first_sequence, moment: Moment| Ping::new(PingConfig { first_sequence, ..config }, moment.monotonic);
     let finished = driver.run(Job { family: Family::of(dst), sequences, make }).await?;
-    Ok(match finished.outcome {
-        Outcome::Ping(ping) => ping.replies.iter().filter(|reply| matches!(reply, PingReply::Reply(_))).count(),
-        _ => 0,
-    })
+    let Outcome::Ping(ping) = finished.outcome else { bail!("a ping with another outcome") };
+    Ok((ping.sent, ping.replies.iter().filter(|reply| matches!(reply, PingReply::Reply(_))).count()))
 }

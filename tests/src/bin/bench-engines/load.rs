@@ -15,7 +15,7 @@ use sonde_tests::world::{Client, EMAIL, Place, Probe, Server, wait_for};
 
 use super::Effort;
 use super::figures::{Errors, P99_SATURATED, error_head, error_row, met_or_not};
-use super::machine::{Usage, children, output, pin, states};
+use super::machine::{CORE, Usage, output, pin, states};
 use super::rtt::{OUTSIDE, PROBE};
 use super::tools::{Said, fping_line, rtts, surge_line};
 use super::truth::{Exchange, echoes, most_at_once};
@@ -26,8 +26,6 @@ const TARGETS: u16 = 1_000;
 const TRACEROUTES: usize = 100;
 /// Definitions that the API takes at once.
 const AT_ONCE: usize = 100;
-/// The core of the probe and of those beside it.
-const CORE: usize = 0;
 /// Memory of the loaded probe (docs: 16 MB), in kB.
 const MEMORY_BUDGET_KB: u64 = 16 * 1024;
 /// One way to the targets: one link of the wire, so that the wire's own work stays small.
@@ -45,17 +43,13 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
     let routes: String = NETWORKS.iter().map(|network| format!("route add local {network} dev lo\n")).collect();
     lab.router(Router::R1).feed("ip", &["-batch", "-"], &routes)?;
     lab.set_link(Link::HomeR1, LinkParams::delay(DELAY))?;
-    // Elsewhere than the probe, as it would be outside of a lab.
-    let last = thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
-    children("lab-wire").into_iter().try_for_each(|pid| pin(pid, last))?;
 
     let folder = tempfile::tempdir()?;
     let place = Place::In(lab.host(Host::Server));
     let collectors = collector_addresses();
     ensure!(collectors.iter().all(|address| address.port() == COLLECTOR_PORT), "the collector's port");
     let api = SocketAddr::new(collectors.first().context("the server has no address")?.ip(), API_PORT);
-    let mut server = Server::start(place, &folder.path().join("server"), api, &collectors, "")?;
-    pin(server.process()?.id(), last)?;
+    let server = Server::start(place, &folder.path().join("server"), api, &collectors, "")?;
     let owner = server.researcher(EMAIL)?;
     let dir = folder.path().join("probe");
     std::fs::create_dir(&dir)?;
@@ -69,7 +63,7 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
     let began = Instant::now();
     let traceroutes = order_traceroutes(&owner, number)?;
     let mut budgets = Vec::new();
-    for (state, load) in states() {
+    for (state, load) in states().into_iter().take(effort.load_states) {
         let load = load();
         let (mut errors, truth, usage, wall) = wave(lab, effort, &owner, (number, pid))?;
         let (fping, fping_used) = beside(lab, Beside::Fping, effort)?;
@@ -93,17 +87,22 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
         budgets.push(errors.verdict(P99_SATURATED));
     }
     let (done, reached) = count_traceroutes(&owner, &traceroutes)?;
-    let minutes = began.elapsed().as_secs_f64() / 60.0;
-    writeln!(out, "traceroutes meanwhile: {done}, {:.0} a minute, {reached} reached the target", done as f64 / minutes)?;
-    budgets.iter().try_for_each(|budget| writeln!(out, "{budget}"))?;
-    let peak = Usage::of(pid).peak_kb;
     writeln!(
         out,
-        "budget: loaded memory <= {} MB: {}: {:.1} MB at most, {:.1} MB before the load",
+        "traceroutes meanwhile: {done} in {:.0} s ({TRACEROUTES} a minute were ordered), {reached} reached the target",
+        began.elapsed().as_secs_f64()
+    )?;
+    budgets.iter().try_for_each(|budget| writeln!(out, "{budget}"))?;
+    let usage = Usage::of(pid);
+    writeln!(
+        out,
+        "budget: loaded memory <= {} MB: {}: {:.1} MB at most, {:.1} MB before the load; now {:.1} MB are its own, the \
+         rest is the program's file",
         MEMORY_BUDGET_KB / 1024,
-        met_or_not(peak > 0 && peak <= MEMORY_BUDGET_KB),
-        peak as f64 / 1024.0,
+        met_or_not(usage.peak_kb > 0 && usage.peak_kb <= MEMORY_BUDGET_KB),
+        usage.peak_kb as f64 / 1024.0,
         idle_kb as f64 / 1024.0,
+        usage.anonymous_kb as f64 / 1024.0,
     )?;
     probe.stop()?;
     Ok(())

@@ -4,7 +4,7 @@ use std::fs;
 use std::hint::black_box;
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
@@ -13,6 +13,18 @@ use anyhow::{Context, Result, bail};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
+
+/// The core of what measures.
+pub const CORE: usize = 0;
+
+/// How many cores there are. To be asked first before anything is pinned, since a pinned process sees one.
+static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
+
+/// Gives the last core to this process and to all that it starts from now on: the lab, its wire, the captures. Else the
+/// wire, which runs in real time, would now and then keep a tool from reading its clock. What measures goes to [`CORE`].
+pub fn step_aside() -> Result<()> {
+    pin(std::process::id(), CORES.saturating_sub(1))
+}
 
 /// Busy loops on each core.
 const LOOPS_PER_CORE: usize = 2;
@@ -36,11 +48,12 @@ impl Busy {
     /// Starts them.
     pub fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let cores = thread::available_parallelism().map_or(2, usize::from);
-        let threads = (0..cores * LOOPS_PER_CORE)
-            .map(|_| {
+        let threads = (0..*CORES * LOOPS_PER_CORE)
+            .map(|number| {
                 let stop = Arc::clone(&stop);
                 thread::spawn(move || {
+                    // Where it cannot be pinned it is busy all the same.
+                    let _ = one_core(number % *CORES).and_then(|set| sched_setaffinity(Pid::from_raw(0), &set));
                     let began = Instant::now();
                     while !stop.load(Ordering::Relaxed) && began.elapsed() < LOOP_LIMIT {
                         (0..10_000_u32).for_each(|n| {
@@ -105,7 +118,7 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Usage> {
     loop {
         // An ended process that nobody has waited for still tells its times, though not its memory.
         let now = Usage::of(child.id());
-        usage = Usage { cpu: now.cpu.max(usage.cpu), peak_kb: now.peak_kb.max(usage.peak_kb) };
+        usage = Usage { cpu: now.cpu, peak_kb: now.peak_kb.max(usage.peak_kb), ..now };
         if ended(child.id()) {
             return Ok(usage);
         }
@@ -129,6 +142,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// The most memory it had resident, in kB (VmHWM).
     pub peak_kb: u64,
+    /// What is resident now and not of a file, in kB (RssAnon).
+    pub anonymous_kb: u64,
 }
 
 impl Usage {
@@ -139,16 +154,18 @@ impl Usage {
         let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
         let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak_kb = peak.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0);
-        Self { cpu: Duration::from_secs_f64(ticks as f64 / TICKS), peak_kb }
+        let kb = |key| {
+            let text = status.lines().find_map(|line| line.strip_prefix(key));
+            text.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        };
+        let cpu = Duration::from_secs_f64(ticks as f64 / TICKS);
+        Self { cpu, peak_kb: kb("VmHWM:"), anonymous_kb: kb("RssAnon:") }
     }
 }
 
 /// Lets all threads of a process, and those that they start later, run on this core alone.
 pub fn pin(pid: u32, core: usize) -> Result<()> {
-    let mut set = CpuSet::new();
-    set.set(core)?;
+    let set = one_core(core)?;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         if let Some(id) = task?.file_name().to_str().and_then(|name| name.parse().ok()) {
             // A thread may have ended meanwhile.
@@ -158,17 +175,10 @@ pub fn pin(pid: u32, core: usize) -> Result<()> {
     Ok(())
 }
 
-/// The processes with this name that this one has started.
-pub fn children(name: &str) -> Vec<u32> {
-    let own = std::process::id().to_string();
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let Some((before, after)) = stat.rsplit_once(')') else { return false };
-        before.ends_with(&format!("({name}")) && after.split_whitespace().nth(1) == Some(own.as_str())
-    })
-    .collect()
+fn one_core(core: usize) -> nix::Result<CpuSet> {
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    Ok(set)
 }
 
 /// Both clocks at one moment.
