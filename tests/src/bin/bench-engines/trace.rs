@@ -1,21 +1,27 @@
-//! Traceroutes over the longest path of the lab: how long each tool takes, how many packets it sends, and when every hop has
-//! answered for the first time.
+//! Traceroutes over the longest path of the lab: how long each tool takes, how many packets it sends, when every hop has
+//! answered for the first time, and how exact our times are.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use sonde_tests::lab::{CapturedPacket, Family, HopTruth, Host, Lab, Namespace};
 use sonde_tests::world::program;
 
 use super::Effort;
-use super::figures::{met_or_not, nearest_rank};
-use super::rtt::PROBE;
-use super::tools::{bounded, printed};
+use super::figures::{Errors, P99_IDLE, error_head, error_row, met_or_not, nearest_rank};
+use super::rtt::{OUTSIDE, PROBE};
+use super::tools::{Said, bounded, exact, printed};
 
 /// The first reply of every hop may take this many of the largest round trips.
 const BUDGET: f64 = 1.5;
+
+/// What the capture has of one packet, on each interface that it crosses there, is within this of each other; packets of
+/// one hop are farther apart.
+const SAME: i64 = 10_000_000;
 
 /// How a traceroute asks, in our words.
 const PROTOCOLS: [&str; 3] = ["UDP", "ICMP", "TCP"];
@@ -86,6 +92,7 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
     let hops = lab.path(from, to, Family::V4).len();
     let title = format!("traceroute {} -> {}, {hops} hops, v4 and v6", from.name(), to.name());
     writeln!(out, "\n{title:<44} {:>8} {:>8} {:>10} {:>8} {:>8}", "wall ms", "packets", "all hops", "of RTT", "hops")?;
+    let mut errors = Errors::default();
     let mut worst: f64 = 0.0;
     let mut all_answered = true;
     for protocol in PROTOCOLS {
@@ -95,7 +102,7 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
             let mut refused = None;
             for round in 0..effort.traceroutes * 2 {
                 let family = if round.is_multiple_of(2) { Family::V4 } else { Family::V6 };
-                match one(lab, (from, to, family), tracer, protocol) {
+                match one(lab, (from, to, family), tracer, protocol, &mut errors) {
                     Ok((run, _)) if run.packets == 0 => refused = Some("sent nothing".to_owned()),
                     Ok(run) => runs.push(run),
                     // Ours may not have this protocol yet, and an old tool not this family.
@@ -113,6 +120,9 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
             }
         }
     }
+    error_head(out, "a hop's RTT - capture, idle")?;
+    error_row(out, "sonde", &errors)?;
+    writeln!(out, "{}", errors.verdict(P99_IDLE))?;
     writeln!(
         out,
         "budget: first reply of every hop < {BUDGET} x the largest RTT: {}: {worst:.2} at worst",
@@ -148,15 +158,22 @@ fn one(
     (from, to, family): (Host, Host, Family),
     tracer: Tracer,
     protocol: &str,
+    errors: &mut Errors,
 ) -> Result<(Run, Vec<HopTruth>)> {
     let dst = to.address(family).context("the path's end has an address")?;
     let truth = lab.path(from, to, family);
     let mut command = tracer.command(lab.host(from), &dst.to_string(), protocol)?;
     let capture = lab.capture(from)?;
+    let outside = lab.capture_at(OUTSIDE)?;
     let began = Instant::now();
-    printed(&mut command, false)?;
+    let text = printed(&mut command, false)?;
     let wall = began.elapsed();
     let packets = capture.stop()?;
+    let outside = outside.stop()?;
+    if let (Tracer::Sonde, true, Some(src)) = (tracer, from == PROBE, PROBE.address(family)) {
+        let result = serde_json::from_str(&text)?;
+        truth.iter().zip(1..).for_each(|(hop, number)| compare(&outside, (src, dst), (hop, number), &result, errors));
+    }
     let sent: Vec<&CapturedPacket> = packets.iter().filter(|packet| packet.left_to(dst)).collect();
     let Some(first) = sent.first() else {
         return Ok((Run { wall, packets: 0, hops: 0, complete: Duration::ZERO }, truth));
@@ -167,6 +184,58 @@ fn one(
     let answers: Vec<i64> = answers.collect();
     let complete = Duration::from_nanos(u64::try_from(answers.iter().max().copied().unwrap_or(0))?);
     Ok((Run { wall, packets: sent.len(), hops: answers.len(), complete }, truth))
+}
+
+/// The times of one hop in our result against the capture's: the first packet with this hop limit against the first answer,
+/// and so on. Left out is a hop where the numbers differ, and the destination, where hop limits do not tell packets apart.
+fn compare(
+    outside: &[CapturedPacket],
+    (src, dst): (IpAddr, IpAddr),
+    (hop, number): (&HopTruth, u8),
+    result: &Value,
+    errors: &mut Errors,
+) {
+    if hop.address == dst {
+        return;
+    }
+    // In at its first interface, out at its last.
+    let asked = times(outside, false, |packet| {
+        !packet.outgoing && packet.summary.ip.is_some_and(|ip| (ip.src, ip.dst, ip.hop_limit) == (src, dst, number))
+    });
+    let answered = times(outside, true, |packet| {
+        packet.outgoing
+            && packet.summary.ip.is_some_and(|ip| (ip.src, ip.dst) == (hop.address, src))
+            && packet.summary.quoted.is_some_and(|ip| ip.dst == dst)
+    });
+    let hops = result["result"].as_array().into_iter().flatten();
+    let said: Vec<Said> = hops
+        .filter(|hop| hop["hop"] == number)
+        .flat_map(|hop| hop["result"].as_array().into_iter().flatten())
+        .filter_map(|reply| Some(Said { resolution: 1_000, ..exact(reply["rtt"].as_f64()?) }))
+        .collect();
+    if asked.len() != answered.len() || asked.len() != said.len() {
+        errors.missed += answered.len();
+        return;
+    }
+    for ((asked, answered), said) in asked.iter().zip(&answered).zip(&said) {
+        errors.add(said.nanos, answered - asked, said.resolution);
+    }
+}
+
+/// When such packets passed, each once: at its first interface or its last.
+fn times(packets: &[CapturedPacket], last: bool, wanted: impl Fn(&CapturedPacket) -> bool) -> Vec<i64> {
+    let mut times: Vec<i64> = Vec::new();
+    for at in packets.iter().filter(|packet| wanted(packet)).map(|packet| packet.at) {
+        match times.last_mut() {
+            Some(time) if at - *time < SAME => {
+                if last {
+                    *time = at;
+                }
+            }
+            _ => times.push(at),
+        }
+    }
+    times
 }
 
 /// Anything from the hop that is an ICMP error, or from the destination itself whatever it is, Neighbour Discovery aside.
