@@ -60,7 +60,7 @@ fn main() -> Result<()> {
     Lab::available().map_err(anyhow::Error::msg).context("no lab on this machine")?;
     let began = Instant::now();
     machine::step_aside()?;
-    let lab = Lab::start(LabOptions::default())?;
+    let lab = Lab::start(LabOptions { long_path: true, ..LabOptions::default() })?;
     // Every crossing would be written down.
     lab.set_wire_log(false)?;
     let clocks = machine::Clocks::now();
