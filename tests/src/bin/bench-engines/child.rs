@@ -83,7 +83,11 @@ async fn surge(count: u16, interval: Duration, targets: Vec<IpAddr>) -> Result<(
 async fn driver(time: Duration, rate: u32, targets: Vec<IpAddr>) -> Result<()> {
     let options = Options { packets_per_second: rate, quarantine: Duration::ZERO, ..Options::default() };
     let driver = Arc::new(Driver::new(Arc::new(SystemClock), options)?);
-    let spec = PingSpec { packets: PingSpec::PACKETS.max, packet_interval: PingSpec::PACKET_INTERVAL.min, ..PingSpec::default() };
+    let spec = PingSpec {
+        packets: PingSpec::PACKETS.max,
+        packet_interval: PingSpec::PACKET_INTERVAL.min,
+        ..PingSpec::default()
+    };
     let began = Instant::now();
     let used = Usage::of(std::process::id()).cpu;
     let mut tasks = JoinSet::new();
@@ -99,7 +103,11 @@ async fn driver(time: Duration, rate: u32, targets: Vec<IpAddr>) -> Result<()> {
         sent += u64::from(more_sent);
         answers += more_answers;
     }
-    println!("{sent} {answers} {} {}", began.elapsed().as_nanos(), (Usage::of(std::process::id()).cpu - used).as_nanos());
+    println!(
+        "{sent} {answers} {} {}",
+        began.elapsed().as_nanos(),
+        (Usage::of(std::process::id()).cpu - used).as_nanos()
+    );
     Ok(())
 }
 
@@ -107,7 +115,8 @@ async fn driver(time: Duration, rate: u32, targets: Vec<IpAddr>) -> Result<()> {
 async fn ping(driver: Arc<Driver>, spec: PingSpec, dst: IpAddr) -> Result<(u32, usize)> {
     let config = PingConfig { spec: spec.clone(), dst, first_sequence: 0, cookie: 0x736f_6e64, probe_id: ProbeId(0) };
     let sequences = sequences_needed(&Spec::Ping(spec));
-    let make = move |first_sequence, moment: Moment| Ping::new(PingConfig { first_sequence, ..config }, moment.monotonic);
+    let make =
+        move |first_sequence, moment: Moment| Ping::new(PingConfig { first_sequence, ..config }, moment.monotonic);
     let finished = driver.run(Job { family: Family::of(dst), sequences, make }).await?;
     let Outcome::Ping(ping) = finished.outcome else { bail!("a ping with another outcome") };
     Ok((ping.sent, ping.replies.iter().filter(|reply| matches!(reply, PingReply::Reply(_))).count()))

@@ -227,9 +227,7 @@ fn beside(lab: &Lab, tool: Beside, effort: Effort) -> Result<(Errors, Usage)> {
     command.args(["-c", &CORE.to_string()]);
     match tool {
         Beside::Fping => command.args(["fping", "-t", "1000", "-p", "1000", "-i", "0.9", "-c", &packets, "-f", "-"]),
-        Beside::SurgePing => {
-            command.arg(std::env::current_exe()?).args([super::child::SURGE, &packets, "1000", "-"])
-        }
+        Beside::SurgePing => command.arg(std::env::current_exe()?).args([super::child::SURGE, &packets, "1000", "-"]),
     };
     let input: String = targets().iter().map(|target| format!("{target}\n")).collect();
     let capture = lab.capture_at(OUTSIDE)?;

@@ -4,8 +4,8 @@ use std::fs;
 use std::hint::black_box;
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 

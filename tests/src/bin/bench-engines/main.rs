@@ -39,8 +39,10 @@ pub struct Effort {
     pub rate_seconds: u32,
 }
 
-const WHOLE: Effort = Effort { rtt_rounds: 20, dns_queries: 60, traceroutes: 3, load_packets: 12, load_states: 2, rate_seconds: 4 };
-const QUICK: Effort = Effort { rtt_rounds: 2, dns_queries: 6, traceroutes: 1, load_packets: 3, load_states: 1, rate_seconds: 1 };
+const WHOLE: Effort =
+    Effort { rtt_rounds: 20, dns_queries: 60, traceroutes: 3, load_packets: 12, load_states: 2, rate_seconds: 4 };
+const QUICK: Effort =
+    Effort { rtt_rounds: 2, dns_queries: 6, traceroutes: 1, load_packets: 3, load_states: 1, rate_seconds: 1 };
 
 const SECTIONS: [&str; 5] = ["rtt", "dns", "trace", "load", "rate"];
 

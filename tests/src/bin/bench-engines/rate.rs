@@ -37,7 +37,22 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
     line(out, "sonde's driver, 500 pings at once", (sent, answers), wall / 1e9, cpu / 1e9)?;
 
     let mut command = lab.host(PROBE).command("taskset");
-    command.args(["-c", &CORE.to_string(), "fping", "-q", "-t", "200", "-p", "1", "-i", "0.001", "-c", FPING_ROUNDS, "-f", "-"]);
+    command.args([
+        "-c",
+        &CORE.to_string(),
+        "fping",
+        "-q",
+        "-t",
+        "200",
+        "-p",
+        "1",
+        "-i",
+        "0.001",
+        "-c",
+        FPING_ROUNDS,
+        "-f",
+        "-",
+    ]);
     let began = Instant::now();
     let (text, usage) = output(&mut command, &targets, limit)?;
     let wall = began.elapsed().as_secs_f64();

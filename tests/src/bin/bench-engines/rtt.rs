@@ -32,11 +32,9 @@ const NEAR: (Host, [Link; 3], Duration) =
     (Host::Server, [Link::HomeR1, Link::R1R2, Link::R2Server], Duration::from_micros(80));
 
 /// What pings the near path.
-const NEAR_TOOLS: [Pinger; 5] =
-    [Pinger::Sonde, Pinger::Ping, Pinger::Fping, Pinger::Scamper, Pinger::SurgePing];
+const NEAR_TOOLS: [Pinger; 5] = [Pinger::Sonde, Pinger::Ping, Pinger::Fping, Pinger::Scamper, Pinger::SurgePing];
 /// What pings the far path, as the lab has it.
-const FAR_TOOLS: [Pinger; 5] =
-    [Pinger::Sonde, Pinger::PingSummary, Pinger::Fping, Pinger::Scamper, Pinger::SurgePing];
+const FAR_TOOLS: [Pinger; 5] = [Pinger::Sonde, Pinger::PingSummary, Pinger::Fping, Pinger::Scamper, Pinger::SurgePing];
 
 /// The longest round trip here.
 pub fn longest(lab: &Lab) -> Result<Duration> {
@@ -57,14 +55,7 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn section(
-    lab: &Lab,
-    effort: Effort,
-    out: &mut impl Write,
-    target: Host,
-    tools: &[Pinger],
-    state: &str,
-) -> Result<()> {
+fn section(lab: &Lab, effort: Effort, out: &mut impl Write, target: Host, tools: &[Pinger], state: &str) -> Result<()> {
     let mut errors: BTreeMap<Pinger, Errors> = BTreeMap::new();
     let mut spoilt = 0;
     for round in 0..effort.rtt_rounds {

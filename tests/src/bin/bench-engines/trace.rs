@@ -92,7 +92,11 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
     let (from, to) = longest_path(lab);
     let hops = lab.path(from, to, Family::V4).len();
     let title = format!("traceroute {} -> {}, {hops} hops, v4 and v6", from.name(), to.name());
-    writeln!(out, "\n{title:<44} {:>8} {:>8} {:>10} {:>8} {:>8}", "wall ms", "packets", "all hops", "of RTT", "hops")?;
+    writeln!(
+        out,
+        "\n{title:<44} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8}",
+        "wall ms", "packets", "all hops", "of RTT", "at worst", "hops"
+    )?;
     let mut errors = Errors::default();
     let mut worst: f64 = 0.0;
     let mut all_answered = true;
@@ -139,15 +143,19 @@ fn print(out: &mut impl Write, name: &str, runs: &[(Run, Vec<HopTruth>)]) -> Res
         run.complete.as_secs_f64() / floor.as_secs_f64()
     };
     let median = |of: &dyn Fn(&Run) -> Duration| {
-        let values: Vec<i64> = runs.iter().map(|(run, _)| i64::try_from(of(run).as_nanos()).unwrap_or(i64::MAX)).collect();
+        let values: Vec<i64> =
+            runs.iter().map(|(run, _)| i64::try_from(of(run).as_nanos()).unwrap_or(i64::MAX)).collect();
         nearest_rank(&values, 0.5) as f64 / 1e6
     };
     let packets: usize = runs.iter().map(|(run, _)| run.packets).sum::<usize>() / runs.len();
     let fewest = runs.iter().map(|(run, _)| run.hops).min().unwrap_or(0);
-    let worst = runs.iter().map(ratio).fold(0.0, f64::max);
+    let mut ratios: Vec<f64> = runs.iter().map(ratio).collect();
+    ratios.sort_by(f64::total_cmp);
+    let middle = ratios.get((ratios.len() - 1) / 2).copied().unwrap_or_default();
+    let worst = ratios.last().copied().unwrap_or_default();
     writeln!(
         out,
-        "{name:<44} {:>8.1} {packets:>8} {:>10.1} {worst:>8.2} {fewest:>8}",
+        "{name:<44} {:>8.1} {packets:>8} {:>9.1} {middle:>8.2} {worst:>8.2} {fewest:>8}",
         median(&|run| run.wall),
         median(&|run| run.complete),
     )?;
@@ -172,7 +180,8 @@ fn one(
     let packets = capture.stop()?;
     let outside = outside.stop()?;
     // The way that most of its packets took.
-    let seen = |way: &&Vec<HopTruth>| way.iter().filter(|hop| packets.iter().any(|packet| is_answer(packet, hop))).count();
+    let seen =
+        |way: &&Vec<HopTruth>| way.iter().filter(|hop| packets.iter().any(|packet| is_answer(packet, hop))).count();
     let truth = ways.iter().rev().max_by_key(seen).cloned().unwrap_or_default();
     if let (Tracer::Sonde, true, Some(src)) = (tracer, from == PROBE, PROBE.address(family)) {
         let result = serde_json::from_str(&text)?;
@@ -185,7 +194,9 @@ fn one(
     // A tool whose flow varies sees both branches of a fork, and a hop has answered if one of them has.
     let answers = (0..truth.len()).filter_map(|place| {
         let here = ways.iter().filter_map(|way| way.get(place));
-        here.filter_map(|hop| packets.iter().find(|packet| is_answer(packet, hop))).map(|packet| packet.at - first.at).min()
+        here.filter_map(|hop| packets.iter().find(|packet| is_answer(packet, hop)))
+            .map(|packet| packet.at - first.at)
+            .min()
     });
     let answers: Vec<i64> = answers.collect();
     let complete = Duration::from_nanos(u64::try_from(answers.iter().max().copied().unwrap_or(0))?);
@@ -248,7 +259,10 @@ fn times(packets: &[CapturedPacket], last: bool, wanted: impl Fn(&CapturedPacket
 fn is_answer(packet: &CapturedPacket, hop: &HopTruth) -> bool {
     let quotes = packet.summary.quoted.is_some();
     !packet.outgoing
-        && packet.summary.ip.is_some_and(|ip| ip.src == hop.address && (quotes || !matches!(ip.icmp_type, Some(135 | 136))))
+        && packet
+            .summary
+            .ip
+            .is_some_and(|ip| ip.src == hop.address && (quotes || !matches!(ip.icmp_type, Some(135 | 136))))
 }
 
 /// The pair of hosts, both with both families, whose path has the most hops; the usual one among equals.
