@@ -1,7 +1,7 @@
 //! What the benchmark runs inside the lab as a process of its own, so that its time and memory can be told apart:
 //! surge-ping towards any number of targets, and our driver as fast as it goes.
 
-use std::io::Read as _;
+use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<IpAddr>> {
 
 fn from_input() -> Result<Vec<IpAddr>> {
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
+    io::stdin().read_to_string(&mut text)?;
     parse(text.lines())
 }
 
@@ -68,15 +68,20 @@ async fn surge(count: u16, interval: Duration, targets: Vec<IpAddr>) -> Result<(
             let mut pinger = client.pinger(target, PingIdentifier(number)).await;
             pinger.timeout(Duration::from_secs(1));
             let began = tokio::time::Instant::now();
+            let mut lines = Vec::new();
             for seq in 0..count {
                 tokio::time::sleep_until(began + interval * u32::from(seq)).await;
                 if let Ok((_, rtt)) = pinger.ping(PingSequence(seq), &[0x5a; 56]).await {
-                    println!("{target} {seq} {}", rtt.as_nanos());
+                    lines.push(format!("{target} {seq} {}\n", rtt.as_nanos()));
                 }
             }
+            lines
         });
     }
-    while tasks.join_next().await.is_some() {}
+    // Written at the end: whoever writes does not ping.
+    for lines in tasks.join_all().await {
+        lines.into_iter().try_for_each(|line| io::stdout().write_all(line.as_bytes()))?;
+    }
     Ok(())
 }
 
@@ -103,11 +108,12 @@ async fn driver(time: Duration, rate: u32, targets: Vec<IpAddr>) -> Result<()> {
         sent += u64::from(more_sent);
         answers += more_answers;
     }
-    println!(
+    writeln!(
+        io::stdout(),
         "{sent} {answers} {} {}",
         began.elapsed().as_nanos(),
         (Usage::of(std::process::id()).cpu - used).as_nanos()
-    );
+    )?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use sonde_tests::lab::{Family, Host, Lab};
 
 use super::Effort;
 use super::figures::{Errors, error_head, error_row};
-use super::machine::states;
+use super::machine::State;
 use super::rtt::{OUTSIDE, PROBE};
 use super::tools::Asker;
 use super::truth::queries;
@@ -17,8 +17,8 @@ const NAME: &str = "target.lab.example";
 
 /// The section.
 pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
-    for (state, load) in states() {
-        let _load = load();
+    for state in State::ALL {
+        let _load = state.enter();
         let mut errors = Asker::ALL.map(|_| Errors::default());
         for round in 0..effort.dns_queries {
             let family = if round.is_multiple_of(2) { Family::V4 } else { Family::V6 };
@@ -34,7 +34,7 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
                 }
             }
         }
-        error_head(out, &format!("DNS over UDP: time - capture, {state}"))?;
+        error_head(out, &format!("DNS over UDP: time - capture, {}", state.name()))?;
         for (asker, errors) in Asker::ALL.iter().zip(&errors) {
             error_row(out, asker.name(), errors)?;
         }

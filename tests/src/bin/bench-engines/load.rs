@@ -15,7 +15,7 @@ use sonde_tests::world::{Client, EMAIL, Place, Probe, Server, wait_for};
 
 use super::Effort;
 use super::figures::{Errors, P99_SATURATED, error_head, error_row, met_or_not};
-use super::machine::{CORE, Usage, output, pin, states};
+use super::machine::{CORE, State, Usage, output, pin};
 use super::rtt::{OUTSIDE, PROBE};
 use super::tools::{Said, fping_line, rtts, surge_line};
 use super::truth::{Exchange, echoes, most_at_once};
@@ -63,14 +63,14 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
     let began = Instant::now();
     let traceroutes = order_traceroutes(&owner, number)?;
     let mut budgets = Vec::new();
-    for (state, load) in states().into_iter().take(effort.load_states) {
-        let load = load();
+    for state in State::ALL.into_iter().take(effort.load_states) {
+        let load = state.enter();
         let (mut errors, truth, usage, wall) = wave(lab, effort, &owner, (number, pid))?;
         let (fping, fping_used) = beside(lab, Beside::Fping, effort)?;
         let (surge, surge_used) = beside(lab, Beside::SurgePing, effort)?;
         drop(load);
         errors.missed += (usize::from(TARGETS) * effort.load_packets as usize).saturating_sub(truth.len());
-        error_head(out, &format!("{TARGETS} pings at once on one core, {state}"))?;
+        error_head(out, &format!("{TARGETS} pings at once on one core, {}", state.name()))?;
         error_row(out, "sonde-probe", &errors)?;
         error_row(out, "fping", &fping)?;
         error_row(out, "surge-ping", &surge)?;

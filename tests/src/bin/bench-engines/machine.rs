@@ -77,9 +77,31 @@ impl Drop for Busy {
     }
 }
 
-/// Both states in which things are measured.
-pub fn states() -> [(&'static str, fn() -> Option<Busy>); 2] {
-    [("idle", || None), ("both cores loaded", || Some(Busy::start()))]
+/// What else the machine does while something is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing, as far as this program knows.
+    Idle,
+    /// [`Busy`] loops.
+    Loaded,
+}
+
+impl State {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Idle, Self::Loaded];
+
+    /// Goes into it; it ends when the value is dropped.
+    pub fn enter(self) -> Option<Busy> {
+        (self == Self::Loaded).then(Busy::start)
+    }
+
+    /// The words for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Loaded => "both cores loaded",
+        }
+    }
 }
 
 /// Runs a command to its end with `input`, and gives what it printed on both outputs. Fails after `limit`, and with its

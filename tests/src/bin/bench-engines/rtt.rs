@@ -10,7 +10,7 @@ use sonde_tests::lab::{Family, Host, Lab, Link, LinkParams, Node, Router};
 
 use super::Effort;
 use super::figures::{Errors, P99_IDLE, P99_SATURATED, error_head, error_row};
-use super::machine::states;
+use super::machine::State;
 use super::tools::{Pinger, Said};
 use super::truth::{Exchange, echoes};
 
@@ -43,8 +43,8 @@ pub fn longest(lab: &Lab) -> Result<Duration> {
 
 /// The section.
 pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
-    for (state, load) in states() {
-        let _load = load();
+    for state in State::ALL {
+        let _load = state.enter();
         section(lab, effort, out, Host::Target, &FAR_TOOLS, state)?;
         let (host, links, delay) = NEAR;
         let before = links.map(|link| lab.link(link, sonde_tests::lab::Direction::Forward));
@@ -55,7 +55,14 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn section(lab: &Lab, effort: Effort, out: &mut impl Write, target: Host, tools: &[Pinger], state: &str) -> Result<()> {
+fn section(
+    lab: &Lab,
+    effort: Effort,
+    out: &mut impl Write,
+    target: Host,
+    tools: &[Pinger],
+    state: State,
+) -> Result<()> {
     let mut errors: BTreeMap<Pinger, Errors> = BTreeMap::new();
     let mut spoilt = 0;
     for round in 0..effort.rtt_rounds {
@@ -68,14 +75,17 @@ fn section(lab: &Lab, effort: Effort, out: &mut impl Write, target: Host, tools:
         }
     }
     let floor = lab.rtt_floor(PROBE, target, Family::V4).context("no path")?;
-    error_head(out, &format!("RTT - capture, floor {:.2} ms, {state}", super::figures::millis(floor)))?;
+    error_head(out, &format!("RTT - capture, floor {:.2} ms, {}", super::figures::millis(floor), state.name()))?;
     for tool in tools {
         error_row(out, tool.name(), errors.get(tool).context("a tool that was not run")?)?;
     }
     if spoilt > 0 {
         writeln!(out, "{spoilt} blocks left out: the tool sent another number of packets than it was told")?;
     }
-    let p99 = if state == "idle" { P99_IDLE } else { P99_SATURATED };
+    let p99 = match state {
+        State::Idle => P99_IDLE,
+        State::Loaded => P99_SATURATED,
+    };
     writeln!(out, "{}", errors.get(&Pinger::Sonde).context("ours was not run")?.verdict(p99))?;
     Ok(())
 }
