@@ -72,8 +72,10 @@ pub fn run(lab: &Lab, effort: Effort, out: &mut impl Write) -> Result<()> {
         errors.missed += (usize::from(TARGETS) * effort.load_packets as usize).saturating_sub(truth.len());
         error_head(out, &format!("{TARGETS} pings at once on one core, {}", state.name()))?;
         error_row(out, "sonde-probe", &errors)?;
-        error_row(out, "fping", &fping)?;
-        error_row(out, "surge-ping", &surge)?;
+        for (name, errors, used) in [("fping", &fping, fping_used), ("surge-ping", &surge, surge_used)] {
+            let name = if used.stopped { format!("{name}, stopped: too slow") } else { name.to_owned() };
+            error_row(out, &name, errors)?;
+        }
         writeln!(
             out,
             "sonde-probe: {} pings at once, {:.1} s of CPU in {:.1} s ({:.1} s a minute); fping {:.1} s, surge-ping {:.1} s",

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
@@ -34,6 +35,9 @@ const LOOP_LIMIT: Duration = Duration::from_secs(180);
 
 /// Ticks of /proc/PID/stat a second: USER_HZ, the same on every Linux.
 const TICKS: f64 = 100.0;
+
+/// How long a process may take to end when asked to.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -104,8 +108,8 @@ impl State {
     }
 }
 
-/// Runs a command to its end with `input`, and gives what it printed on both outputs. Fails after `limit`, and with its
-/// words if it fails.
+/// Runs a command with `input` to its end, or for `limit` and then asks it to end (SIGINT), and gives what it printed on
+/// both outputs. Fails with its words if it fails by itself.
 pub fn output(command: &mut Command, input: &str, limit: Duration) -> Result<(String, Usage)> {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.with_context(|| format!("start {}", command.get_program().display()))?;
@@ -120,7 +124,7 @@ pub fn output(command: &mut Command, input: &str, limit: Duration) -> Result<(St
     let usage = wait(&mut child, limit).with_context(|| format!("{command:?}"))?;
     let text: String = reading.into_iter().flatten().filter_map(|thread| thread.join().ok()).collect();
     // fping ends with 1 when a target did not answer, which is a figure.
-    if !child.wait()?.success() && !text.contains("xmt/rcv") {
+    if !child.wait()?.success() && !usage.stopped && !text.contains("xmt/rcv") {
         bail!("{command:?}: {text}");
     }
     Ok((text, usage))
@@ -137,16 +141,19 @@ fn read_all(from: &mut impl std::io::Read) -> String {
 fn wait(child: &mut Child, limit: Duration) -> Result<Usage> {
     let began = Instant::now();
     let mut usage = Usage::default();
+    let mut stopped = false;
     loop {
         // An ended process that nobody has waited for still tells its times, though not its memory.
         let now = Usage::of(child.id());
-        usage = Usage { cpu: now.cpu, peak_kb: now.peak_kb.max(usage.peak_kb), ..now };
+        usage = Usage { peak_kb: now.peak_kb.max(usage.peak_kb), stopped, ..now };
         if ended(child.id()) {
             return Ok(usage);
         }
-        if began.elapsed() > limit {
+        if began.elapsed() > limit + GRACE {
             child.kill()?;
-            bail!("did not end within {limit:?}");
+        } else if began.elapsed() > limit && !stopped {
+            stopped = true;
+            kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
         }
         sleep(Duration::from_millis(2).max(began.elapsed() / 50).min(LOOK));
     }
@@ -166,6 +173,8 @@ pub struct Usage {
     pub peak_kb: u64,
     /// What is resident now and not of a file, in kB (RssAnon).
     pub anonymous_kb: u64,
+    /// Whether it was told to end because it took too long.
+    pub stopped: bool,
 }
 
 impl Usage {
@@ -181,7 +190,7 @@ impl Usage {
             text.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0)
         };
         let cpu = Duration::from_secs_f64(ticks as f64 / TICKS);
-        Self { cpu, peak_kb: kb("VmHWM:"), anonymous_kb: kb("RssAnon:") }
+        Self { cpu, peak_kb: kb("VmHWM:"), anonymous_kb: kb("RssAnon:"), stopped: false }
     }
 }
 
