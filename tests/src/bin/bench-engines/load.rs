@@ -233,7 +233,7 @@ fn beside(lab: &Lab, tool: Beside, effort: Effort) -> Result<(Errors, Usage)> {
     };
     let input: String = targets().iter().map(|target| format!("{target}\n")).collect();
     let capture = lab.capture_at(OUTSIDE)?;
-    let (text, usage) = output(&mut command, &input, Duration::from_secs(u64::from(effort.load_packets) + 30))?;
+    let (text, usage) = output(&mut command, &input, Duration::from_secs(u64::from(effort.load_packets) + 15))?;
     let truth = ours(capture.stop()?)?;
     let lines = text.lines().filter_map(|line| match tool {
         Beside::Fping => fping_line(line),

@@ -40,7 +40,7 @@ pub struct Effort {
 }
 
 const WHOLE: Effort =
-    Effort { rtt_rounds: 20, dns_queries: 60, traceroutes: 3, load_packets: 12, load_states: 2, rate_seconds: 4 };
+    Effort { rtt_rounds: 16, dns_queries: 40, traceroutes: 3, load_packets: 10, load_states: 2, rate_seconds: 4 };
 const QUICK: Effort =
     Effort { rtt_rounds: 2, dns_queries: 6, traceroutes: 1, load_packets: 3, load_states: 1, rate_seconds: 1 };
 
