@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use self::stop::Stop;
+use self::task::Servers;
 use crate::lab::{Family, Host, Lab, LabOptions, Link, Router};
 use crate::scene::Scene;
 use crate::world::{PATIENCE, program};
@@ -83,7 +84,7 @@ pub fn run(options: ShowOptions) -> Result<ExitCode> {
     let namespaces = Lab::existing().get(lab.prefix()).map_or(0, Vec::len);
     show.say(&format!("{namespaces} namespaces named {}-… in {:.1} s", lab.prefix(), begun.elapsed().as_secs_f64()));
     show.say(DRAWING);
-    let outcome = if stop.is_asked() { Ok(ExitCode::FAILURE) } else { show.network(&lab) };
+    let outcome = if stop.is_asked() { Ok(ExitCode::FAILURE) } else { show.network(&lab, &servers) };
     show.say("removing the lab");
     drop(servers);
     lab.stop()?;
@@ -105,7 +106,7 @@ impl Show<'_> {
         }
     }
 
-    fn network(&self, lab: &Lab) -> Result<ExitCode> {
+    fn network(&self, lab: &Lab, servers: &Servers) -> Result<ExitCode> {
         self.say("starting a server and four probes in it");
         let scene = Scene::start(lab, &HOSTS)?;
         let (mut measured, mut wrong) = (0, 0);
@@ -127,7 +128,7 @@ impl Show<'_> {
             self.say(&format!("\n{} (measurement {id})", task.name));
             let log = lab.wire_log()?;
             for (host, result) in results {
-                let said = words::of(lab, &log, &task, host, &result);
+                let said = words::of(lab, servers, &log, &task, host, &result);
                 wrong += said.wrong;
                 for line in &said.lines {
                     self.say(&format!("  {line}"));

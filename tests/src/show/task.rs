@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::lab::time_server::{Manners, TimeServer};
 use crate::lab::{DnsServer, Family, Host, Lab};
+use crate::web::Web;
 
 /// The name whose text the dns measurements ask for, and the text.
 const NAME: &str = "hello.lab.example";
@@ -42,6 +43,7 @@ pub(super) fn all() -> Vec<Task> {
         ("traceroute by TCP", Host::Far, traceroute("TCP")),
         ("dns", Host::Dns, dns("UDP")),
         ("dns by TCP", Host::Dns, dns("TCP")),
+        ("sslcert", Host::Target, json!({"type": "sslcert", "hostname": "target.lab.example"})),
         ("ntp", Host::Target, json!({"type": "ntp", "packets": 3})),
     ];
     let task = |family: Family, (what, to, fields): &(&str, Host, Value)| {
@@ -64,8 +66,14 @@ fn dns(protocol: &str) -> Value {
     json!({"type": "dns", "protocol": protocol, "query_class": "IN", "query_type": "TXT", "query_argument": NAME})
 }
 
-/// Gives the lab's servers what the measurements ask for. The servers end with what is returned.
-pub(super) fn serve(lab: &Lab) -> Result<Vec<TimeServer>> {
+/// The servers that a lab does not have by itself.
+pub(super) struct Servers {
+    pub(super) web: Web,
+    _clocks: Vec<TimeServer>,
+}
+
+/// Gives the lab what the measurements ask for. It ends with what is returned.
+pub(super) fn serve(lab: &Lab) -> Result<Servers> {
     for server in [DnsServer::Lab, DnsServer::NatGateway] {
         lab.add_to_zone(server, &format!("{NAME} TXT 60 \"{TEXT}\""))?;
     }
@@ -73,5 +81,6 @@ pub(super) fn serve(lab: &Lab) -> Result<Vec<TimeServer>> {
         let address = Host::Target.address(family).context("the target is dual stack")?;
         TimeServer::start(lab.host(Host::Target), address, Manners::Ahead(AHEAD))
     };
-    Family::ALL.into_iter().map(clock).collect()
+    let clocks = Family::ALL.into_iter().map(clock).collect::<Result<_>>()?;
+    Ok(Servers { web: Web::start(lab.host(Host::Target))?, _clocks: clocks })
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use super::task::{AHEAD, TEXT, Task};
+use super::task::{AHEAD, Servers, TEXT, Task};
 use super::{SILENT, SLOW};
 use crate::lab::packet::{ICMP, ICMPV6, IpSummary, TCP, UDP};
 use crate::lab::{Branch, HopTruth, Host, Lab, Node, WireLog};
@@ -18,7 +19,7 @@ pub(super) struct Said {
 }
 
 /// About the result of one host. `log` must have the packets of the measurement.
-pub(super) fn of(lab: &Lab, log: &WireLog, task: &Task, host: Host, result: &Value) -> Said {
+pub(super) fn of(lab: &Lab, servers: &Servers, log: &WireLog, task: &Task, host: Host, result: &Value) -> Said {
     let path = path(lab, log, task, host, result);
     let floor = path.last().map(HopTruth::rtt_floor).unwrap_or_default();
     let truth = json!({"hops": path.len(), "rtt_floor_ms": ms(floor)});
@@ -27,6 +28,7 @@ pub(super) fn of(lab: &Lab, log: &WireLog, task: &Task, host: Host, result: &Val
         Some("traceroute") => traceroute(result, &path, host),
         Some("dns") => dns(result, floor),
         Some("ntp") => ntp(result, floor),
+        Some("sslcert") => sslcert(result, &servers.web.chain, floor),
         // A kind without words of its own shows what it found.
         _ => (vec![result["result"].to_string()], 0),
     };
@@ -83,6 +85,28 @@ fn dns(result: &Value, floor: Duration) -> (Vec<String>, usize) {
     let text = &result["result"]["answers"][0]["RDATA"][0];
     let is_true = *text == json!(TEXT) && !is_too_fast(time, floor);
     let line = format!("{text} in {time:.3} ms    truth: {TEXT:?}, not below {:.3} ms{}", ms(floor), mark(is_true));
+    (vec![line], usize::from(!is_true))
+}
+
+fn sslcert(result: &Value, chain: &[Vec<u8>], floor: Duration) -> (Vec<String>, usize) {
+    let der = |pem: &Value| {
+        let text: String = pem.as_str()?.lines().filter(|line| !line.starts_with("--")).collect();
+        BASE64.decode(text.as_bytes()).ok()
+    };
+    let shown: Option<Vec<Vec<u8>>> = result["cert"].as_array().and_then(|certs| certs.iter().map(der).collect());
+    let (Some(shown), Some(time)) = (shown, result["rt"].as_f64()) else {
+        return (vec![format!("no certificates: {result}{}", mark(false))], 1);
+    };
+    // Connecting is one round trip, the handshake another.
+    let is_true = shown == chain && !is_too_fast(time, 2 * floor);
+    let line = format!(
+        "{} certificates over TLS {} in {time:.3} ms    truth: {} certificates, byte for byte, not below {:.3} ms{}",
+        shown.len(),
+        result["ver"].as_str().unwrap_or("?"),
+        chain.len(),
+        ms(2 * floor),
+        mark(is_true)
+    );
     (vec![line], usize::from(!is_true))
 }
 
