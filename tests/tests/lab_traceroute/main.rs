@@ -12,7 +12,7 @@ mod truth;
 use std::net::IpAddr;
 
 use serde_json::Value;
-use sonde_tests::lab::packet::{ICMP, ICMPV6, IpSummary, UDP};
+use sonde_tests::lab::packet::{ICMP, ICMPV6, IpSummary, TCP, UDP};
 use sonde_tests::lab::{Family, Host, Lab, LabOptions};
 use sonde_tests::scene;
 use sonde_tests::world::program;
@@ -22,16 +22,18 @@ use sonde_tests::world::program;
 pub(crate) enum Transport {
     Udp,
     Icmp,
+    Tcp,
 }
 
 impl Transport {
-    pub(crate) const ALL: [Self; 2] = [Self::Udp, Self::Icmp];
+    pub(crate) const ALL: [Self; 3] = [Self::Udp, Self::Icmp, Self::Tcp];
 
     /// Atlas's word for it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Icmp => "ICMP",
+            Self::Tcp => "TCP",
         }
     }
 
@@ -40,6 +42,7 @@ impl Transport {
             (Self::Udp, _) => UDP,
             (Self::Icmp, Family::V4) => ICMP,
             (Self::Icmp, Family::V6) => ICMPV6,
+            (Self::Tcp, _) => TCP,
         }
     }
 }

@@ -18,11 +18,14 @@ const VARIATIONS: u16 = 16;
 const RUNS: usize = 2 * VARIATIONS as usize + 1;
 /// UDP's destination ports are this plus the variation.
 const UDP_BASE: u16 = 33_434;
+/// TCP's source ports are.
+const TCP_BASE: u16 = 20_480;
 
 /// Whether packets of this flow are of a variation. All of ICMP's are one flow for a router that looks at ports.
 fn is_of(case: Case, flow: &Flow, variation: u16) -> bool {
     match (case.transport, flow.ports) {
         (Transport::Udp, Some((_, dst))) => dst == UDP_BASE + variation,
+        (Transport::Tcp, Some((src, _))) => src == TCP_BASE + variation,
         (Transport::Icmp, None) => true,
         _ => false,
     }
