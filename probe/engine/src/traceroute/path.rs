@@ -5,10 +5,10 @@
 //!    asked, and [`GAP_LIMIT`] more when the last of them says that the path goes on or says nothing for [`PATIENCE`], and
 //!    so on, no farther than without that knowledge. So few packets go past the target. No more than [`MAX_OPEN`] hops are
 //!    without an answer at a time.
-//! 2. The other packets of a hop follow [`SPACING`] apart, once the hop is seen to be on the path: it or a later one has
-//!    answered, or its first packet has waited for [`PATIENCE`]. Of a hop that has answered each waits for the answer to the
-//!    one before, too. Where that does not come the next one follows [`SLOW_SPACING`] behind it, and so do all others of
-//!    that hop: it may be one that sends so many errors a second and no more, and faster packets would measure that.
+//! 2. The other packets of a hop follow one by one, [`SPACING`] apart, once the hop is seen to be on the path: it or a later
+//!    one has answered, or its first packet has waited for [`PATIENCE`]. Each waits for the answer to the one before, too.
+//!    Where that does not come the next one follows [`SLOW_SPACING`] behind it, and so do all others of that hop: it may be
+//!    one that sends so many errors a second and no more, and faster packets would measure that.
 //! 3. The path ends at the first hop whose answers all say so, else at `max_hops`.
 //! 4. [`GAP_LIMIT`] silent hops behind the farthest known one end it too; then there is one last try at hop 255.
 //! 5. If nothing leaves the host at all, the path ends at the first hop.
@@ -32,8 +32,8 @@ pub const PACE: Duration = Duration::from_millis(1);
 /// The least time between two packets with the same hop limit: routers limit how many errors they send, and faster
 /// packets would measure that.
 pub const SPACING: Duration = Duration::from_millis(100);
-/// The least time between two packets with the same hop limit when one of them had no answer though others had: routers
-/// that limit errors most strictly let one a second pass, and paths jitter.
+/// The least time between two packets with the same hop limit when one before has no answer: routers that limit errors most
+/// strictly let one a second pass, and paths jitter.
 pub const SLOW_SPACING: Duration = Duration::from_millis(1100);
 /// How long the first packet of a hop may be unanswered before the others follow all the same.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -345,5 +345,5 @@ impl Path {
 
 /// How long after a hop's last packet the next one follows, as things stand.
 fn spacing(hop: &Hop) -> Duration {
-    if hop.is_answered() && hop.lacks_answer() { SLOW_SPACING } else { SPACING }
+    if hop.lacks_answer() { SLOW_SPACING } else { SPACING }
 }
