@@ -9,6 +9,7 @@
 
 mod drive;
 mod engines;
+mod exchanges;
 mod input;
 mod messages;
 mod texts;
@@ -26,6 +27,8 @@ pub const TARGETS: &[Target] = &[
     ("dns_udp", engines::dns_udp),
     ("dns_tcp", engines::dns_tcp),
     ("ntp", engines::ntp),
+    ("http", exchanges::http),
+    ("sslcert", exchanges::sslcert),
     ("dns_message", messages::dns_message),
     ("icmp_extension", messages::icmp_extension),
     ("wire", messages::wire),

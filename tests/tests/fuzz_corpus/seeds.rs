@@ -12,7 +12,7 @@ type Seed = (&'static str, &'static str, Vec<u8>);
 /// Writes all of them below `corpus`.
 pub fn write(corpus: &Path) {
     let messages = messages();
-    let all = conversations().into_iter().chain(texts()).chain(bytes());
+    let all = conversations().into_iter().chain(exchanges()).chain(texts()).chain(bytes());
     let all = all.map(|(target, name, input)| (target, name.to_owned(), input)).chain(messages);
     for (target, name, input) in all {
         let folder = corpus.join(target);
@@ -92,6 +92,38 @@ fn conversations() -> Vec<Seed> {
         seeds.push(("ntp", name, with(&[0, 0, 2, 0x0f, 0x9f, 0x46, 0x25, 0x03, 0xe8, 0x12, 0x34])));
     }
     seeds
+}
+
+/// What happens on connections: of http the definition first, then events; of sslcert events with a time before each.
+fn exchanges() -> Vec<Seed> {
+    let http = |bytes: &[&[u8]]| {
+        let mut input = vec![0, 0, 0, 100, 0, 1, 1, 0, 2];
+        for piece in bytes {
+            input.extend([3, u8::try_from(piece.len()).unwrap()]);
+            input.extend(*piece);
+        }
+        input.push(6);
+        input
+    };
+    let certificates =
+        [&b"\0\x01\0\0\x02\x02\x03\x03\xc0\x2f\0\x03\x03\x02\x04\x30\x02\x05\0\x03\x30\x01\0"[..], b"\0\x04\x0a"]
+            .concat();
+    vec![
+        ("http", "length", http(&[b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: x\r\n\r\n", b"hel", b"lo"])),
+        (
+            "http",
+            "chunks",
+            http(&[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n"]),
+        ),
+        ("http", "until-close", http(&[b"HTTP/1.0 404 Not Found\r\n\r\nno such page"])),
+        ("http", "no-content", http(&[b"HTTP/1.1 204 No Content\r\n\r\n"])),
+        ("http", "continue", http(&[b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])),
+        ("http", "garbage", http(&[b"\x16\x03\x01 SSH-2.0-x\r\n"])),
+        ("sslcert", "certificates", certificates),
+        ("sslcert", "alert", b"\0\x01\0\0\x02\x01\x15\0\x03\x05\x28".to_vec()),
+        ("sslcert", "refused", b"\0\x01\x08".to_vec()),
+        ("sslcert", "no-tls", b"\0\x01\0\0\x02\x01\x48\0\x03\x06".to_vec()),
+    ]
 }
 
 fn texts() -> Vec<Seed> {
