@@ -1,6 +1,7 @@
 //! The engines, and the bytes of theirs that can be read alone.
 
-use sonde_engine::dns::{DnsUdp, Exchange, QueryContext, TcpReader, query};
+use sonde_engine::dns::{self, DnsUdp, QueryContext, TcpReader, query};
+use sonde_engine::http::{Event, Exchange};
 use sonde_engine::icmp::{Message, Problem};
 use sonde_engine::ntp::{Anchor, Ntp, NtpConfig, PORT};
 use sonde_engine::ping::{Ping, PingConfig};
@@ -10,7 +11,7 @@ use sonde_protocol::bounded::Text;
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::net::{Family, Transport};
 use sonde_protocol::result::Outcome;
-use sonde_protocol::spec::{DnsSpec, NtpSpec, PingSpec, Spec, TracerouteSpec};
+use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, NtpSpec, PingSpec, Spec, TracerouteSpec};
 use sonde_protocol::time::{Nanos, UnixNanos};
 
 use super::drive::{check, drive, target};
@@ -107,7 +108,7 @@ pub(super) fn dns_udp(data: &[u8]) {
     };
     let context = QueryContext { probe_id: ProbeId(7), id: input.u16(), random: 7, time: TIME };
     let Ok(query) = query(&spec, &context) else { return };
-    let exchange = Exchange { dst: target(family), src: None, now: Nanos(0), time: TIME };
+    let exchange = dns::Exchange { dst: target(family), src: None, now: Nanos(0), time: TIME };
     let answered = |transmit: &Transmit| {
         let mut bytes = transmit.payload.clone();
         if let Some(flags) = bytes.get_mut(2) {
@@ -153,4 +154,35 @@ pub(super) fn ntp(data: &[u8]) {
     let end = Anchor { now: Nanos(i64::from(input.u16()) * 1_000_000), time: UnixNanos(i64::from(input.u16()) << 40) };
     drive(&mut engine, family, PORT, answered, input);
     check(family, Outcome::Ntp(engine.outcome(end)));
+}
+
+/// A response in one piece and in many: it is read the same, and as little of it as may be.
+pub(super) fn http(data: &[u8]) {
+    let input = &mut Input::new(data);
+    let spec = HttpSpec {
+        method: if input.flag() { HttpMethod::Head } else { HttpMethod::Get },
+        header_bytes: input.within(0, 2048),
+        max_bytes_read: input.flag().then(|| input.within(1, 5000)),
+        extended_timing: true,
+        ..HttpSpec::default()
+    };
+    let piece = usize::from(input.u8()) + 1;
+    let response = input.take(usize::MAX);
+    let read = |piece: usize| {
+        let mut exchange = Exchange::new(&spec, Nanos(0));
+        for event in [Event::Connected, Event::Sent] {
+            exchange.handle(Nanos(1), &event);
+        }
+        for bytes in response.chunks(piece) {
+            exchange.handle(Nanos(2), &Event::Bytes(bytes));
+        }
+        exchange.handle(Nanos(3), &Event::Closed);
+        assert!(exchange.is_over());
+        exchange.finish()
+    };
+    let seen = read(piece);
+    assert_eq!(seen, read(usize::MAX));
+    assert!(seen.body_size <= u64::from(spec.max_bytes_read.unwrap_or(HttpSpec::MAX_BYTES_READ.max)));
+    assert!(seen.failure.is_some() != seen.rt.is_some());
+    check(Family::V4, Outcome::Http(Box::new(seen)));
 }

@@ -24,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     ("dns_udp", engines::dns_udp),
     ("dns_tcp", engines::dns_tcp),
     ("ntp", engines::ntp),
+    ("http", engines::http),
     ("dns_message", messages::dns_message),
     ("icmp_extension", messages::icmp_extension),
     ("wire", messages::wire),
