@@ -393,7 +393,6 @@ mod tests {
             (body(json!({"is_oneoff": "perhaps"})), "/is_oneoff"),
             (with(json!({"type": ["ping"]})), "/definitions/0/type"),
             (with(json!({"type": "wifi"})), "/definitions/0/type"),
-            (with(json!({"type": "ntp"})), "/definitions/0/type"),
             (with(json!({"af": "IPv4"})), "/definitions/0/af"),
             (with(json!({"target": 5})), "/definitions/0/target"),
             (with(json!({"target": null})), "/definitions/0/target"),
