@@ -306,7 +306,7 @@ fn input() -> impl Strategy<Value = Input> {
 fn feed(engine: &mut dyn Engine, dst: IpAddr, inputs: &[(Input, u32)]) -> Outcome {
     let mut now = Nanos(0);
     let mut payloads: Vec<Vec<u8>> = Vec::new();
-    let meta = |now, from| Meta { received_at: now, from, from_port: 0, hop_limit: None };
+    let meta = |now, from| Meta { received_at: now, from, from_port: 0, hop_limit: None, fragment: None };
     let error = |now, kind, code, quoted: &[u8], mtu| IcmpErrorEvent {
         received_at: now,
         from: dst,
