@@ -458,7 +458,7 @@ impl Net {
 }
 
 /// The whole packet's length; ICMP and TCP count their header among the payload, UDP does not.
-fn ip_length(transmit: &Transmit) -> usize {
+pub fn ip_length(transmit: &Transmit) -> usize {
     let header = if transmit.dst.is_ipv4() { 20 } else { 40 };
     let udp = if matches!(transmit.channel, Channel::Udp { .. }) { 8 } else { 0 };
     header + udp + transmit.payload.len()
