@@ -5,7 +5,7 @@
 //! 2. A size that a router named next, and when it passes one byte more. A named size narrows what is tried, never what is
 //!    reported: it may be a lie.
 //! 3. Where nothing has passed yet, a small size, to know whether the target answers at all.
-//! 4. Then the sizes that links really have ([`CLASSIC`]), by halves, and one byte more than the greatest that passes.
+//! 4. Then the sizes that links really have ([`CLASSIC`]), by thirds, and one byte more than the greatest that passes.
 //! 5. Then every size, by halves.
 //! 6. A size counts as lost after several tries. When the search ends at a lost size, that is confirmed by as many rounds
 //!    again of a packet of that size and one of the size that passes: packets that are lost for other reasons are lost in
@@ -167,8 +167,9 @@ impl Search {
         }
         let is_between = |size: &&u32| **size > passed && **size <= self.open;
         let between = CLASSIC.iter().filter(is_between).count();
-        if let Some(middle) = CLASSIC.iter().filter(is_between).nth(between / 2) {
-            return Some(*middle);
+        // Below the middle: a size that is lost takes several time-outs to know, one that passes a round trip.
+        if let Some(size) = CLASSIC.iter().filter(is_between).nth(between / 3) {
+            return Some(*size);
         }
         if CLASSIC.contains(&passed) {
             return Some(passed + 1);
