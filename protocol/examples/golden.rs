@@ -346,7 +346,7 @@ fn outcomes() -> Vec<Outcome> {
     outcomes.extend(sslcert_outcomes().into_iter().map(|seen| Outcome::Sslcert(Box::new(seen))));
     outcomes.extend(http_outcomes().into_iter().map(|seen| Outcome::Http(Box::new(seen))));
     outcomes.extend(ntp_outcomes().into_iter().map(Outcome::Ntp));
-    outcomes.extend(path_mtu_outcomes().into_iter().map(Outcome::PathMtu));
+    outcomes.extend(path_mtu_outcomes().into_iter().map(|outcome| Outcome::PathMtu(Box::new(outcome))));
     outcomes
 }
 

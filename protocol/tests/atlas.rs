@@ -370,7 +370,7 @@ fn http_shapes() -> Vec<(&'static str, MeasurementResult, Option<Spec>)> {
 }
 
 fn path_mtu(seen: PathMtuOutcome) -> MeasurementResult {
-    result(Outcome::PathMtu(PathMtuOutcome { interface: Some(1500), ..seen }))
+    result(Outcome::PathMtu(Box::new(PathMtuOutcome { interface: Some(1500), ..seen })))
 }
 
 fn mtu_try(protocol: Transport, size: u32, answer: MtuAnswer) -> MtuTry {

@@ -168,22 +168,28 @@ fn narrow_links_and_holes_are_found_to_the_byte_and_named_without_any_capability
 
 #[test]
 fn a_researcher_is_told_of_the_hole() {
-    let Some(lab) = lab(LabOptions::default()) else { return };
+    // Without ping sockets, so that the probes, which are root here, have raw ones.
+    let Some(lab) = lab(LabOptions { ping_sockets: false, ..LabOptions::default() }) else { return };
     set_up(&lab);
-    let scene = Scene::start(&lab, &[Host::Dual]).unwrap();
+    let scene = Scene::start(&lab, &[Host::Dual, Host::V4Only, Host::V6Only]).unwrap();
     for family in Family::ALL {
+        let once = |target: IpAddr, host: Host| {
+            let definition = json!({
+                "type": Kind::PathMtu.name(), "af": if family == Family::V4 { 4 } else { 6 }, "target": target.to_string(),
+                "description": "in the lab", "packets": 2, "timeout": 500,
+            });
+            scene.once(&[definition], &[host]).unwrap()[0]
+        };
         let target = Host::Target.addresses(family)[HOLE];
-        let af = if family == Family::V4 { 4 } else { 6 };
-        let definition = json!({
-            "type": Kind::PathMtu.name(), "af": af, "target": target.to_string(), "description": "in the lab",
-            "packets": 2, "timeout": 500,
-        });
-        let measurement = scene.once(&[definition], &[Host::Dual]).unwrap()[0];
+        let measurement = once(target, Host::Dual);
+        let narrowed = if family == Family::V4 { Host::V4Only } else { Host::V6Only };
+        let back = once(Host::Target.addresses(family)[WHOLE], narrowed);
+        check_reverse(family, &scene.one_each(&scene.owner, back, &[narrowed]).unwrap()[&narrowed]);
         let result = scene.one_each(&scene.owner, measurement, &[Host::Dual]).unwrap().remove(&Host::Dual).unwrap();
         check_hole(&lab, family, target, &result);
         // The public sees the hole, and where it is: it is far from the probe.
         let public = scene.one_each(&scene.public, measurement, &[Host::Dual]).unwrap().remove(&Host::Dual).unwrap();
         assert_eq!(public["hole"], result["hole"]);
-        say(&format!("{af}: {}", result["hole"]));
+        say(&format!("{family:?}: {}", result["hole"]));
     }
 }

@@ -18,6 +18,7 @@ mod locate;
 mod packet;
 mod search;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -698,6 +699,6 @@ impl Engine for PathMtu {
             return None;
         }
         self.phase = Phase::Taken;
-        Some(Outcome::PathMtu(self.outcome()))
+        Some(Outcome::PathMtu(Box::new(self.outcome())))
     }
 }

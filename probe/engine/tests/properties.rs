@@ -87,7 +87,7 @@ fn play_path_mtu(net: Net, dst: IpAddr, spec: &PathMtuSpec, first_sequence: u16)
     let config = PathMtuConfig { spec: spec.clone(), dst, first_sequence, cookie: 0x0123_4567_89ab_cdef };
     let played = net.play(&mut PathMtu::new(config, Nanos(0)));
     match played.outcome.clone() {
-        Outcome::PathMtu(outcome) => (played, outcome),
+        Outcome::PathMtu(outcome) => (played, *outcome),
         other => panic!("{other:?}"),
     }
 }
@@ -335,6 +335,24 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config(60))]
+
+    #[test]
+    fn loss_does_not_look_like_a_hole(path in narrow_path(), loss in 1..=8_u64, seed in any::<u64>()) {
+        let path = NarrowPath { links: path.links.into_iter().map(|link| NarrowLink { hole: false, ..link }).collect(), ..path };
+        let mut script = path.script();
+        script.1.iter_mut().for_each(|hop| hop.random.loss = loss);
+        script.0.seed = seed;
+        let dst = address(path.v6, 0);
+        let (_, outcome) = play_path_mtu(Net::new(dst, script.0, script.1), dst, &PathMtuSpec::default(), 7);
+        let forward = path.links.iter().map(|link| link.mtu).fold(path.interface, u32::min);
+        prop_assert_eq!(&outcome.hole, &None, "{:?}", outcome);
+        prop_assert!(outcome.forward.size().is_none_or(|size| size <= forward));
+        prop_assert!(!outcome.forward.is_exact() || outcome.forward == Mtu::Exactly(forward), "{:?}", outcome);
+    }
+}
+
 /// A path on which nothing is lost but for its size.
 #[derive(Debug, Clone)]
 struct NarrowPath {
@@ -355,6 +373,11 @@ struct NarrowLink {
 
 impl NarrowPath {
     fn net(&self) -> Net {
+        let (host, hops) = self.script();
+        Net::new(address(self.v6, 0), host, hops)
+    }
+
+    fn script(&self) -> (NetScript, Vec<HopScript>) {
         let mut hops: Vec<HopScript> = (self.links.iter().enumerate())
             .map(|(i, link)| HopScript {
                 mtu: Some(link.mtu),
@@ -364,7 +387,7 @@ impl NarrowPath {
             })
             .collect();
         hops.push(HopScript { reverse_mtu: self.reverse, ..HopScript::new(address(self.v6, 0), 50.0) });
-        Net::new(address(self.v6, 0), NetScript { interface: Some(self.interface), ..NetScript::default() }, hops)
+        (NetScript { interface: Some(self.interface), ..NetScript::default() }, hops)
     }
 }
 

@@ -503,7 +503,7 @@ fn outcome() -> BoxedStrategy<Outcome> {
         sslcert().prop_map(|seen| Outcome::Sslcert(Box::new(seen))),
         http().prop_map(|seen| Outcome::Http(Box::new(seen))),
         ntp().prop_map(Outcome::Ntp),
-        path_mtu().prop_map(Outcome::PathMtu),
+        path_mtu().prop_map(|outcome| Outcome::PathMtu(Box::new(outcome))),
     ]
     .boxed()
 }
