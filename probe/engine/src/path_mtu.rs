@@ -4,19 +4,21 @@
 //! It must not know sockets, routes or what the system has learned about the path before.
 //!
 //! 1. *The interface's MTU*: packets that are too long for it are refused before they leave, so it is found by asking.
-//! 2. *There and back*: the search ([`search`]) by ICMP echo. What a router says about a packet too big is about the way
+//! 2. *There and back*: the search (`search`) by ICMP echo. What a router says about a packet too big is about the way
 //!    there. Replies have the size of the requests; those that come in pieces show the way back: its MTU is at least the
 //!    greatest piece, and exactly the greatest reply that comes in one.
 //! 3. *There alone*, when echoes are lost without a word, or nobody answers them: the search by UDP to a closed port, whose
 //!    answer is small.
-//! 4. *The hole*, when sizes are lost without a word on the way there: [`locate`].
+//! 4. *The hole*, when sizes are lost without a word on the way there: `locate`.
 //!
 //! One packet is under way at a time, [`PACE`] after the one before, or [`UDP_PACE`] for UDP. An answer that comes late
 //! still counts for what it says.
 
+mod ends;
 mod locate;
 mod packet;
 mod search;
+mod tries;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -25,15 +27,15 @@ use core::time::Duration;
 
 use sonde_protocol::bounded::List;
 use sonde_protocol::net::{Family, Ip, Transport};
-use sonde_protocol::result::{
-    IcmpError, Mtu, MtuAnswer, MtuDirection, MtuEnd, MtuHole, MtuLimit, MtuReply, MtuTry, Outcome, PathMtuOutcome, Why,
-};
+use sonde_protocol::result::{IcmpError, Mtu, MtuDirection, MtuEnd, MtuHole, MtuLimit, Outcome, PathMtuOutcome, Why};
 use sonde_protocol::spec::{PathMtuSpec, Spec};
 use sonde_protocol::time::Nanos;
 
+use self::ends::{Interface, Reverse, mtu};
 use self::locate::{Locate, Seen};
 use self::packet::{Named, Packets};
-use self::search::{Purpose, Search, Wall};
+use self::search::{Search, Wall};
+use self::tries::{Answer, Learned, Reason, Step, Try, learned};
 use crate::icmp::{Message, Problem};
 use crate::{Engine, IcmpErrorEvent, Meta, Token, Transmit};
 
@@ -101,72 +103,6 @@ enum Phase {
     Running,
     Ended,
     Taken,
-}
-
-/// A packet, and why it is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Step {
-    transport: Transport,
-    size: u32,
-    hop: Option<u8>,
-    why: Reason,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    /// Does the interface take it?
-    Interface,
-    /// For the search by this step's transport.
-    Size(Purpose),
-    /// Does its reply come in one piece?
-    Reverse,
-    /// Does it get so far? `true`: it is of the lost size.
-    Locate(bool),
-}
-
-/// A packet that was handed out. Round-trip times are made when the run has ended: the kernel's stamp of departure may come
-/// after the answer.
-#[derive(Debug)]
-struct Try {
-    step: Step,
-    /// When it was handed out.
-    made_at: Nanos,
-    sent_at: Nanos,
-    answer: Option<Answer>,
-}
-
-#[derive(Debug)]
-enum Answer {
-    Reply { received_at: Nanos, from: IpAddr, hop_limit: Option<u8>, size: u32, fragment: Option<u32> },
-    Icmp { received_at: Nanos, error: IcmpError },
-    NotSent(Why),
-    TooLong,
-}
-
-/// What the own interface takes.
-#[derive(Debug, Default)]
-struct Interface {
-    /// The longest packet that left.
-    left: Option<u32>,
-    /// The shortest that was refused.
-    refused: Option<u32>,
-    /// Sending failed for another reason: nothing can be learned.
-    broken: bool,
-}
-
-/// What replies show of the way back.
-#[derive(Debug, Default)]
-struct Reverse {
-    /// The longest that came in one piece.
-    whole: Option<u32>,
-    /// The shortest that came in pieces.
-    cut: Option<u32>,
-    /// The longest piece.
-    piece: Option<u32>,
-    /// A target that sends less back than it was sent.
-    shortens: bool,
-    /// How often the size that is asked for now stayed without an answer.
-    silent: u32,
 }
 
 impl PathMtu {
@@ -461,126 +397,6 @@ impl PathMtu {
         let before_target = locate.next.is_some_and(|next| next.from.0 != self.dst);
         let direction = if before_target { MtuDirection::Forward } else { hole.direction };
         MtuHole { direction, last_hop: locate.last, next_hop: locate.next, ..hole }
-    }
-}
-
-/// What an answer says, whatever it was asked for.
-enum Learned {
-    /// The packet got there. For a reply: its size and its greatest piece, if it came in pieces.
-    Arrived(Option<(u32, Option<u32>)>),
-    TooBig(IpAddr, Option<u32>, Option<u8>),
-    Exceeded(IpAddr),
-    Refused,
-    NotSent,
-    Nothing,
-}
-
-fn learned(dst: IpAddr, transport: Transport, answer: &Answer) -> Learned {
-    match answer {
-        Answer::Reply { size, fragment, .. } => Learned::Arrived(Some((*size, *fragment))),
-        Answer::TooLong => Learned::Refused,
-        Answer::NotSent(_) => Learned::NotSent,
-        Answer::Icmp { error, .. } => match Problem::of(Family::of(dst), error.kind, error.code) {
-            Problem::TooBig => Learned::TooBig(error.from.0, error.mtu, error.hop_limit),
-            Problem::HopLimitExceeded => Learned::Exceeded(error.from.0),
-            // A firewall before the target says the same in its own name, and the hole may be behind it.
-            Problem::Unreachable if transport == Transport::Udp && error.from.0 == dst => Learned::Arrived(None),
-            Problem::Unreachable | Problem::Rejected | Problem::Other => Learned::Nothing,
-        },
-    }
-}
-
-fn mtu(size: Option<u32>, exact: bool) -> Mtu {
-    match size {
-        None => Mtu::Unknown,
-        Some(size) if exact => Mtu::Exactly(size),
-        Some(size) => Mtu::AtLeast(size),
-    }
-}
-
-impl Interface {
-    /// The next size that is worth a try: down through the classic ones until one leaves, then upwards to the byte.
-    fn next(&self) -> Option<u32> {
-        if self.broken {
-            return None;
-        }
-        match (self.left, self.refused) {
-            (None, None) => Some(MAX_SIZE),
-            (None, Some(refused)) => CLASSIC.iter().rev().find(|size| **size < refused).copied(),
-            (Some(left), Some(refused)) if left + 1 < refused => {
-                Some(if CLASSIC.contains(&left) { left + 1 } else { left + (refused - left) / 2 })
-            }
-            (Some(_), _) => None,
-        }
-    }
-
-    /// Its MTU, when a longer packet was refused and one of that size left.
-    fn known(&self) -> Option<u32> {
-        self.left.filter(|left| self.refused == Some(*left + 1))
-    }
-
-    /// The greatest size that can be tried, and what is behind it.
-    fn top(&self) -> (u32, Wall) {
-        self.refused.map_or((MAX_SIZE, Wall::NotTried), |refused| (refused.saturating_sub(1), Wall::Refused))
-    }
-}
-
-impl Reverse {
-    /// A reply of `size` bytes to a request of `asked`, in one piece or with this one as its greatest.
-    fn reply(&mut self, asked: u32, size: u32, fragment: Option<u32>) {
-        self.shortens |= size < asked;
-        match fragment.filter(|fragment| *fragment < size) {
-            Some(fragment) => {
-                self.piece = self.piece.max(Some(fragment));
-                self.cut = Some(self.cut.map_or(size, |cut| cut.min(size)));
-            }
-            // A longer one than was asked for is no echo.
-            None => self.whole = self.whole.max(Some(size.min(asked))),
-        }
-    }
-
-    /// The greatest size that has come in one packet.
-    fn least(&self) -> Option<u32> {
-        self.whole.max(self.piece)
-    }
-
-    /// The next size whose reply may come in one piece or not; `None` when the MTU is known, or cannot be.
-    fn next(&self) -> Option<u32> {
-        let (least, cut) = (self.least()?, self.cut?);
-        if self.shortens || least + 1 >= cut {
-            return None;
-        }
-        // The pieces of a packet are multiples of 8 bytes long but for the last (RFC 791, section 3.2; RFC 8200, section
-        // 4.5), so most often the MTU is less than 8 above the greatest.
-        let beyond = self.piece.map(|piece| piece + 8).filter(|beyond| *beyond > least && *beyond < cut);
-        Some(beyond.unwrap_or(least + (cut - least) / 2))
-    }
-
-    fn known(&self) -> Mtu {
-        mtu(self.least(), self.cut.is_some_and(|cut| self.least().is_some_and(|least| least + 1 == cut)))
-    }
-}
-
-impl Try {
-    fn told(&self) -> MtuTry {
-        // Never negative: stamps of two clocks may cross by a hair.
-        let rtt = |received_at: Nanos| u64::try_from(received_at.since(self.sent_at).as_nanos()).unwrap_or(u64::MAX);
-        let answer = match &self.answer {
-            None => MtuAnswer::Timeout,
-            Some(Answer::TooLong) => MtuAnswer::TooLong,
-            Some(Answer::NotSent(why)) => MtuAnswer::SendError(why.clone()),
-            Some(Answer::Icmp { received_at, error }) => {
-                MtuAnswer::Icmp(IcmpError { rtt: Some(rtt(*received_at)), ..error.clone() })
-            }
-            Some(Answer::Reply { received_at, from, hop_limit, size, fragment }) => MtuAnswer::Reply(MtuReply {
-                from: Ip(*from),
-                rtt: rtt(*received_at),
-                hop_limit: *hop_limit,
-                size: *size,
-                fragment: *fragment,
-            }),
-        };
-        MtuTry { protocol: self.step.transport, size: self.step.size, hop: self.step.hop, answer }
     }
 }
 
