@@ -74,7 +74,8 @@ fn definitions(name_server: &NameServer, api: SocketAddr, once: bool) -> Vec<Val
         dns["query_class"] = json!("IN");
         dns["query_type"] = json!("TXT");
         dns["query_argument"] = json!("hello.sonde.test");
-        all.extend([ping, traceroute, dns]);
+        let path_mtu = common("pathmtu", target);
+        all.extend([ping, traceroute, dns, path_mtu]);
         // The server's own API is the only web server that there is for sure.
         if api.ip().to_string() == target {
             let mut http = common("http", target);
@@ -332,6 +333,7 @@ fn in_words(result: &Value) -> String {
             (status, Some(rt)) => format!("status {status} in {rt:.3} ms"),
             _ => format!("no response: {}", result["result"][0]["err"]),
         },
+        "pathmtu" => format!("packets of {} bytes pass", result["mtu"]),
         _ => String::new(),
     };
     let target = ["dst_name", "dst_addr", "uri"].into_iter().find_map(|key| result[key].as_str());

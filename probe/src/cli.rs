@@ -105,6 +105,7 @@ Options by kind:
   sslcert     --port --hostname NAME (the name to ask for, else the target's)
   http        --method GET|HEAD|POST --path --query-string --port --https --version 1.0|1.1 --header-bytes
               --max-bytes-read --extended-timing --more-extended-timing
+  pathmtu     --packets (of one size before it counts as lost) --timeout
 
 Example: sonde-probe measure traceroute example.net --af 6 --protocol UDP --packets 1";
 

@@ -35,7 +35,8 @@ use crate::resolve::Resolver;
 use crate::wall_clock::WallClock;
 
 /// Kinds that this version can run.
-pub const KINDS: [Kind; 6] = [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp];
+pub const KINDS: [Kind; 7] =
+    [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp, Kind::PathMtu];
 
 /// How long a name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -346,7 +346,7 @@ fn outcomes() -> Vec<Outcome> {
     outcomes.extend(sslcert_outcomes().into_iter().map(|seen| Outcome::Sslcert(Box::new(seen))));
     outcomes.extend(http_outcomes().into_iter().map(|seen| Outcome::Http(Box::new(seen))));
     outcomes.extend(ntp_outcomes().into_iter().map(Outcome::Ntp));
-    outcomes.extend(path_mtu_outcomes().into_iter().map(Outcome::PathMtu));
+    outcomes.extend(path_mtu_outcomes().into_iter().map(|outcome| Outcome::PathMtu(Box::new(outcome))));
     outcomes
 }
 
@@ -417,5 +417,40 @@ fn ntp_outcomes() -> Vec<NtpOutcome> {
 }
 
 fn path_mtu_outcomes() -> Vec<PathMtuOutcome> {
-    vec![PathMtuOutcome::default()]
+    let hop = Some(MtuHop { hop: 3, from: v4() });
+    let hole = MtuHole { passes: 1400, lost: 1401, direction: MtuDirection::Forward, last_hop: hop, next_hop: hop };
+    let limit = MtuLimit { from: v6(), mtu: Some(1400), size: 1500, hop_limit: Some(62) };
+    let reply = MtuReply { from: v4(), rtt: 1, hop_limit: Some(2), size: 1400, fragment: Some(1276) };
+    let error = IcmpError { from: v4(), kind: 3, code: 4, rtt: Some(1), hop_limit: Some(2), mtu: Some(1400) };
+    let answers = [
+        MtuAnswer::Reply(reply.clone()),
+        MtuAnswer::Reply(MtuReply { hop_limit: None, fragment: None, ..reply }),
+        MtuAnswer::Timeout,
+        MtuAnswer::SendError(Text::cut("no route")),
+        MtuAnswer::Icmp(error),
+        MtuAnswer::TooLong,
+    ];
+    let tries = answers.into_iter().enumerate().map(|(n, answer)| MtuTry {
+        protocol: if n % 2 == 0 { Transport::Icmp } else { Transport::Udp },
+        size: 1400,
+        hop: (n % 2 == 0).then_some(3),
+        answer,
+    });
+    let full = PathMtuOutcome {
+        interface: Some(1500),
+        forward: Mtu::Exactly(1400),
+        reverse: Mtu::AtLeast(1400),
+        round_trip: Mtu::Unknown,
+        limits: List::cut([limit.clone(), MtuLimit { mtu: None, hop_limit: None, ..limit }]),
+        hole: Some(hole.clone()),
+        end: MtuEnd::Loss,
+        tries: List::cut(tries),
+    };
+    let unknown = MtuHole { direction: MtuDirection::Unknown, last_hop: None, next_hop: None, ..hole.clone() };
+    vec![
+        PathMtuOutcome::default(),
+        PathMtuOutcome { hole: Some(unknown), end: MtuEnd::Bound, ..full.clone() },
+        PathMtuOutcome { hole: Some(MtuHole { direction: MtuDirection::Reverse, ..hole }), ..full.clone() },
+        full,
+    ]
 }

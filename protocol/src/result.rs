@@ -280,9 +280,9 @@ pub enum Outcome {
     /// Times.
     #[n(6)]
     Ntp(#[n(0)] NtpOutcome),
-    /// Sizes that pass.
+    /// Sizes that pass. Boxed, because it would make every outcome larger.
     #[n(7)]
-    PathMtu(#[n(0)] PathMtuOutcome),
+    PathMtu(#[n(0)] Box<PathMtuOutcome>),
 }
 
 impl Outcome {

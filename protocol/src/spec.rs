@@ -730,8 +730,8 @@ impl Spec {
             // in `packet_size`.
             Spec::Sslcert(_) | Spec::Http(_) => Self::STREAM_PACKETS,
             Spec::Ntp(n) => n.packets,
-            // A search over the sizes, and one along the path.
-            Spec::PathMtu(p) => p.packets.saturating_mul(64),
+            // A search over the sizes, and one along the path: the engine stops there.
+            Spec::PathMtu(p) => p.packets.saturating_mul(32).saturating_add(96),
         }
     }
 
@@ -752,6 +752,7 @@ impl Spec {
                 1400_u32.saturating_add(body / (2 * Self::STREAM_PACKETS))
             }
             Spec::Ntp(_) => 48,
+            // Most are as long as the usual link's MTU or shorter; the longest are refused before they leave.
             Spec::PathMtu(_) => 1452,
         }
     }

@@ -369,6 +369,18 @@ fn http_shapes() -> Vec<(&'static str, MeasurementResult, Option<Spec>)> {
     ]
 }
 
+fn path_mtu(seen: PathMtuOutcome) -> MeasurementResult {
+    result(Outcome::PathMtu(Box::new(PathMtuOutcome { interface: Some(1500), ..seen })))
+}
+
+fn mtu_try(protocol: Transport, size: u32, answer: MtuAnswer) -> MtuTry {
+    MtuTry { protocol, size, hop: None, answer }
+}
+
+fn mtu_reply(size: u32, fragment: Option<u32>) -> MtuReply {
+    MtuReply { from: ip(TARGET), rtt: 10_100_000, hop_limit: Some(57), size, fragment }
+}
+
 fn shapes() -> Vec<Shape> {
     let mut shapes = Vec::new();
     let mut works = |name, result| shapes.push(Shape { name, expect_error: false, result, spec: None });
@@ -556,6 +568,94 @@ fn shapes() -> Vec<Shape> {
     for (name, result) in ntp_shapes() {
         works(name, result);
     }
+    works("pathmtu: the interface's MTU passes both ways", {
+        let reply = MtuAnswer::Reply(mtu_reply(1500, None));
+        let tries = vec![mtu_try(Transport::Icmp, 1501, MtuAnswer::TooLong), mtu_try(Transport::Icmp, 1500, reply)];
+        path_mtu(PathMtuOutcome {
+            forward: Mtu::Exactly(1500),
+            reverse: Mtu::AtLeast(1500),
+            round_trip: Mtu::Exactly(1500),
+            tries: List::cut(tries),
+            ..PathMtuOutcome::default()
+        })
+    });
+    works("pathmtu: a router names 1400, replies come in pieces of 1276", {
+        let error = IcmpError {
+            from: ip(FIRST_HOP),
+            kind: 3,
+            code: 4,
+            rtt: Some(900_000),
+            hop_limit: Some(64),
+            mtu: Some(1400),
+        };
+        let limit = MtuLimit { from: error.from, mtu: error.mtu, size: 1500, hop_limit: Some(64) };
+        let tries = vec![
+            mtu_try(Transport::Icmp, 1500, MtuAnswer::Icmp(error.clone())),
+            mtu_try(Transport::Icmp, 1400, MtuAnswer::Reply(mtu_reply(1400, Some(1276)))),
+            mtu_try(Transport::Icmp, 1401, MtuAnswer::Icmp(IcmpError { rtt: None, hop_limit: None, ..error })),
+        ];
+        path_mtu(PathMtuOutcome {
+            forward: Mtu::Exactly(1400),
+            reverse: Mtu::Exactly(1280),
+            round_trip: Mtu::Exactly(1400),
+            limits: List::cut([limit.clone(), MtuLimit { mtu: None, hop_limit: None, ..limit }]),
+            tries: List::cut(tries),
+            ..PathMtuOutcome::default()
+        })
+    });
+    works("pathmtu: a hole behind the second hop", {
+        let hop = |hop, from| Some(MtuHop { hop, from: ip(from) });
+        let exceeded = |from| {
+            let from = ip(from);
+            MtuAnswer::Icmp(IcmpError { from, kind: 11, code: 0, rtt: Some(1_000), hop_limit: Some(63), mtu: None })
+        };
+        let on_path = |hop, size, answer| MtuTry { hop: Some(hop), ..mtu_try(Transport::Icmp, size, answer) };
+        let refused = MtuAnswer::SendError(why("Network is unreachable (os error 101)"));
+        let tries = vec![
+            mtu_try(Transport::Icmp, 1500, refused),
+            mtu_try(Transport::Icmp, 1500, MtuAnswer::Timeout),
+            mtu_try(Transport::Icmp, 1400, MtuAnswer::Reply(MtuReply { size: 548, ..mtu_reply(1400, None) })),
+            mtu_try(Transport::Udp, 1401, MtuAnswer::Timeout),
+            on_path(1, 1401, exceeded(FIRST_HOP)),
+            on_path(2, 1401, exceeded("198.51.100.1")),
+            on_path(3, 1401, MtuAnswer::Timeout),
+            on_path(3, 68, exceeded("198.51.100.9")),
+        ];
+        path_mtu(PathMtuOutcome {
+            forward: Mtu::Exactly(1400),
+            reverse: Mtu::AtLeast(548),
+            round_trip: Mtu::AtLeast(548),
+            hole: Some(MtuHole {
+                passes: 1400,
+                lost: 1401,
+                direction: MtuDirection::Forward,
+                last_hop: hop(2, "198.51.100.1"),
+                next_hop: hop(3, "198.51.100.9"),
+            }),
+            tries: List::cut(tries),
+            ..PathMtuOutcome::default()
+        })
+    });
+    works("pathmtu: a hole on the way back, then too much loss", {
+        path_mtu(PathMtuOutcome {
+            forward: Mtu::AtLeast(1500),
+            reverse: Mtu::Exactly(1280),
+            round_trip: Mtu::Exactly(1280),
+            hole: Some(MtuHole {
+                passes: 1280,
+                lost: 1281,
+                direction: MtuDirection::Reverse,
+                last_hop: None,
+                next_hop: None,
+            }),
+            end: MtuEnd::Loss,
+            ..PathMtuOutcome::default()
+        })
+    });
+    works("pathmtu: nobody answers", {
+        let tries = [1500, 68].map(|size| mtu_try(Transport::Icmp, size, MtuAnswer::Timeout));
+        path_mtu(PathMtuOutcome { tries: List::cut(tries), ..PathMtuOutcome::default() })
+    });
     for (name, result, spec) in sslcert_shapes().into_iter().chain(http_shapes()) {
         shapes.push(Shape { name, expect_error: false, result, spec });
     }
@@ -627,6 +727,9 @@ fn shapes() -> Vec<Shape> {
     fails("http: address or host not allowed", failed(Kind::Http, Failure::NotAllowed), Some(Spec::Http(http_spec())));
     fails("http: no socket", failed(Kind::Http, Failure::Socket(why("too many open files"))), None);
     fails("sslcert: not supported", failed(Kind::Sslcert, Failure::Unsupported(why("not in this version"))), None);
+    fails("pathmtu: name does not resolve", unresolved(Kind::PathMtu), None);
+    fails("pathmtu: address not allowed", failed(Kind::PathMtu, Failure::NotAllowed), None);
+    fails("pathmtu: no socket", failed(Kind::PathMtu, Failure::Socket(why("too many measurements at once"))), None);
     shapes
 }
 

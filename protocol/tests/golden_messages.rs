@@ -243,6 +243,35 @@ fn a_ping_result() {
 }
 
 #[test]
+fn a_pathmtu_result() {
+    use sonde_protocol::result::{
+        Mtu, MtuAnswer, MtuDirection, MtuEnd, MtuHole, MtuHop, MtuLimit, MtuReply, MtuTry, PathMtuOutcome,
+    };
+    let from = Ip("192.0.2.1".parse().unwrap());
+    let reply = MtuReply { from, rtt: 10_000_000, hop_limit: Some(57), size: 1400, fragment: Some(1276) };
+    let error = IcmpError { from, kind: 3, code: 4, rtt: Some(900_000), hop_limit: Some(64), mtu: Some(1400) };
+    let one = |hop, answer| MtuTry { protocol: Transport::Icmp, size: 1400, hop, answer };
+    let answers = [MtuAnswer::Reply(reply), MtuAnswer::Timeout, MtuAnswer::Icmp(error), MtuAnswer::TooLong];
+    let outcome = PathMtuOutcome {
+        interface: Some(1500),
+        forward: Mtu::Exactly(1400),
+        reverse: Mtu::AtLeast(1276),
+        round_trip: Mtu::Unknown,
+        limits: List::cut([MtuLimit { from, mtu: Some(1400), size: 1500, hop_limit: Some(64) }]),
+        hole: Some(MtuHole {
+            passes: 1400,
+            lost: 1401,
+            direction: MtuDirection::Forward,
+            last_hop: Some(MtuHop { hop: 3, from }),
+            next_hop: None,
+        }),
+        end: MtuEnd::Bound,
+        tries: List::cut(answers.map(|answer| one(None, answer)).into_iter().chain([one(Some(3), MtuAnswer::Timeout)])),
+    };
+    check_report("result-pathmtu", &result(Family::V4, Outcome::PathMtu(Box::new(outcome))));
+}
+
+#[test]
 fn a_traceroute_result() {
     let answer = HopAnswer {
         rtt: Some(1_000_000),

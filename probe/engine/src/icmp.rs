@@ -178,6 +178,7 @@ pub fn sequences_needed(spec: &Spec) -> u16 {
             let hops = trace.max_hops.saturating_sub(trace.first_hop).saturating_add(2);
             trace.packets.saturating_mul(hops)
         }
+        Spec::PathMtu(_) => spec.packets_at_most(),
         _ => 0,
     };
     u16::try_from(count).unwrap_or(u16::MAX)

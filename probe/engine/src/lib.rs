@@ -109,6 +109,8 @@ pub struct Meta {
     pub from_port: u16,
     /// TTL or hop limit on arrival, when the system tells it.
     pub hop_limit: Option<u8>,
+    /// The greatest of the IP packets that it came in, when it came in pieces and the system tells.
+    pub fragment: Option<u32>,
 }
 
 /// An ICMP error about a packet of ours, from the socket's error queue.
@@ -168,6 +170,11 @@ pub trait Engine {
 
     /// The packet could not be sent.
     fn handle_send_error(&mut self, token: Token, now: Nanos, why: Why);
+
+    /// The packet was refused because it is longer than what the interface takes.
+    fn handle_too_long(&mut self, token: Token, now: Nanos) {
+        self.handle_send_error(token, now, Why::cut("Message too long"));
+    }
 
     /// A datagram came. For ICMP and TCP `bytes` is the whole message; the shell has matched it to this engine by [`Token`] where
     /// it could, but the engine checks for itself.

@@ -310,7 +310,7 @@ mod tests {
     }
 
     fn meta(at: i64) -> Meta {
-        Meta { received_at: Nanos(at), from: DST, from_port: 0, hop_limit: Some(57) }
+        Meta { received_at: Nanos(at), from: DST, from_port: 0, hop_limit: Some(57), fragment: None }
     }
 
     fn reply_to(transmit: &Transmit) -> Vec<u8> {

@@ -355,7 +355,8 @@ mod tests {
     fn over_udp_only_the_target_itself_can_answer() {
         let mut run = Traceroute::new(config(TracerouteSpec::default()), Nanos(0)).unwrap();
         let packet = run.poll_transmit(Nanos(0)).unwrap();
-        let mut meta = Meta { received_at: Nanos(5), from: run.dst, from_port: BASE_PORT + 1, hop_limit: None };
+        let mut meta =
+            Meta { received_at: Nanos(5), from: run.dst, from_port: BASE_PORT + 1, hop_limit: None, fragment: None };
         meta.from = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 2));
         run.handle_datagram(&meta, &packet.payload);
         assert_eq!((run.ignored(), run.path.is_known_to_end()), (1, false));

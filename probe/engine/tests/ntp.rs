@@ -178,7 +178,8 @@ impl Script {
         bytes.extend(&transmit.payload[40..]);
         bytes.extend(stamp(server_clock(came_at)));
         bytes.extend(stamp(server_clock(went_at)));
-        let mut meta = Meta { received_at, from: address(SERVER), from_port: PORT, hop_limit: Some(60) };
+        let mut meta =
+            Meta { received_at, from: address(SERVER), from_port: PORT, hop_limit: Some(60), fragment: None };
         let error = |from: &str, code| IcmpErrorEvent {
             received_at: came_at,
             from: address(from),
@@ -339,7 +340,7 @@ proptest! {
                 last = transmit.payload;
             }
             let from = |ours| address(if ours { SERVER } else { STRANGER });
-            let meta = |ours| Meta { received_at: now, from: from(ours), from_port: PORT, hop_limit: None };
+            let meta = |ours| Meta { received_at: now, from: from(ours), from_port: PORT, hop_limit: None, fragment: None };
             match step {
                 Step::Wait(ms) => {
                     now = now + Duration::from_millis(u64::from(ms));

@@ -1,4 +1,4 @@
-//! What holds for every run of ping and traceroute, whatever the network does: it ends, the result is complete, the flow is
+//! What holds for every run of ping, traceroute and pathmtu, whatever the network does: it ends, the result is complete, the flow is
 //! constant, the same inputs give the same result, and nothing that comes from outside can break the engine.
 
 mod net;
@@ -8,16 +8,19 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sonde_engine::icmp::{checksum, old_extensions, sequences_needed};
+use sonde_engine::icmp::{Problem, checksum, old_extensions, sequences_needed};
+use sonde_engine::path_mtu::{PACE, PathMtu, PathMtuConfig, UDP_PACE};
 use sonde_engine::ping::{Ping, PingConfig};
 use sonde_engine::quote::Quote;
 use sonde_engine::tcp::Segment;
-use sonde_engine::traceroute::{MAX_OPEN, PACE, SPACING, Traceroute, TracerouteConfig};
+use sonde_engine::traceroute::{self, MAX_OPEN, SPACING, Traceroute, TracerouteConfig};
 use sonde_engine::{Channel, Engine, ErrorDetails, IcmpErrorEvent, Meta, Token};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::net::{Family, Transport};
-use sonde_protocol::result::{HopReply, Outcome, PingReply, TracerouteOutcome, Why};
-use sonde_protocol::spec::{PingSpec, Spec, TracerouteSpec};
+use sonde_protocol::result::{
+    HopReply, Mtu, MtuAnswer, MtuDirection, MtuEnd, MtuTry, Outcome, PathMtuOutcome, PingReply, TracerouteOutcome, Why,
+};
+use sonde_protocol::spec::{PathMtuSpec, PingSpec, Spec, TracerouteSpec};
 use sonde_protocol::time::Nanos;
 
 use net::{HopScript, Net, NetScript, Played, Random, Sent};
@@ -80,6 +83,15 @@ impl Case {
     }
 }
 
+fn play_path_mtu(net: Net, dst: IpAddr, spec: &PathMtuSpec, first_sequence: u16) -> (Played, PathMtuOutcome) {
+    let config = PathMtuConfig { spec: spec.clone(), dst, first_sequence, cookie: 0x0123_4567_89ab_cdef };
+    let played = net.play(&mut PathMtu::new(config, Nanos(0)));
+    match played.outcome.clone() {
+        Outcome::PathMtu(outcome) => (played, *outcome),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The target is number 0, routers count from 1.
 fn address(v6: bool, number: usize) -> IpAddr {
     let text = if v6 { format!("2001:db8::{number:x}") } else { format!("192.0.2.{number}") };
@@ -126,7 +138,7 @@ prop_compose! {
             let number = if has_target && i + 1 == length { 0 } else { i + 1 };
             hop.from = address(v6, number);
         }
-        let script = NetScript { seed, jitter, leave_after, stamp_after, read_after, unsent, unsent_from, unprivileged };
+        let script = NetScript { seed, jitter, leave_after, stamp_after, read_after, unsent, unsent_from, unprivileged, interface: None };
         Case { v6, net: script, hops, first_sequence }
     }
 }
@@ -208,7 +220,7 @@ fn check_outcome(spec: &TracerouteSpec, played: &Played, outcome: &TracerouteOut
 /// Paced, and spaced within a hop.
 fn check_schedule(sent: &[Sent]) -> Result<(), TestCaseError> {
     for pair in sent.windows(2) {
-        prop_assert!(pair[1].at >= pair[0].at + PACE);
+        prop_assert!(pair[1].at >= pair[0].at + traceroute::PACE);
     }
     let hop_limits: BTreeSet<_> = sent.iter().map(|packet| packet.transmit.hop_limit).collect();
     for hop_limit in hop_limits {
@@ -274,6 +286,173 @@ proptest! {
         prop_assert_eq!(&played.outcome, &again.outcome);
         prop_assert_eq!((played.sent, played.ended_at), (again.sent, again.ended_at));
     }
+
+    #[test]
+    fn every_path_mtu_ends_within_its_bounds_and_names_no_size_that_did_not_pass(
+        case in case(),
+        packets in 1..=16_u32,
+        timeout in prop_oneof![10..1500_u32, Just(10_000)],
+        interface in prop::option::weighted(0.8, 68..9300_u32),
+        reverse_mtu in prop::option::weighted(0.3, 68..1500_u32),
+        hole in any::<bool>(),
+    ) {
+        let mut case = case;
+        case.net.interface = interface;
+        for hop in &mut case.hops {
+            (hop.reverse_mtu, hop.hole) = (reverse_mtu, hole);
+        }
+        let spec = PathMtuSpec { packets, timeout };
+        let (played, outcome) = play_path_mtu(case.net(), case.dst(), &spec, case.first_sequence);
+        let at_most = Spec::PathMtu(spec.clone()).packets_at_most();
+        prop_assert!(played.sent.len() <= at_most as usize);
+        prop_assert!(played.sent.len() <= usize::from(sequences_needed(&Spec::PathMtu(spec.clone()))));
+        check_path_mtu_pace(&played.sent, interface)?;
+        check_claims(&outcome, case.dst())?;
+        let (again, same) = play_path_mtu(case.net(), case.dst(), &spec, case.first_sequence);
+        prop_assert_eq!(outcome, same);
+        prop_assert_eq!((played.sent, played.ended_at), (again.sent, again.ended_at));
+    }
+
+    #[test]
+    fn on_a_path_without_loss_the_mtu_is_exact_and_the_hole_is_named(path in narrow_path()) {
+        let (_, outcome) = play_path_mtu(path.net(), address(path.v6, 0), &PathMtuSpec::default(), 7);
+        prop_assert_eq!(outcome.end, MtuEnd::Complete);
+        prop_assert_eq!(outcome.interface, Some(path.interface));
+        let forward = path.links.iter().map(|link| link.mtu).fold(path.interface, u32::min);
+        prop_assert_eq!(outcome.forward, Mtu::Exactly(forward), "{:?}", outcome);
+        // Whoever is the first that cannot pass one byte more on.
+        let culprit = path.links.iter().position(|link| link.mtu == forward).filter(|_| forward < path.interface);
+        let hole = culprit.filter(|link| path.links[*link].hole);
+        prop_assert_eq!(outcome.hole.as_ref().map(|hole| (hole.passes, hole.lost, hole.direction)),
+            hole.map(|_| (forward, forward + 1, MtuDirection::Forward)), "{:?}", outcome);
+        let last_hop = outcome.hole.and_then(|hole| hole.last_hop).map(|hop| hop.hop);
+        prop_assert_eq!(last_hop, hole.map(|link| link as u8 + 1));
+        let reverse = match path.reverse {
+            Some(reverse) if reverse < forward => Mtu::Exactly(reverse),
+            _ => Mtu::AtLeast(forward),
+        };
+        prop_assert_eq!(outcome.reverse, reverse);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(60))]
+
+    #[test]
+    fn loss_does_not_look_like_a_hole(path in narrow_path(), loss in 1..=8_u64, seed in any::<u64>()) {
+        let path = NarrowPath { links: path.links.into_iter().map(|link| NarrowLink { hole: false, ..link }).collect(), ..path };
+        let mut script = path.script();
+        script.1.iter_mut().for_each(|hop| hop.random.loss = loss);
+        script.0.seed = seed;
+        let dst = address(path.v6, 0);
+        let (_, outcome) = play_path_mtu(Net::new(dst, script.0, script.1), dst, &PathMtuSpec::default(), 7);
+        let forward = path.links.iter().map(|link| link.mtu).fold(path.interface, u32::min);
+        prop_assert_eq!(&outcome.hole, &None, "{:?}", outcome);
+        prop_assert!(outcome.forward.size().is_none_or(|size| size <= forward));
+        prop_assert!(!outcome.forward.is_exact() || outcome.forward == Mtu::Exactly(forward), "{:?}", outcome);
+    }
+}
+
+/// A path on which nothing is lost but for its size.
+#[derive(Debug, Clone)]
+struct NarrowPath {
+    v6: bool,
+    interface: u32,
+    links: Vec<NarrowLink>,
+    reverse: Option<u32>,
+}
+
+/// The link behind a router.
+#[derive(Debug, Clone)]
+struct NarrowLink {
+    mtu: u32,
+    hole: bool,
+    /// What the router says that its MTU is.
+    named: Option<u32>,
+}
+
+impl NarrowPath {
+    fn net(&self) -> Net {
+        let (host, hops) = self.script();
+        Net::new(address(self.v6, 0), host, hops)
+    }
+
+    fn script(&self) -> (NetScript, Vec<HopScript>) {
+        let mut hops: Vec<HopScript> = (self.links.iter().enumerate())
+            .map(|(i, link)| HopScript {
+                mtu: Some(link.mtu),
+                named_mtu: link.named,
+                hole: link.hole,
+                ..HopScript::new(address(self.v6, i + 1), 5.0)
+            })
+            .collect();
+        hops.push(HopScript { reverse_mtu: self.reverse, ..HopScript::new(address(self.v6, 0), 50.0) });
+        (NetScript { interface: Some(self.interface), ..NetScript::default() }, hops)
+    }
+}
+
+prop_compose! {
+    fn narrow_path()(
+        v6 in any::<bool>(),
+        interface in prop_oneof![3 => Just(1500), 1 => 600..9216_u32],
+        links in prop::collection::vec(
+            (prop_oneof![Just(9000), Just(1500), Just(1400), Just(1280), 90..1600_u32], any::<bool>(),
+                prop::option::weighted(0.2, 0..2000_u32)),
+            0..9,
+        ),
+        reverse in prop::option::of(prop_oneof![Just(1280), Just(1400), 90..1600_u32]),
+    ) -> NarrowPath {
+        let links = links.into_iter().map(|(mtu, hole, named)| NarrowLink { mtu, hole, named }).collect();
+        NarrowPath { v6, interface, links, reverse }
+    }
+}
+
+/// Packets that leave the host are paced, those of UDP more.
+fn check_path_mtu_pace(sent: &[Sent], interface: Option<u32>) -> Result<(), TestCaseError> {
+    let left: Vec<&Sent> = (sent.iter())
+        .filter(|sent| interface.is_none_or(|mtu| net::ip_length(&sent.transmit) <= mtu as usize))
+        .collect();
+    for pair in left.windows(2) {
+        prop_assert!(pair[1].at >= pair[0].at + PACE);
+    }
+    let udp: Vec<Nanos> = left.iter().filter(|s| s.transmit.channel != Channel::Icmp).map(|s| s.at).collect();
+    prop_assert!(udp.is_sorted_by(|a, b| *b >= *a + UDP_PACE), "{udp:?}");
+    Ok(())
+}
+
+/// Every size that is said to have passed did.
+fn check_claims(outcome: &PathMtuOutcome, dst: IpAddr) -> Result<(), TestCaseError> {
+    if outcome.tries.len() == sonde_protocol::result::MAX_MTU_TRIES {
+        // Not all of them are told.
+        return Ok(());
+    }
+    let arrived = |one: &&MtuTry| match &one.answer {
+        MtuAnswer::Reply(_) => true,
+        MtuAnswer::Icmp(error) => {
+            let is_closed = Problem::of(Family::of(dst), error.kind, error.code) == Problem::Unreachable;
+            one.protocol == Transport::Udp && error.from.0 == dst && is_closed
+        }
+        _ => false,
+    };
+    let replies = outcome.tries.iter().filter_map(|one| match &one.answer {
+        MtuAnswer::Reply(reply) => Some((one.size, reply.fragment.unwrap_or(reply.size))),
+        _ => None,
+    });
+    let greatest = outcome.tries.iter().filter(arrived).map(|one| one.size).max();
+    if let Some(size) = outcome.forward.size() {
+        prop_assert_eq!(Some(size), greatest, "{:?}", outcome);
+    }
+    if let Some(size) = outcome.round_trip.size() {
+        prop_assert_eq!(Some(size), replies.clone().map(|(size, _)| size).max());
+    }
+    if let Some(size) = outcome.reverse.size() {
+        prop_assert_eq!(Some(size), replies.map(|(_, piece)| piece).max());
+    }
+    if let Some(hole) = &outcome.hole {
+        prop_assert_eq!(hole.lost, hole.passes + 1);
+        prop_assert!(outcome.tries.iter().any(|one| one.size == hole.lost && one.answer == MtuAnswer::Timeout));
+    }
+    Ok(())
 }
 
 /// Something that a shell might hand to an engine, true or not.
@@ -306,7 +485,7 @@ fn input() -> impl Strategy<Value = Input> {
 fn feed(engine: &mut dyn Engine, dst: IpAddr, inputs: &[(Input, u32)]) -> Outcome {
     let mut now = Nanos(0);
     let mut payloads: Vec<Vec<u8>> = Vec::new();
-    let meta = |now, from| Meta { received_at: now, from, from_port: 0, hop_limit: None };
+    let meta = |now, from| Meta { received_at: now, from, from_port: 0, hop_limit: None, fragment: None };
     let error = |now, kind, code, quoted: &[u8], mtu| IcmpErrorEvent {
         received_at: now,
         from: dst,
@@ -375,6 +554,7 @@ proptest! {
         first_sequence in any::<u16>(),
     ) {
         let dst = address(false, 0);
+        let ping_packets = ping_spec.packets;
         let config = TracerouteConfig { spec: spec.clone(), dst, first_sequence, cookie, flow: 0, path_length: None };
         let mut engine = Traceroute::new(config, Nanos(0)).expect("the definition is in range");
         let outcome = feed(&mut engine, dst, &inputs);
@@ -386,6 +566,10 @@ proptest! {
         let config = PingConfig { spec: ping_spec, dst, first_sequence, cookie, probe_id: ProbeId(1) };
         let outcome = feed(&mut Ping::new(config, Nanos(0)), dst, &inputs);
         prop_assert!(matches!(&outcome, Outcome::Ping(outcome) if outcome.replies.len() <= 64), "{outcome:?}");
+        let spec = PathMtuSpec { packets: ping_packets, timeout: 500 };
+        let config = PathMtuConfig { spec, dst, first_sequence, cookie };
+        let outcome = feed(&mut PathMtu::new(config, Nanos(0)), dst, &inputs);
+        prop_assert!(matches!(&outcome, Outcome::PathMtu(_)), "{outcome:?}");
     }
 }
 

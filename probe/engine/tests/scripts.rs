@@ -12,11 +12,12 @@ use std::{env, fs};
 
 use serde::Deserialize;
 use sonde_engine::icmp::sequences_needed;
+use sonde_engine::path_mtu::{PathMtu, PathMtuConfig};
 use sonde_engine::ping::{Ping, PingConfig};
 use sonde_engine::traceroute::{Traceroute, TracerouteConfig};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::net::Transport;
-use sonde_protocol::spec::{PingSpec, Spec, TracerouteSpec};
+use sonde_protocol::spec::{PathMtuSpec, PingSpec, Spec, TracerouteSpec};
 use sonde_protocol::time::Nanos;
 
 use net::{HopScript, Net, NetScript, Played, text};
@@ -27,9 +28,10 @@ const COOKIE: u64 = 0x5eed_c00c_1e00_0001;
 #[serde(deny_unknown_fields)]
 struct Script {
     dst: IpAddr,
-    /// What is measured: one of the two.
+    /// What is measured: one of these.
     ping: Option<PingScript>,
     traceroute: Option<TracerouteScript>,
+    pathmtu: Option<PathMtuScript>,
     #[serde(default)]
     first_sequence: u16,
     #[serde(default)]
@@ -103,12 +105,26 @@ impl Default for TracerouteScript {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PathMtuScript {
+    packets: u32,
+    timeout: u32,
+}
+
+impl Default for PathMtuScript {
+    fn default() -> Self {
+        let PathMtuSpec { packets, timeout } = PathMtuSpec::default();
+        Self { packets, timeout }
+    }
+}
+
 impl Script {
     /// The run, and how many packets the engine ignored.
     fn play(&self) -> (Played, u32) {
         let net = Net::new(self.dst, self.net.clone(), self.hop.clone());
-        let (spec, played, ignored) = match (&self.ping, &self.traceroute) {
-            (Some(ping), None) => {
+        let (spec, played, ignored) = match (&self.ping, &self.traceroute, &self.pathmtu) {
+            (Some(ping), None, None) => {
                 let spec = ping.spec();
                 let config = PingConfig {
                     spec: spec.clone(),
@@ -120,7 +136,7 @@ impl Script {
                 let mut engine = Ping::new(config, Nanos(0));
                 (Spec::Ping(spec), net.play(&mut engine), engine.ignored())
             }
-            (None, Some(trace)) => {
+            (None, Some(trace), None) => {
                 let spec = trace.spec();
                 let config = TracerouteConfig {
                     spec: spec.clone(),
@@ -133,7 +149,18 @@ impl Script {
                 let mut engine = Traceroute::new(config, Nanos(0)).expect("a script asks for what is available");
                 (Spec::Traceroute(spec), net.play(&mut engine), engine.ignored())
             }
-            _ => panic!("a script has either [ping] or [traceroute]"),
+            (None, None, Some(search)) => {
+                let spec = PathMtuSpec { packets: search.packets, timeout: search.timeout };
+                let config = PathMtuConfig {
+                    spec: spec.clone(),
+                    dst: self.dst,
+                    first_sequence: self.first_sequence,
+                    cookie: COOKIE,
+                };
+                let mut engine = PathMtu::new(config, Nanos(0));
+                (Spec::PathMtu(spec), net.play(&mut engine), engine.ignored())
+            }
+            _ => panic!("a script has one of [ping], [traceroute] and [pathmtu]"),
         };
         assert_eq!(spec.problems(), [], "a script asks for what the API would accept");
         let reserved = usize::from(sequences_needed(&spec));

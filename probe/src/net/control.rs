@@ -11,7 +11,7 @@ use sonde_protocol::time::{Nanos, UnixNanos};
 use super::clock::from_parts;
 use super::sys;
 
-/// Room for the control messages of one message: stamp 64, hop limit 24, error with address 64.
+/// Room for the control messages of one message: stamp 64, hop limit 24, size of pieces 24, error with address 64.
 pub(super) const SPACE: usize = 256;
 
 /// The control data of one message.
@@ -21,6 +21,8 @@ pub(super) struct Control {
     pub stamp: Option<UnixNanos>,
     /// TTL or hop limit on arrival.
     pub hop_limit: Option<u8>,
+    /// The greatest of the packets that a message came in, when it came in pieces.
+    pub fragment: Option<u32>,
     /// For a message of the error queue what it is about.
     pub error: Option<libc::sock_extended_err>,
     /// For an ICMP error who sent it.
@@ -49,6 +51,16 @@ impl Control {
                     let known = offender.filter(|address| i32::from(address.sin6_family) == libc::AF_INET6);
                     let ip = known.map(|address| IpAddr::from(address.sin6_addr.s6_addr));
                     (control.error, control.offender) = (Some(error), ip);
+                }
+                ControlMessageOwned::Unknown(other) => {
+                    let header = (other.cmsg_header.cmsg_level, other.cmsg_header.cmsg_type);
+                    // nix has no name for it. The kernel gives an int, 0 for what came in one piece.
+                    let size = other.data_bytes.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+                    if header == (libc::IPPROTO_IP, libc::IP_RECVFRAGSIZE)
+                        || header == (libc::IPPROTO_IPV6, libc::IPV6_RECVFRAGSIZE)
+                    {
+                        control.fragment = size.and_then(|size| u32::try_from(size).ok()).filter(|size| *size > 0);
+                    }
                 }
                 _ => {}
             }

@@ -361,6 +361,7 @@ impl EventLoop {
                     job.stamps.sent(token, sequence, socket.stamping(), left.error);
                     job.engine.handle_sent(token, left.at);
                 }
+                Err(Errno::EMSGSIZE) => job.engine.handle_too_long(token, self.clock.now()),
                 Err(error) => job.engine.handle_send_error(token, self.clock.now(), Why::cut(error.desc())),
             },
         }

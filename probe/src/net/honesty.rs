@@ -182,7 +182,8 @@ impl World {
             self.ledger.received(arrival.sequence, kernel, placed.error, self.converter.now());
             match arrival.answer {
                 Answer::Datagram(bytes, from_port) => {
-                    let meta = Meta { received_at: placed.at, from: DST, from_port, hop_limit: Some(60) };
+                    let meta =
+                        Meta { received_at: placed.at, from: DST, from_port, hop_limit: Some(60), fragment: None };
                     engine.handle_datagram(&meta, &bytes);
                 }
                 Answer::Error(event) => {

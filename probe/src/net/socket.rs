@@ -101,7 +101,7 @@ pub struct PacketSocket<T> {
 }
 
 impl<T: Copy> PacketSocket<T> {
-    /// Sets `socket` up: non-blocking, stamps, hop limits, ICMP errors. Kernels without stamps or RFC 4884 extensions do
+    /// Sets `socket` up: non-blocking, stamps, hop limits, ICMP errors. Kernels without stamps, RFC 4884 extensions or the size of pieces do
     /// without; what else fails is an error.
     pub(super) fn new(socket: Socket, family: Family, kind: Kind, now: Nanos) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
@@ -111,11 +111,13 @@ impl<T: Copy> PacketSocket<T> {
                 sys::set(fd, libc::IPPROTO_IP, libc::IP_RECVTTL, 1)?;
                 sys::set(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
                 let _ = sys::set(fd, libc::IPPROTO_IP, sys::IP_RECVERR_RFC4884, 1);
+                let _ = sys::set(fd, libc::IPPROTO_IP, libc::IP_RECVFRAGSIZE, 1);
             }
             Family::V6 => {
                 sys::set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, 1)?;
                 sys::set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
                 let _ = sys::set(fd, libc::IPPROTO_IPV6, sys::IPV6_RECVERR_RFC4884, 1);
+                let _ = sys::set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVFRAGSIZE, 1);
             }
         }
         // Beyond the system's limit only with CAP_NET_ADMIN; otherwise up to the limit.
@@ -341,6 +343,7 @@ impl<T: Copy> PacketSocket<T> {
             from: from.ip(),
             from_port: if self.kind == Kind::Udp { from.port() } else { 0 },
             hop_limit: control.hop_limit,
+            fragment: control.fragment,
         };
         Some(Arrival::Datagram { meta, kernel, error, bytes: bytes.to_vec() })
     }

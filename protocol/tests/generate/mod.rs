@@ -503,7 +503,7 @@ fn outcome() -> BoxedStrategy<Outcome> {
         sslcert().prop_map(|seen| Outcome::Sslcert(Box::new(seen))),
         http().prop_map(|seen| Outcome::Http(Box::new(seen))),
         ntp().prop_map(Outcome::Ntp),
-        path_mtu().prop_map(Outcome::PathMtu),
+        path_mtu().prop_map(|outcome| Outcome::PathMtu(Box::new(outcome))),
     ]
     .boxed()
 }
@@ -586,7 +586,49 @@ fn icmp_error() -> BoxedStrategy<IcmpError> {
 }
 
 fn path_mtu() -> BoxedStrategy<PathMtuOutcome> {
-    Just(PathMtuOutcome::default()).boxed()
+    let mtus = (option::of(small()), mtu(), mtu(), mtu());
+    let limit = (ip(), option::of(small()), small(), option::of(any::<u8>()))
+        .prop_map(|(from, mtu, size, hop_limit)| MtuLimit { from, mtu, size, hop_limit });
+    let hop = (any::<u8>(), ip()).prop_map(|(hop, from)| MtuHop { hop, from });
+    let direction = prop_oneof![Just(MtuDirection::Unknown), Just(MtuDirection::Forward), Just(MtuDirection::Reverse)];
+    let hole = (small(), small(), direction, option::of(hop.clone()), option::of(hop)).prop_map(
+        |(passes, lost, direction, last_hop, next_hop)| MtuHole { passes, lost, direction, last_hop, next_hop },
+    );
+    let end = prop_oneof![Just(MtuEnd::Complete), Just(MtuEnd::Loss), Just(MtuEnd::Bound)];
+    (mtus, list(limit, 4), option::of(hole), end, list(mtu_try(), 8))
+        .prop_map(|((interface, forward, reverse, round_trip), limits, hole, end, tries)| PathMtuOutcome {
+            interface,
+            forward,
+            reverse,
+            round_trip,
+            limits,
+            hole,
+            end,
+            tries,
+        })
+        .boxed()
+}
+
+fn mtu() -> impl Strategy<Value = Mtu> {
+    prop_oneof![Just(Mtu::Unknown), small().prop_map(Mtu::AtLeast), small().prop_map(Mtu::Exactly)]
+}
+
+fn mtu_try() -> impl Strategy<Value = MtuTry> {
+    let reply = (ip(), number(), option::of(any::<u8>()), small(), option::of(small()))
+        .prop_map(|(from, rtt, hop_limit, size, fragment)| MtuReply { from, rtt, hop_limit, size, fragment });
+    let answer = prop_oneof![
+        reply.prop_map(MtuAnswer::Reply),
+        Just(MtuAnswer::Timeout),
+        text().prop_map(MtuAnswer::SendError),
+        icmp_error().prop_map(MtuAnswer::Icmp),
+        Just(MtuAnswer::TooLong),
+    ];
+    (transport(), small(), option::of(any::<u8>()), answer).prop_map(|(protocol, size, hop, answer)| MtuTry {
+        protocol,
+        size,
+        hop,
+        answer,
+    })
 }
 
 fn ping_reply() -> BoxedStrategy<PingReply> {

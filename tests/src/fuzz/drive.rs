@@ -86,7 +86,7 @@ fn happen(
     // The newest packet, or one of those before it.
     let back = if what & 0x10 == 0 { 0 } else { usize::from(input.u8()) };
     let packet = sent.len().checked_sub(1 + back).and_then(|index| sent.get(index));
-    let meta = Meta { received_at: *now, from, from_port, hop_limit };
+    let meta = Meta { received_at: *now, from, from_port, hop_limit, fragment: None };
     match what & 0x0f {
         0..=2 => {
             *now = *now + Duration::from_millis(u64::from(input.u16()));

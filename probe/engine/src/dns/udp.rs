@@ -295,7 +295,7 @@ mod tests {
     }
 
     fn meta(at: Nanos) -> Meta {
-        Meta { received_at: at, from: SERVER, from_port: 53, hop_limit: Some(60) }
+        Meta { received_at: at, from: SERVER, from_port: 53, hop_limit: Some(60), fragment: None }
     }
 
     fn done(engine: &mut DnsUdp) -> DnsResponse {
@@ -514,7 +514,7 @@ mod tests {
                     }
                     Step::Datagram(ours, from_port, bytes) => {
                         let from = if ours { SERVER } else { IpAddr::from([203, 0, 113, 1]) };
-                        engine.handle_datagram(&Meta { received_at: now, from, from_port, hop_limit: None }, &bytes);
+                        engine.handle_datagram(&Meta { received_at: now, from, from_port, hop_limit: None, fragment: None }, &bytes);
                     }
                     Step::Mutated(at, xor) => {
                         let mut bytes = last.clone().unwrap_or_default();

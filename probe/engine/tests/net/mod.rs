@@ -64,6 +64,24 @@ pub struct HopScript {
     /// It forwards no packet longer than this.
     #[serde(default)]
     pub mtu: Option<u32>,
+    /// The MTU that it names for one that is too long, if another; 0 for none.
+    #[serde(default)]
+    pub named_mtu: Option<u32>,
+    /// It says nothing of packets that are too long for its `mtu`.
+    #[serde(default)]
+    pub hole: bool,
+    /// Answers longer than this come back from here in pieces.
+    #[serde(default)]
+    pub reverse_mtu: Option<u32>,
+    /// Answers longer than this never come back from here.
+    #[serde(default)]
+    pub reverse_hole: Option<u32>,
+    /// The target answers no packets of this protocol.
+    #[serde(default)]
+    pub drops: Option<String>,
+    /// The target sends no more than so many bytes of an echo request back.
+    #[serde(default)]
+    pub shortens_to: Option<u32>,
     /// How many bytes of the payload its errors quote, if not all.
     #[serde(default)]
     pub quote: Option<usize>,
@@ -113,6 +131,12 @@ impl HopScript {
             error: None,
             serves: None,
             mtu: None,
+            named_mtu: None,
+            hole: false,
+            reverse_mtu: None,
+            reverse_hole: None,
+            drops: None,
+            shortens_to: None,
             quote: None,
             extensions: None,
             old_extensions: false,
@@ -145,6 +169,8 @@ pub struct NetScript {
     pub unsent_from: Option<u32>,
     /// The probe may not open raw sockets: of an error it is told what the error queue tells.
     pub unprivileged: bool,
+    /// The host's own link takes no longer packets.
+    pub interface: Option<u32>,
 }
 
 /// One packet as it was handed out.
@@ -235,6 +261,10 @@ impl Net {
             engine.handle_send_error(transmit.token, now, Why::cut("sendto failed: Network is unreachable"));
             return;
         }
+        if self.script.interface.is_some_and(|mtu| ip_length(&transmit) > mtu as usize) {
+            engine.handle_too_long(transmit.token, now);
+            return;
+        }
         engine.handle_sent(transmit.token, now);
         let left_at = now + ms(self.script.leave_after);
         self.push(now + ms(self.script.stamp_after), Event::Stamp(transmit.token, left_at));
@@ -253,6 +283,10 @@ impl Net {
                 continue;
             }
             if hop.from == self.dst {
+                let protocol = if transmit.channel == Channel::Icmp { "ICMP" } else { "UDP" };
+                if hop.drops.as_deref() == Some(protocol) {
+                    return None;
+                }
                 let port_unreachable = if v4 { (3, 3) } else { (1, 4) };
                 let is_refused = matches!(transmit.channel, Channel::Udp { .. }) && hop.serves.is_none();
                 let by_default = is_refused.then_some(port_unreachable);
@@ -266,6 +300,9 @@ impl Net {
                 return Some((i, Some(error)));
             }
             if hop.mtu.is_some_and(|mtu| ip_length(transmit) > mtu as usize) {
+                if hop.hole {
+                    return None;
+                }
                 return Some((i, Some(if v4 { (3, 4) } else { (2, 0) })));
             }
         }
@@ -359,7 +396,7 @@ impl Net {
                     hop_limit: Some(hop.ttl),
                     kind,
                     code,
-                    mtu: hop.mtu.filter(|_| too_big),
+                    mtu: hop.named_mtu.or(hop.mtu).filter(|mtu| too_big && *mtu > 0),
                     quoted,
                     extensions,
                     details,
@@ -373,8 +410,19 @@ impl Net {
                 };
                 if is_icmp {
                     bytes[0] = if Family::of(self.dst) == Family::V4 { 0 } else { 129 };
+                    bytes.truncate(hop.shortens_to.map_or(usize::MAX, |size| size as usize));
                 }
-                let meta = Meta { received_at, from: hop.from, from_port: 0, hop_limit: Some(hop.ttl) };
+                let length = ip_length(transmit) - (transmit.payload.len() - bytes.len().min(transmit.payload.len()));
+                if hop.reverse_hole.is_some_and(|mtu| length > mtu as usize) {
+                    return;
+                }
+                let from_port = match transmit.channel {
+                    Channel::Udp { port } if hop.serves.is_some() => port,
+                    _ => 0,
+                };
+                let fragment =
+                    hop.reverse_mtu.filter(|mtu| length > *mtu as usize).map(|mtu| greatest_piece(self.dst, mtu));
+                let meta = Meta { received_at, from: hop.from, from_port, hop_limit: Some(hop.ttl), fragment };
                 Event::Datagram(meta, bytes)
             }
         };
@@ -410,10 +458,16 @@ impl Net {
 }
 
 /// The whole packet's length; ICMP and TCP count their header among the payload, UDP does not.
-fn ip_length(transmit: &Transmit) -> usize {
+pub fn ip_length(transmit: &Transmit) -> usize {
     let header = if transmit.dst.is_ipv4() { 20 } else { 40 };
     let udp = if matches!(transmit.channel, Channel::Udp { .. }) { 8 } else { 0 };
     header + udp + transmit.payload.len()
+}
+
+/// The greatest piece that a packet too long for this MTU is cut into: of whole units of 8 bytes behind the headers.
+fn greatest_piece(dst: IpAddr, mtu: u32) -> u32 {
+    let headers = if dst.is_ipv4() { 20 } else { 48 };
+    headers + (mtu - headers) / 8 * 8
 }
 
 fn ms(milliseconds: f64) -> Duration {

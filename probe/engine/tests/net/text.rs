@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use sonde_protocol::result::{HopReply, Outcome, PingReply};
+use sonde_protocol::result::{HopReply, Mtu, MtuAnswer, MtuHop, Outcome, PingReply};
 
 use super::{Played, Sent};
 
@@ -36,7 +36,34 @@ pub fn outcome(played: &Played, ignored: u32) -> String {
                 let _ = writeln!(text, "{}: {}", hop.hop, grouped(hop.replies.iter().map(hop_reply)));
             }
         }
-        other => panic!("neither ping nor traceroute: {other:?}"),
+        Outcome::PathMtu(seen) => {
+            let _ = writeln!(text, "{:?}, {packets} packets, {ignored} ignored, ended at {ended}", seen.end);
+            let interface = seen.interface.map_or("unknown".into(), |mtu| mtu.to_string());
+            let (forward, reverse, round_trip) = (mtu(seen.forward), mtu(seen.reverse), mtu(seen.round_trip));
+            let _ =
+                writeln!(text, "interface {interface}, forward {forward}, reverse {reverse}, round trip {round_trip}");
+            for limit in &seen.limits {
+                let named = limit.mtu.map_or("no mtu".into(), |mtu| format!("mtu {mtu}"));
+                let _ = writeln!(text, "{}{} says {named} of {}", limit.from, ttl(limit.hop_limit), limit.size);
+            }
+            if let Some(hole) = &seen.hole {
+                let hop = |hop: Option<MtuHop>| hop.map_or("nobody".into(), |hop| format!("{} {}", hop.hop, hop.from));
+                let _ = writeln!(
+                    text,
+                    "hole: {} passes, {} is lost, {:?}, last {}, next {}",
+                    hole.passes,
+                    hole.lost,
+                    hole.direction,
+                    hop(hole.last_hop),
+                    hop(hole.next_hop)
+                );
+            }
+            for one in &seen.tries {
+                let hop = one.hop.map_or(String::new(), |hop| format!(" to hop {hop}"));
+                let _ = writeln!(text, "{} {}{hop}: {}", one.protocol.name(), one.size, mtu_answer(&one.answer));
+            }
+        }
+        other => panic!("neither of a packet kind: {other:?}"),
     }
     text
 }
@@ -63,6 +90,31 @@ fn ping_reply(reply: &PingReply) -> String {
             let rtt = error.rtt.map_or(String::new(), |rtt| format!(" {}", millis(rtt as i64)));
             let mtu = error.mtu.map_or(String::new(), |mtu| format!(" mtu {mtu}"));
             format!("{}{rtt}{} icmp {}/{}{mtu}", error.from, ttl(error.hop_limit), error.kind, error.code)
+        }
+    }
+}
+
+fn mtu(mtu: Mtu) -> String {
+    match mtu {
+        Mtu::Unknown => "unknown".into(),
+        Mtu::AtLeast(size) => format!("at least {size}"),
+        Mtu::Exactly(size) => size.to_string(),
+    }
+}
+
+fn mtu_answer(answer: &MtuAnswer) -> String {
+    match answer {
+        MtuAnswer::Timeout => "*".into(),
+        MtuAnswer::SendError(why) => why.to_string(),
+        MtuAnswer::TooLong => "too long".into(),
+        MtuAnswer::Reply(reply) => {
+            let fragment = reply.fragment.map_or(String::new(), |fragment| format!(" in pieces of {fragment}"));
+            format!("{} {} size {}{fragment}", reply.from, millis(reply.rtt as i64), reply.size)
+        }
+        MtuAnswer::Icmp(error) => {
+            let rtt = error.rtt.map_or(String::new(), |rtt| format!(" {}", millis(rtt as i64)));
+            let mtu = error.mtu.map_or(String::new(), |mtu| format!(" mtu {mtu}"));
+            format!("{}{rtt} icmp {}/{}{mtu}", error.from, error.kind, error.code)
         }
     }
 }
