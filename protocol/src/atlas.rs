@@ -6,7 +6,7 @@
 //!
 //! | Where | Members |
 //! |---|---|
-//! | top | `planned`, `started` (Unix seconds), `timestamp_source`, `rtt_error_us`, `clock_error_us`, `load` (`runs`, `packets_per_second`, `load_average`), `boot`, `seq` |
+//! | top | `planned`, `started` (Unix seconds), `error` (when the run could not be carried out), `timestamp_source`, `rtt_error_us`, `clock_error_us`, `load` (`runs`, `packets_per_second`, `load_average`), `boot`, `seq` |
 //! | reply of ping | `from`, when somebody else than the target answered; for an ICMP error `icmp_type`, `icmp_code`, `from`, `rtt`, `ttl`, `mtu` |
 //! | top, sslcert | `handshake` (what went wrong behind the certificates), `client_certificate_wanted`, `certificates_left_out` |
 //! | top, http | `tls` (milliseconds until TLS was set up, with extended timing) |
@@ -15,8 +15,9 @@
 //! | top of ntp | `strays`: what came and answered none of the requests, when there was any |
 //!
 //! Three choices that Atlas does not make for us:
-//! - *A run that failed* carries `err` (or `dnserr`, when the name did not resolve) at the top beside Atlas's own words in
-//!   `result`: sagan's `is_error` looks there, and no other client minds. dns has `error`. Silence is no failure.
+//! - *A run that failed* says so where Atlas's probes say it, and nowhere else: in the element of `result` (ping, traceroute,
+//!   http, ntp), as `err`, `dnserr` or `error` at the top (sslcert) or in `error` (dns). So parsers see the flags they would see of
+//!   Atlas's own results. `error` in `sonde` says it for every kind in the same place.
 //! - *An ICMP error in answer to a ping* is `{"x":"*"}`, as Atlas has it, and says what it was under `sonde`.
 //! - *A number that is not known* where clients read one without asking is -1: `ttl` of a hop's reply.
 //!
@@ -53,6 +54,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Atlas's words for a target that the probe's policy forbids.
 const NOT_ALLOWED: &str = "address not allowed";
+
+/// How Atlas begins when the name did not resolve; traceroute has words of its own.
+const RESOLVING: &str = "dns resolution failed: ";
 
 /// The hop that an address counts as when its place on the path is not known: the first, which is hidden most.
 const UNKNOWN_HOP: u8 = 1;
@@ -226,6 +230,9 @@ impl Serialize for Extension<'_> {
         let mut object = serializer.serialize_map(None)?;
         object.serialize_entry("planned", &Seconds(result.planned_at))?;
         object.serialize_entry("started", &Seconds(result.started_at))?;
+        if let Outcome::Failed(failure, _) = &result.outcome {
+            object.serialize_entry("error", &failure_words(failure, RESOLVING))?;
+        }
         object.serialize_entry(
             "timestamp_source",
             match result.timing.source {
@@ -331,7 +338,7 @@ fn entry<M: SerializeMap, T: Serialize>(map: &mut M, key: &'static str, value: O
     }
 }
 
-/// `err` or `dnserr` at the top: what makes sagan's `is_error`.
+/// `err` or `dnserr` at the top, for the kinds of which Atlas's probes say it there: what makes sagan's `is_error`.
 fn failure_entry<M: SerializeMap>(line: &mut M, failure: &Failure) -> Result<(), M::Error> {
     match failure {
         Failure::Resolve(why) => line.serialize_entry("dnserr", &**why),

@@ -291,7 +291,8 @@ fn http_asks_whom_the_operator_has_listed() {
     });
     scene::record("http to a host that is not listed", &refusal.unwrap(), true).unwrap();
     let before = web.visits().len();
-    let refusals = |results: &[Value]| results.iter().filter(|result| result["err"] == "address not allowed").count();
+    let refusals =
+        |results: &[Value]| results.iter().filter(|result| result["sonde"]["error"] == "address not allowed").count();
     wait_for("further refusals", || Ok((refusals(&scene.owner.results(id)?) >= 3).then_some(()))).unwrap();
     assert_eq!(web.visits().len(), before, "nobody is asked any more");
 }

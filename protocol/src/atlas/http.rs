@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
-use super::{Line, Millis, NOT_ALLOWED, entry, failure_entry, failure_words};
+use super::{Line, Millis, NOT_ALLOWED, RESOLVING, entry, failure_words};
 use crate::result::{Failure, HttpOutcome, HttpRead};
 use crate::spec::{HttpSpec, Spec};
 
@@ -28,8 +28,7 @@ pub(super) fn extension<M: SerializeMap>(map: &mut M, seen: &HttpOutcome) -> Res
 /// A run that could not be carried out.
 pub(super) fn write_failure<M: SerializeMap>(line: &Line<'_>, map: &mut M, failure: &Failure) -> Result<(), M::Error> {
     uri(line, map)?;
-    map.serialize_entry("result", &[Failed { line, failure }])?;
-    failure_entry(map, failure)
+    map.serialize_entry("result", &[Failed { line, failure }])
 }
 
 /// `uri`: what was asked for, as far as it is known here.
@@ -93,7 +92,7 @@ impl Serialize for Failed<'_> {
             Failure::Socket(_) | Failure::Unsupported(_) => {}
         }
         // blaeu gives up on an element that has neither `err` nor a time.
-        map.serialize_entry("err", &failure_words(self.failure, "dns resolution failed: "))?;
+        map.serialize_entry("err", &failure_words(self.failure, RESOLVING))?;
         if let Some(Spec::Http(spec)) = self.line.ctx.spec {
             map.serialize_entry("method", spec.method.name())?;
             if spec.extended_timing {

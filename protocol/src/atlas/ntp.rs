@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
-use super::{Line, UNKNOWN_HOP, failure_entry, send_failure};
+use super::{Line, RESOLVING, Single, UNKNOWN_HOP, failure_words, send_failure};
 use crate::result::{Failure, IcmpError, NtpAnswer, NtpNoTime, NtpOutcome, NtpReply, NtpServer};
 use crate::time::UnixNanos;
 
@@ -27,9 +27,7 @@ pub(super) fn write<M: SerializeMap>(line: &Line<'_>, map: &mut M, seen: &NtpOut
 /// A run that could not be carried out.
 pub(super) fn write_failure<M: SerializeMap>(line: &Line<'_>, map: &mut M, failure: &Failure) -> Result<(), M::Error> {
     head(line, map)?;
-    failure_entry(map, failure)?;
-    // Clients want the list, and sagan calls a result without it malformed.
-    map.serialize_entry("result", &[(); 0])
+    map.serialize_entry("result", &[Single("error", failure_words(failure, RESOLVING))])
 }
 
 fn head<M: SerializeMap>(line: &Line<'_>, map: &mut M) -> Result<(), M::Error> {

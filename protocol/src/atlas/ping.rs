@@ -6,12 +6,9 @@ use core::net::IpAddr;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
-use super::{Line, Millis, Single, UNKNOWN_HOP, entry, failure_entry, failure_words, send_failure};
+use super::{Line, Millis, RESOLVING, Single, UNKNOWN_HOP, entry, failure_words, send_failure};
 use crate::result::{EchoReply, Failure, IcmpError, PingOutcome, PingReply};
 use crate::spec::Spec;
-
-/// How Atlas begins when the name did not resolve.
-const RESOLVING: &str = "dns resolution failed: ";
 
 pub(super) fn write<M: SerializeMap>(line: &Line<'_>, map: &mut M, seen: &PingOutcome) -> Result<(), M::Error> {
     line.target(map)?;
@@ -58,7 +55,6 @@ pub(super) fn write_failure<M: SerializeMap>(line: &Line<'_>, map: &mut M, failu
     }
     statistics(map, None, None, None)?;
     map.serialize_entry("step", &line.result.interval)?;
-    failure_entry(map, failure)?;
     map.serialize_entry("result", &[Single("error", failure_words(failure, RESOLVING))])
 }
 

@@ -8,7 +8,7 @@ use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
 use super::icmp_extension::Extensions;
 use super::tcp::{Flags, Options};
-use super::{Line, RoundMillis, entry, failure_entry, failure_words, send_failure};
+use super::{Line, RoundMillis, entry, failure_words, send_failure};
 use crate::net::{Family, Transport};
 use crate::result::{Failure, Hop, HopAnswer, HopReply, IcmpKind, TracerouteOutcome};
 use crate::spec::Spec;
@@ -36,7 +36,6 @@ pub(super) fn write_failure<M: SerializeMap>(line: &Line<'_>, map: &mut M, failu
     };
     head(line, map, spec.map(|spec| spec.protocol), spec.map(|spec| spec.size))?;
     map.serialize_entry("endtime", &line.result.ended_at.as_secs())?;
-    failure_entry(map, failure)?;
     let hop = FailedHop { hop: spec.map_or(1, |spec| spec.first_hop), error: failure_words(failure, RESOLVING) };
     map.serialize_entry("result", &[hop])
 }
