@@ -6,8 +6,8 @@ use sonde_protocol::address::tcp_port_allowed;
 use sonde_protocol::bounded::Text;
 use sonde_protocol::net::Transport;
 use sonde_protocol::spec::{
-    DnsSpec, HttpMethod, HttpSpec, Kind, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec, TracerouteSpec,
-    dns_class, dns_class_name, dns_type, dns_type_name,
+    DnsCarrier, DnsSpec, HttpMethod, HttpSpec, Kind, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec,
+    TracerouteSpec, dns_class, dns_class_name, dns_type, dns_type_name,
 };
 
 use crate::reader::Reader;
@@ -91,17 +91,23 @@ fn dns(fields: &mut Reader<'_>) -> DnsSpec {
         fields.problem("query_argument", "This is not a domain name.");
     }
     let use_probe_resolver = fields.flag("use_probe_resolver").unwrap_or(false);
-    let tls = fields.flag("tls").unwrap_or(false);
-    if tls {
-        fields.problem("tls", NOT_YET);
+    let carrier = DnsSpec {
+        protocol: fields.word("protocol", Transport::from_name).unwrap_or(default.protocol),
+        tls: fields.flag("tls").unwrap_or(false),
+        https: fields.flag("https").unwrap_or(false),
+        quic: fields.flag("quic").unwrap_or(false),
+        ..default.clone()
+    };
+    let port = fields.number_in(DnsSpec::PORT).unwrap_or_else(|| carrier.carrier().default_port());
+    if use_probe_resolver && carrier.https && !DnsSpec::RESOLVER_PORTS.map(u32::from).contains(&port) {
+        let words = "The probe's own resolvers are asked at the ports of DNS alone, 53 and 853; name a target instead.";
+        fields.problem("https", words);
     }
-    let port = fields.number_in(DnsSpec::PORT).unwrap_or(if tls { 853 } else { DnsSpec::PORT.default });
     DnsSpec {
         query_class: fields.word("query_class", dns_class).unwrap_or(default.query_class),
         query_type: fields.word("query_type", dns_type).unwrap_or(default.query_type),
         // An argument that is missing or bad is a problem already; the placeholder keeps it from becoming two.
         query_argument: query_argument.unwrap_or_else(|| Text::cut(".")),
-        protocol: fields.word("protocol", Transport::from_name).unwrap_or(default.protocol),
         udp_payload_size: fields.number(DnsSpec::UDP_PAYLOAD_SIZE),
         retry: fields.number(DnsSpec::RETRY),
         timeout: fields.number(DnsSpec::TIMEOUT),
@@ -115,11 +121,13 @@ fn dns(fields: &mut Reader<'_>) -> DnsSpec {
         include_qbuf: fields.flag("include_qbuf").unwrap_or(false),
         prepend_probe_id: fields.flag("prepend_probe_id").unwrap_or(false),
         use_macros,
-        tls,
         port,
         default_client_subnet: fields.flag("default_client_subnet").unwrap_or(false),
         cookies: fields.flag("cookies").unwrap_or(false),
         ttl: fields.number_in(DnsSpec::TTL),
+        path: fields.text("path"),
+        hostname: fields.text("hostname"),
+        ..carrier
     }
 }
 
@@ -216,6 +224,10 @@ pub(crate) fn write(spec: &Spec) -> Map<String, Value> {
             "default_client_subnet": d.default_client_subnet,
             "cookies": d.cookies,
             "ttl": d.ttl,
+            "https": d.https,
+            "quic": d.quic,
+            "path": d.path.as_deref(),
+            "hostname": d.hostname.as_deref(),
         }),
         Spec::Sslcert(s) => json!({ "port": s.port, "hostname": s.hostname.as_deref() }),
         Spec::Http(h) => json!({
@@ -244,7 +256,7 @@ pub(crate) fn credits(spec: &Spec, is_oneoff: bool) -> u32 {
     let each = match spec {
         Spec::Ping(p) => p.packets * (p.size / 1500 + 1),
         Spec::Traceroute(t) => 10 * t.packets * (t.size / 1500 + 1),
-        Spec::Dns(d) if d.protocol == Transport::Tcp => 20,
+        Spec::Dns(d) if d.carrier() != DnsCarrier::Udp => 20,
         Spec::Dns(_) | Spec::Sslcert(_) | Spec::Http(_) | Spec::Ntp(_) | Spec::PathMtu(_) => 10,
     };
     if is_oneoff { each * 2 } else { each }
@@ -317,8 +329,19 @@ mod tests {
             ),
             (
                 Kind::Dns,
-                json!({"query_class": "IN", "query_type": "A", "query_argument": ".", "tls": true}),
-                vec!["/tls"],
+                json!({"query_class": "IN", "query_type": "A", "query_argument": ".", "tls": true, "quic": true}),
+                vec!["/quic"],
+            ),
+            (
+                Kind::Dns,
+                json!({"query_class": "IN", "query_type": "A", "query_argument": ".", "https": true, "path": "q",
+                       "hostname": "", "use_probe_resolver": true}),
+                vec!["/https", "/path", "/hostname"],
+            ),
+            (
+                Kind::Dns,
+                json!({"query_class": "IN", "query_type": "A", "query_argument": ".", "tls": true, "port": 25}),
+                vec!["/port"],
             ),
             (
                 Kind::Dns,
@@ -333,6 +356,20 @@ mod tests {
             (Kind::Ntp, json!({"packets": []}), vec!["/packets"]),
         ] {
             assert_eq!(parse(kind, &definition).1, places, "{kind} {definition}");
+        }
+    }
+
+    #[test]
+    fn what_carries_the_query_decides_the_port() {
+        for (field, port) in [("tls", 853), ("https", 443), ("quic", 853), ("cookies", 53)] {
+            let mut definition = json!({"query_class": 3, "query_type": 65, "query_argument": "."});
+            definition[field] = json!(true);
+            let (Spec::Dns(dns), problems) = parse(Kind::Dns, &definition) else { panic!("not dns") };
+            assert_eq!((dns.port, dns.query_class, dns.query_type, problems), (port, 3, 65, vec![]), "{field}");
+            definition["port"] = json!(5353);
+            let (Spec::Dns(dns), _) = parse(Kind::Dns, &definition) else { panic!("not dns") };
+            assert_eq!(dns.port, 5353, "{field}");
+            assert_eq!(parse(Kind::Dns, &Value::Object(write(&Spec::Dns(dns.clone())))), (Spec::Dns(dns), vec![]));
         }
     }
 

@@ -99,7 +99,8 @@ Options by kind:
               --duplicate-timeout --dont-fragment --traffic-class --hop-by-hop-option-size --destination-option-size
               (TCP and the two options need CAP_NET_RAW)
   ntp         --packets --timeout
-  dns         --server ADDRESS (else the own resolvers) --query-type --query-class --protocol UDP|TCP --port
+  dns         --server ADDRESS (else the own resolvers) --query-type --query-class --protocol UDP|TCP
+              --tls|--https|--quic --path --hostname --port
               --udp-payload-size --retry --timeout --ttl --set-rd-bit --set-do-bit --set-cd-bit --set-nsid-bit
               --include-qbuf --use-macros --prepend-probe-id --default-client-subnet --cookies
   sslcert     --port --hostname NAME (the name to ask for, else the target's)

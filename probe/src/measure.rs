@@ -67,6 +67,7 @@ impl Measure {
             dns.set_rd_bit = true;
             measure.target = None;
         }
+        let mut names_port = false;
         let mut rest = options.iter().peekable();
         while let Some(option) = rest.next() {
             let Some(name) = option.strip_prefix("--") else { return usage(format!("{option} is not an option")) };
@@ -77,7 +78,16 @@ impl Measure {
             let name = name.replace('-', "_");
             // A value that is left out is true: flags.
             let value = inline.or_else(|| rest.next_if(|next| !next.starts_with("--")).cloned());
+            names_port |= name == "port";
             measure.set(&name, value.as_deref().unwrap_or("true"))?;
+        }
+        if let Spec::Dns(dns) = &mut measure.spec {
+            if !names_port {
+                dns.port = dns.carrier().default_port();
+            }
+            if dns.use_probe_resolver && dns.https && !names_port {
+                return usage("--https: own resolvers are asked at the ports of DNS; name a server with --server");
+            }
         }
         match measure.spec.problems().into_iter().next() {
             None => Ok(measure),
@@ -195,6 +205,11 @@ fn set_dns_option(s: &mut DnsSpec, name: &str, value: &str) -> Option<Result<(),
         "default_client_subnet" => flag(&mut s.default_client_subnet),
         "cookies" => flag(&mut s.cookies),
         "ttl" => number(s.ttl.insert(0)),
+        "tls" => flag(&mut s.tls),
+        "https" => flag(&mut s.https),
+        "quic" => flag(&mut s.quic),
+        "path" => Target::new(value).map(|path| s.path = Some(path)).ok_or_else(|| wrong("a path")),
+        "hostname" => Target::new(value).map(|name| s.hostname = Some(name)).ok_or_else(|| wrong("a host name")),
         _ => return None,
     })
 }
@@ -298,6 +313,22 @@ mod tests {
         assert_eq!(spec.uri("a.example"), "https://a.example/x?a=b");
         assert_eq!(http("http a.example --port 8443 --https").port, 8443);
         assert_eq!(http("http a.example --header-bytes 100 --max-bytes-read 5").max_bytes_read, Some(5));
+    }
+
+    #[test]
+    fn what_carries_the_query_decides_the_port() {
+        let port = |words: &str| match parse(words).unwrap().spec {
+            Spec::Dns(dns) => (dns.carrier().name(), dns.port),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(port("dns example.net --protocol tcp"), ("tcp", 53));
+        assert_eq!(port("dns example.net --tls"), ("tls", 853));
+        assert_eq!(port("dns example.net --server 192.0.2.1 --https --path /q --hostname a.example"), ("https", 443));
+        assert_eq!(port("dns example.net --port 8853 --quic"), ("quic", 8853));
+        let text = |words: &str| parse(words).unwrap_err().to_string();
+        assert!(text("dns example.net --tls --quic").contains("--quic: Only one of"));
+        assert!(text("dns example.net --https").contains("--server"));
+        assert!(text("dns example.net --https --server 192.0.2.1 --path q").contains("--path: A path begins"));
     }
 
     #[test]

@@ -13,12 +13,9 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use sonde_protocol::address::{Neighbourhood, Refusal, tcp_port_allowed};
 use sonde_protocol::directory::same_host;
-use sonde_protocol::spec::Spec;
+use sonde_protocol::spec::{DnsCarrier, DnsSpec, Spec};
 
 pub use caps::{Admit, Caps, DayUse};
-
-/// The ports at which the probe's own resolvers may be asked: DNS, and DNS over TLS (RFC 7858).
-const RESOLVER_PORTS: [u16; 2] = [53, 853];
 
 /// Why something may not be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +101,7 @@ pub fn check_resolver(address: SocketAddr, own: &[SocketAddr]) -> Result<(), Den
     };
     // A lab may have put a resolver at another port; then that one is meant too.
     let known_port =
-        |resolver: &SocketAddr| RESOLVER_PORTS.contains(&address.port()) || address.port() == resolver.port();
+        |resolver: &SocketAddr| DnsSpec::RESOLVER_PORTS.contains(&address.port()) || address.port() == resolver.port();
     if own.iter().any(|resolver| same_host(resolver) && known_port(resolver)) {
         Ok(())
     } else {
@@ -113,9 +110,10 @@ pub fn check_resolver(address: SocketAddr, own: &[SocketAddr]) -> Result<(), Den
 }
 
 /// The port to which this may open a connection. Any dns measurement may: a truncated answer makes it ask again over TCP,
-/// and whether the answer is truncated is the target's choice.
+/// and whether the answer is truncated is the target's choice. QUIC alone stays what it is.
 fn connected_port(spec: &Spec) -> Option<u32> {
     match spec {
+        Spec::Dns(dns) if dns.carrier() == DnsCarrier::Quic => None,
         Spec::Dns(dns) => Some(dns.port),
         Spec::Sslcert(sslcert) => Some(sslcert.port),
         Spec::Http(http) => Some(http.port),
@@ -126,7 +124,7 @@ fn connected_port(spec: &Spec) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use sonde_protocol::net::Transport;
-    use sonde_protocol::spec::{DnsSpec, HttpSpec, PingSpec, SslcertSpec, TracerouteSpec};
+    use sonde_protocol::spec::{HttpSpec, PingSpec, SslcertSpec, TracerouteSpec};
 
     use super::*;
 
@@ -198,6 +196,10 @@ mod tests {
             (Spec::Http(HttpSpec { port: 6379, ..HttpSpec::default() }), Err(Denied::Port(6379))),
             (Spec::Http(HttpSpec { port: 8080, ..HttpSpec::default() }), Ok(())),
             (Spec::Dns(DnsSpec { tls: true, port: 853, ..DnsSpec::default() }), Ok(())),
+            (Spec::Dns(DnsSpec { tls: true, port: 25, ..DnsSpec::default() }), Err(Denied::Port(25))),
+            (Spec::Dns(DnsSpec { https: true, port: 22, ..DnsSpec::default() }), Err(Denied::Port(22))),
+            (Spec::Dns(DnsSpec { https: true, port: 443, ..DnsSpec::default() }), Ok(())),
+            (Spec::Dns(DnsSpec { quic: true, port: 25, ..DnsSpec::default() }), Ok(())),
         ] {
             assert_eq!(policy(&[]).check_target("8.8.8.8".parse().unwrap(), &spec), expected, "{spec:?}");
         }
@@ -223,6 +225,7 @@ mod tests {
             ("192.168.1.1:53", true),
             ("192.168.1.1:853", true),
             ("192.168.1.1:80", false),
+            ("192.168.1.1:443", false),
             ("192.168.1.2:53", false),
             ("[::ffff:192.168.1.1]:53", false),
             ("[fe80::1%2]:853", true),

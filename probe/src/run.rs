@@ -201,7 +201,7 @@ impl Runner {
             match &request.spec {
                 Spec::Ping(spec) => self.ping(probe, spec, dst).await,
                 Spec::Traceroute(spec) => self.traceroute(request, spec, dst).await,
-                Spec::Dns(spec) => self.dns_to_target(probe, spec, dst).await,
+                Spec::Dns(spec) => self.dns_to_target(probe, request, spec, dst).await,
                 Spec::Sslcert(spec) => self.sslcert(request, spec, dst).await,
                 Spec::Http(spec) => self.http(request, spec, dst).await,
                 Spec::Ntp(spec) => self.ntp(spec, dst).await,

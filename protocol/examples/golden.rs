@@ -20,7 +20,7 @@ use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::*;
-use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, Kind, Spec, SslcertSpec, Target};
+use sonde_protocol::spec::{DnsCarrier, DnsSpec, HttpMethod, HttpSpec, Kind, Spec, SslcertSpec, Target};
 use sonde_protocol::time::UnixNanos;
 
 const BOOT: BootId = BootId(u64::MAX);
@@ -224,7 +224,10 @@ fn specs() -> Vec<Spec> {
             other => other,
         })
         .collect();
-    specs.push(Spec::Dns(DnsSpec { query_argument: Text::cut("."), ttl: Some(3), ..DnsSpec::default() }));
+    let root = DnsSpec { query_argument: Text::cut("."), ttl: Some(3), ..DnsSpec::default() };
+    let https = DnsSpec { https: true, path: Some(Text::cut("/q")), port: 443, ..root.clone() };
+    specs.push(Spec::Dns(DnsSpec { quic: true, hostname: Some(Target::cut("a.example")), ..root.clone() }));
+    specs.extend([Spec::Dns(root), Spec::Dns(https)]);
     specs.push(Spec::Sslcert(SslcertSpec { hostname: Some(Target::cut("a.example")), ..SslcertSpec::default() }));
     for method in [HttpMethod::Get, HttpMethod::Head, HttpMethod::Post] {
         let query_string = Some(Text::cut("q"));
@@ -322,9 +325,18 @@ fn outcomes() -> Vec<Outcome> {
         outcomes.push(Outcome::Traceroute(TracerouteOutcome { protocol, size: 48, paris_id, hops }));
     }
     let message = Bytes::new([0; 12]).unwrap_or_default();
-    let answer = DnsAnswer { rt: 1, message, show_message: true, connect: None, truncated_first: false };
+    let answer = DnsAnswer {
+        rt: 1,
+        message,
+        show_message: true,
+        connect: None,
+        truncated_first: false,
+        handshake: None,
+        exchange: None,
+    };
+    let all = DnsAnswer { connect: Some(1), handshake: Some(1), exchange: Some(1), ..answer.clone() };
     let replies = [
-        DnsReply::Answer(DnsAnswer { connect: Some(1), truncated_first: true, ..answer.clone() }),
+        DnsReply::Answer(DnsAnswer { truncated_first: true, ..all }),
         DnsReply::Answer(answer),
         DnsReply::Timeout(5000),
         DnsReply::Connect(why()),
@@ -332,6 +344,30 @@ fn outcomes() -> Vec<Outcome> {
         DnsReply::Read(why()),
         DnsReply::NotAllowed,
     ];
+    let stray = |what| DnsStray {
+        from: v4(),
+        port: 5353,
+        what,
+        after: 1,
+        size: 1,
+        message: Bytes::new([1]).unwrap_or_default(),
+        show_message: true,
+    };
+    let strays = [
+        StrayKind::Source,
+        StrayKind::Short,
+        StrayKind::NoResponse,
+        StrayKind::Id,
+        StrayKind::HttpStatus,
+        StrayKind::ContentType,
+        StrayKind::Part,
+        StrayKind::Other,
+    ];
+    let secure = [DnsCarrier::Tls, DnsCarrier::Https, DnsCarrier::Quic].map(|carrier| DnsSecure {
+        carrier,
+        version: (carrier != DnsCarrier::Tls).then_some(0x0304),
+        cipher: (carrier == DnsCarrier::Https).then_some(0x1302),
+    });
     let responses = (0..).zip(replies).map(|(n, outcome)| DnsResponse {
         sent_at: NOW,
         dst_addr: v6(),
@@ -341,6 +377,10 @@ fn outcomes() -> Vec<Outcome> {
         retries: n,
         query: Bytes::new([1]).filter(|_| n % 2 == 0),
         outcome,
+        secure: secure.into_iter().nth(usize::try_from(n).unwrap_or(0)),
+        strays: List::cut(strays.map(stray).into_iter().filter(|_| n == 1)),
+        strays_seen: if n == 1 { 8 } else { 0 },
+        id_mismatches: if n == 1 { 1 } else { 0 },
     });
     outcomes.push(Outcome::Dns(DnsOutcome { own_resolvers: true, responses: List::cut(responses) }));
     outcomes.extend(sslcert_outcomes().into_iter().map(|seen| Outcome::Sslcert(Box::new(seen))));

@@ -10,7 +10,7 @@
 //! | reply of ping | `from`, when somebody else than the target answered; for an ICMP error `icmp_type`, `icmp_code`, `from`, `rtt`, `ttl`, `mtu` |
 //! | top, sslcert | `handshake` (what went wrong behind the certificates), `client_certificate_wanted`, `certificates_left_out` |
 //! | top, http | `tls` (milliseconds until TLS was set up, with extended timing) |
-//! | dns `result` | `ttc` (milliseconds until connected), `truncated_first` |
+//! | dns | at the top and in a `resultset`'s elements: `transport`, `tls_version`, `cipher`, `strays_seen`, `strays`; in `result`: `ttc`, `handshake`, `query` (milliseconds each), `truncated_first` |
 //! | reply of ntp | for an ICMP error `icmp_type`, `icmp_code`, `from`, `rtt` (seconds), `ttl`, `mtu`; `rtt` of an answer without a time |
 //! | top of ntp | `strays`: what came and answered none of the requests, when there was any |
 //!
@@ -244,6 +244,7 @@ impl Serialize for Extension<'_> {
         entry(&mut object, "boot", ctx.boot.map(Hex))?;
         entry(&mut object, "seq", ctx.seq)?;
         match &result.outcome {
+            Outcome::Dns(seen) => dns::write_extension(self.0, &mut object, seen)?,
             Outcome::Sslcert(seen) => sslcert::extension(&mut object, seen)?,
             Outcome::Http(seen) => http::extension(&mut object, seen)?,
             _ => {}

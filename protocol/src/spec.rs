@@ -327,7 +327,7 @@ pub struct DnsSpec {
     /// `$p`, `$r`, `$t` in the name stand for probe id, a random number, the time.
     #[n(15)]
     pub use_macros: bool,
-    /// DNS over TLS.
+    /// DNS over TLS (RFC 7858).
     #[n(16)]
     pub tls: bool,
     /// Port of the server.
@@ -342,16 +342,110 @@ pub struct DnsSpec {
     /// IP TTL or hop limit of the query.
     #[n(20)]
     pub ttl: Option<u32>,
+    /// DNS over HTTPS (RFC 8484, HTTP/2). Ours, not Atlas's.
+    #[n(21)]
+    #[cbor(default, skip_if = "is_false")]
+    pub https: bool,
+    /// DNS over QUIC (RFC 9250). Ours, not Atlas's.
+    #[n(22)]
+    #[cbor(default, skip_if = "is_false")]
+    pub quic: bool,
+    /// Path of the URL with `https`; [`DnsSpec::DEFAULT_PATH`] when absent.
+    #[n(23)]
+    pub path: Option<Text<MAX_TARGET>>,
+    /// The server's name in TLS (RFC 6066) and HTTP; the target as asked for when absent.
+    #[n(24)]
+    pub hostname: Option<Target>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// What carries the messages of a `dns` measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum DnsCarrier {
+    /// Datagrams (RFC 1035, 4.2.1).
+    #[n(0)]
+    Udp,
+    /// A TCP connection (RFC 7766).
+    #[n(1)]
+    Tcp,
+    /// DNS over TLS (RFC 7858).
+    #[n(2)]
+    Tls,
+    /// DNS over HTTPS (RFC 8484).
+    #[n(3)]
+    Https,
+    /// DNS over QUIC (RFC 9250).
+    #[n(4)]
+    Quic,
+}
+
+impl DnsCarrier {
+    /// The word for it in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DnsCarrier::Udp => "udp",
+            DnsCarrier::Tcp => "tcp",
+            DnsCarrier::Tls => "tls",
+            DnsCarrier::Https => "https",
+            DnsCarrier::Quic => "quic",
+        }
+    }
+
+    /// What it runs over, in Atlas's words.
+    pub const fn transport(self) -> Transport {
+        match self {
+            DnsCarrier::Udp | DnsCarrier::Quic => Transport::Udp,
+            DnsCarrier::Tcp | DnsCarrier::Tls | DnsCarrier::Https => Transport::Tcp,
+        }
+    }
+
+    /// The port that it has by itself.
+    pub const fn default_port(self) -> u32 {
+        match self {
+            DnsCarrier::Udp | DnsCarrier::Tcp => DnsSpec::PORT.default,
+            DnsCarrier::Tls | DnsCarrier::Quic => 853,
+            DnsCarrier::Https => 443,
+        }
+    }
+
+    /// Is everything encrypted?
+    pub const fn is_secure(self) -> bool {
+        matches!(self, DnsCarrier::Tls | DnsCarrier::Https | DnsCarrier::Quic)
+    }
 }
 
 impl DnsSpec {
+    /// The path of the URL that nearly all servers have (RFC 8484 names none).
+    pub const DEFAULT_PATH: &str = "/dns-query";
+    /// The ports at which the probe's own resolvers may be asked: DNS, and DNS over TLS or QUIC.
+    pub const RESOLVER_PORTS: [u16; 2] = [53, 853];
+
+    /// What carries the messages.
+    pub const fn carrier(&self) -> DnsCarrier {
+        if self.tls {
+            DnsCarrier::Tls
+        } else if self.https {
+            DnsCarrier::Https
+        } else if self.quic {
+            DnsCarrier::Quic
+        } else if matches!(self.protocol, Transport::Tcp) {
+            DnsCarrier::Tcp
+        } else {
+            DnsCarrier::Udp
+        }
+    }
+
     /// EDNS payload size.
     pub const UDP_PAYLOAD_SIZE: Limits = Limits::new("udp_payload_size", 512, 512, 4096);
     /// Further tries.
     pub const RETRY: Limits = Limits::new("retry", 0, 0, 10);
     /// Milliseconds to wait.
     pub const TIMEOUT: Limits = Limits::new("timeout", 5000, 100, 30_000);
-    /// Port of the server; 853 is the default with `tls`.
+    /// Port of the server; with `tls`, `https` or `quic` see [`DnsCarrier::default_port`].
     pub const PORT: Limits = Limits::new("port", 53, 1, 65_535);
     /// IP TTL or hop limit.
     pub const TTL: Limits = Limits::new("ttl", 64, 1, 255);
@@ -385,6 +479,10 @@ impl Default for DnsSpec {
             default_client_subnet: false,
             cookies: false,
             ttl: None,
+            https: false,
+            quic: false,
+            path: None,
+            hostname: None,
         }
     }
 }
@@ -401,14 +499,18 @@ pub const DNS_TYPES: &[(&str, u16)] = &[
     ("AAAA", 28),
     ("SRV", 33),
     ("NAPTR", 35),
+    ("DNAME", 39),
     ("DS", 43),
+    ("SSHFP", 44),
     ("RRSIG", 46),
     ("NSEC", 47),
     ("DNSKEY", 48),
     ("NSEC3", 50),
+    ("NSEC3PARAM", 51),
     ("TLSA", 52),
     ("CDS", 59),
     ("CDNSKEY", 60),
+    ("ZONEMD", 63),
     ("SVCB", 64),
     ("HTTPS", 65),
     ("ANY", 255),
@@ -712,7 +814,7 @@ impl Spec {
     pub fn tcp_port(&self) -> Option<u16> {
         let port = match self {
             Spec::Traceroute(t) if t.protocol == Transport::Tcp => t.port,
-            Spec::Dns(d) if d.protocol == Transport::Tcp || d.tls => d.port,
+            Spec::Dns(d) if d.carrier().transport() == Transport::Tcp => d.port,
             Spec::Sslcert(s) => s.port,
             Spec::Http(h) => h.port,
             _ => return None,
@@ -725,7 +827,12 @@ impl Spec {
         match self {
             Spec::Ping(p) => p.packets,
             Spec::Traceroute(t) => t.packets.saturating_mul(t.max_hops.saturating_sub(t.first_hop).saturating_add(1)),
-            Spec::Dns(d) => d.retry.saturating_add(1).saturating_mul(if d.protocol == Transport::Tcp { 8 } else { 1 }),
+            Spec::Dns(d) => d.retry.saturating_add(1).saturating_mul(match d.carrier() {
+                DnsCarrier::Udp => 1,
+                DnsCarrier::Tcp => 8,
+                // A handshake, and the settings of HTTP/2 or QUIC's own upkeep.
+                DnsCarrier::Tls | DnsCarrier::Https | DnsCarrier::Quic => 24,
+            }),
             // Connection, handshake, request and end. Acknowledgements of a long body are the server's doing; its bytes count
             // in `packet_size`.
             Spec::Sslcert(_) | Spec::Http(_) => Self::STREAM_PACKETS,
@@ -793,6 +900,17 @@ impl Spec {
                 }
                 if d.protocol == Transport::Icmp {
                     problems.push(Problem { field: "protocol", detail: "dns is measured over UDP or TCP.".into() });
+                }
+                let secure = [("tls", d.tls), ("https", d.https), ("quic", d.quic)];
+                if let [_, (second, _), ..] = secure.iter().filter(|(_, on)| *on).collect::<Vec<_>>().as_slice() {
+                    let detail = "Only one of tls, https and quic can carry the query.".into();
+                    problems.push(Problem { field: second, detail });
+                }
+                if d.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+                    problems.push(Problem { field: "path", detail: "A path begins with a slash.".into() });
+                }
+                if d.hostname.as_ref().is_some_and(|name| name.is_empty()) {
+                    problems.push(Problem { field: "hostname", detail: "This field may not be blank.".into() });
                 }
                 // The root is asked for as ".".
                 if d.query_argument.is_empty() {

@@ -14,7 +14,9 @@ use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::result::*;
-use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, Kind, PingSpec, Spec, SslcertSpec, TracerouteSpec};
+use sonde_protocol::spec::{
+    DnsCarrier, DnsSpec, HttpMethod, HttpSpec, Kind, PingSpec, Spec, SslcertSpec, TracerouteSpec,
+};
 use sonde_protocol::time::UnixNanos;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/atlas.jsonl");
@@ -126,6 +128,8 @@ fn dns_answer(message: &[u8]) -> DnsAnswer {
         show_message: true,
         connect: None,
         truncated_first: false,
+        handshake: None,
+        exchange: None,
     }
 }
 
@@ -139,7 +143,55 @@ fn response(server: &str, outcome: DnsReply) -> DnsResponse {
         retries: 0,
         query: None,
         outcome,
+        secure: None,
+        strays: List::default(),
+        strays_seen: 0,
+        id_mismatches: 0,
     }
+}
+
+/// A response over one of the encrypted carriers.
+fn secured(carrier: DnsCarrier, outcome: DnsReply) -> DnsResponse {
+    let cipher = (carrier != DnsCarrier::Quic).then_some(0x1302);
+    DnsResponse {
+        protocol: carrier.transport(),
+        dst_port: u16::try_from(carrier.default_port()).unwrap(),
+        secure: Some(DnsSecure { carrier, version: Some(0x0304), cipher }),
+        ..response(TARGET, outcome)
+    }
+}
+
+fn secured_answer(carrier: DnsCarrier) -> DnsReply {
+    DnsReply::Answer(DnsAnswer {
+        connect: (carrier != DnsCarrier::Quic).then_some(4_000_000),
+        handshake: Some(5_000_000),
+        exchange: Some(3_500_400),
+        ..dns_answer(A_MESSAGE)
+    })
+}
+
+fn stray(from: &str, what: StrayKind, message: &[u8]) -> DnsStray {
+    DnsStray {
+        from: ip(from),
+        port: 53,
+        what,
+        after: 2_000_400,
+        size: u32::try_from(message.len()).unwrap(),
+        message: Bytes::new(message).unwrap(),
+        show_message: true,
+    }
+}
+
+/// What comes besides the answer: another id, from next to the probe, and not shown.
+fn strays(response: DnsResponse) -> DnsResponse {
+    let hidden = DnsStray { show_message: false, ..stray(FIRST_HOP, StrayKind::Short, b"\x1a") };
+    let others = [
+        stray(TARGET, StrayKind::Id, A_MESSAGE),
+        stray(RESOLVER, StrayKind::Source, A_MESSAGE),
+        stray(TARGET, StrayKind::NoResponse, QUERY),
+        hidden,
+    ];
+    DnsResponse { strays: List::cut(others), strays_seen: 12, id_mismatches: 3, ..response }
 }
 
 fn dns(response: DnsResponse) -> MeasurementResult {
@@ -556,6 +608,21 @@ fn shapes() -> Vec<Shape> {
         "dns: message not shown",
         dns(response(TARGET, DnsReply::Answer(DnsAnswer { show_message: false, ..dns_answer(A_MESSAGE) }))),
     );
+    for (name, carrier) in [
+        ("dns: over TLS", DnsCarrier::Tls),
+        ("dns: over HTTPS", DnsCarrier::Https),
+        ("dns: over QUIC", DnsCarrier::Quic),
+    ] {
+        works(name, dns(secured(carrier, secured_answer(carrier))));
+    }
+    works("dns: an answer among strays", dns(strays(response(TARGET, DnsReply::Answer(dns_answer(A_MESSAGE))))));
+    works(
+        "dns: the probe's own resolvers over TLS, one among strays",
+        own_resolvers(vec![
+            DnsResponse { dst_addr: ip(RESOLVER), ..secured(DnsCarrier::Tls, secured_answer(DnsCarrier::Tls)) },
+            strays(response("fd00::53", DnsReply::Timeout(5000))),
+        ]),
+    );
     works(
         "dns: the probe's own resolvers, one silent, one forbidden",
         own_resolvers(vec![
@@ -707,6 +774,31 @@ fn shapes() -> Vec<Shape> {
     fails("dns: cannot connect", tcp(DnsReply::Connect(why("Connection refused (os error 111)"))), None);
     fails("dns: connection closed", tcp(DnsReply::Read(why("connection closed after 3 of 40 bytes"))), None);
     fails("dns: server not allowed", dns(response(TARGET, DnsReply::NotAllowed)), None);
+    fails("dns: silence but for strays", dns(strays(response(TARGET, DnsReply::Timeout(5000)))), None);
+    let other_id = DnsResponse {
+        strays: List::cut([stray(TARGET, StrayKind::Id, A_MESSAGE)]),
+        strays_seen: 1,
+        id_mismatches: 1,
+        ..response(TARGET, DnsReply::Read(why("the answer's id is not the query's")))
+    };
+    fails("dns: another id over TCP", dns(DnsResponse { protocol: Transport::Tcp, ..other_id }), None);
+    let shaken = |carrier, reply| {
+        let secure = Some(DnsSecure { carrier, version: None, cipher: None });
+        dns(DnsResponse { secure, ..secured(carrier, reply) })
+    };
+    let handshake = "TLS handshake failed: received fatal alert: HandshakeFailure";
+    fails("dns: no TLS", shaken(DnsCarrier::Tls, DnsReply::Connect(why(handshake))), None);
+    let handshake = "QUIC handshake failed: the cryptographic handshake failed: error 120: no application protocol";
+    fails("dns: no QUIC", shaken(DnsCarrier::Quic, DnsReply::Connect(why(handshake))), None);
+    let status = DnsResponse {
+        strays: List::cut([stray(TARGET, StrayKind::HttpStatus, b"no")]),
+        strays_seen: 1,
+        ..secured(DnsCarrier::Https, DnsReply::Read(why("HTTP status 500")))
+    };
+    fails("dns: HTTP error", dns(status), None);
+    let https = DnsSpec { https: true, port: 443, ..DnsSpec::default() };
+    fails("dns: HTTPS server's name does not resolve", unresolved(Kind::Dns), Some(Spec::Dns(https)));
+    fails("dns: TLS time-out", dns(secured(DnsCarrier::Tls, DnsReply::Timeout(5000))), None);
     fails("ntp: name does not resolve", unresolved(Kind::Ntp), None);
     fails("ntp: address not allowed", failed(Kind::Ntp, Failure::NotAllowed), None);
     fails("ntp: no socket", failed(Kind::Ntp, Failure::Socket(why("Too many open files (os error 24)"))), None);

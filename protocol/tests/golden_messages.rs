@@ -22,7 +22,7 @@ use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::*;
-use sonde_protocol::spec::{HttpMethod, Kind, Spec};
+use sonde_protocol::spec::{DnsCarrier, HttpMethod, Kind, Spec};
 use sonde_protocol::time::UnixNanos;
 
 const BOOT: BootId = BootId(0x0102_0304_0506_0708);
@@ -311,6 +311,10 @@ fn a_dns_result() {
         retries: 1,
         query: Bytes::new([0xab, 0xcd, 1, 0]),
         outcome,
+        secure: None,
+        strays: List::default(),
+        strays_seen: 0,
+        id_mismatches: 0,
     };
     let answer = DnsAnswer {
         rt: 7_000_000,
@@ -318,6 +322,8 @@ fn a_dns_result() {
         show_message: true,
         connect: Some(3_000_000),
         truncated_first: true,
+        handshake: None,
+        exchange: None,
     };
     let why = || Text::cut("refused");
     let all = [
@@ -328,8 +334,28 @@ fn a_dns_result() {
         DnsReply::Read(why()),
         DnsReply::NotAllowed,
     ];
-    let outcome = DnsOutcome { own_resolvers: true, responses: List::cut(all.map(response)) };
+    let outcome = DnsOutcome { own_resolvers: true, responses: List::cut(all.clone().map(response)) };
     check_report("result-dns", &result(Family::V4, Outcome::Dns(outcome)));
+
+    let [DnsReply::Answer(answer), ..] = all else { panic!("an answer") };
+    let stray = DnsStray {
+        from: ip("192.0.2.54"),
+        port: 5353,
+        what: StrayKind::Source,
+        after: 2_000_000,
+        size: 600,
+        message: Bytes::new([0xab, 0xcd]).unwrap(),
+        show_message: true,
+    };
+    let secured = DnsResponse {
+        secure: Some(DnsSecure { carrier: DnsCarrier::Tls, version: Some(0x0304), cipher: Some(0x1301) }),
+        strays: List::cut([stray]),
+        strays_seen: 9,
+        id_mismatches: 2,
+        ..response(DnsReply::Answer(DnsAnswer { handshake: Some(2_000_000), exchange: Some(1_000_000), ..answer }))
+    };
+    let outcome = DnsOutcome { own_resolvers: false, responses: List::cut([secured]) };
+    check_report("result-dns-tls", &result(Family::V4, Outcome::Dns(outcome)));
 }
 
 #[test]

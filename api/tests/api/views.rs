@@ -1,10 +1,10 @@
 //! Who sees what: every endpoint, as the public, as the owner of the probe, and as somebody else with a key.
 
 use serde_json::json;
-use sonde_protocol::bounded::List;
+use sonde_protocol::bounded::{Bytes, List};
 use sonde_protocol::ids::MeasurementId;
 use sonde_protocol::net::Transport;
-use sonde_protocol::result::{DnsOutcome, DnsReply, DnsResponse, Outcome};
+use sonde_protocol::result::{DnsOutcome, DnsReply, DnsResponse, DnsStray, Outcome, StrayKind};
 use sonde_protocol::time::UnixNanos;
 
 use crate::lab::{Lab, NOW, Person, asking, ip, path, result};
@@ -60,6 +60,19 @@ fn scene() -> Scene {
         retries: 0,
         query: None,
         outcome: DnsReply::Timeout(5000),
+        secure: None,
+        // Somebody else at home has answered.
+        strays: List::cut([DnsStray {
+            from: ip("192.168.1.1"),
+            port: 53,
+            what: StrayKind::Source,
+            after: 1,
+            size: 1,
+            message: Bytes::default(),
+            show_message: true,
+        }]),
+        strays_seen: 1,
+        id_mismatches: 0,
     };
     let resolvers = ["192.168.1.53", "20.0.0.53", "9.9.9.9"].map(response);
     let outcome = Outcome::Dns(DnsOutcome { own_resolvers: true, responses: List::cut(resolvers) });

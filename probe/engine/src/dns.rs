@@ -1,23 +1,25 @@
-//! `dns`: one question to one server, over UDP or TCP.
+//! `dns`: one question to one server, over UDP, TCP, TLS, HTTPS or QUIC.
 //!
 //! The parts, in the order a run uses them:
 //! - [`query`] makes the message from the definition. It is one question and at most one OPT record, so it is written by
 //!   hand; the tests read it back with a DNS library. Answers are not decoded here at all: a result carries their bytes.
 //! - [`DnsUdp`] is the UDP exchange with one server, an [`Engine`](crate::Engine).
-//! - [`TcpPlan`], [`TcpReader`] and [`tcp_response`] are the TCP exchange: the shell connects, sends, reads, and hands back
-//!   what happened when.
+//! - [`StreamPlan`], [`StreamReader`] and [`stream_response`] are the exchange over a connection of any other kind: the
+//!   shell connects, sends, reads, and hands back what happened when.
 //! - [`gather`] makes one outcome of the responses of all servers.
 //!
 //! A shell composes a run of them. For a target: one server. For the probe's own resolvers: every configured one, in
 //! parallel. For each server over UDP: drive a [`DnsUdp`] until [`DnsUdp::take_response`] gives its end; after
-//! [`UdpEnd::Truncated`] make [`TcpPlan::after_truncation`] and report what [`tcp_response`] says (RFC 7766, 5).
-//! Over TCP: a [`TcpPlan`] a try, again after a time-out as often as the definition's `retry` says.
+//! [`UdpEnd::Truncated`] make [`StreamPlan::after_truncation`] and report what [`stream_response`] says (RFC 7766, 5).
+//! Over a connection: a [`StreamPlan`] a try, again after a time-out as often as the definition's `retry` says. Nothing is
+//! kept for the next try, so that each measures all of it.
 //!
 //! This module must not know about resolvers' configuration, policies, sockets or clocks.
 
 mod name;
 mod query;
-mod tcp;
+mod strays;
+mod stream;
 mod udp;
 
 use alloc::format;
@@ -26,12 +28,12 @@ use core::net::IpAddr;
 
 use sonde_protocol::bounded::{Bytes, List};
 use sonde_protocol::net::{Ip, Transport};
-use sonde_protocol::result::{DnsAnswer, DnsOutcome, DnsReply, DnsResponse, MAX_REPORT, Why};
+use sonde_protocol::result::{DnsAnswer, DnsOutcome, DnsReply, DnsResponse, DnsStray, MAX_REPORT, Why};
 use sonde_protocol::spec::DnsSpec;
 use sonde_protocol::time::{Nanos, UnixNanos};
 
 pub use query::{Query, QueryContext, query};
-pub use tcp::{TcpEvent, TcpPlan, TcpReader, TcpStep, tcp_response};
+pub use stream::{MEDIA_TYPE, StreamEvent, StreamPlan, StreamReader, StreamStep, stream_response};
 pub use udp::{DnsUdp, UdpEnd};
 
 /// Bytes of a DNS header (RFC 1035, 4.1.1): what is shorter is no answer.
@@ -47,7 +49,7 @@ pub struct Exchange {
     pub dst: IpAddr,
     /// The probe's own address towards it, when known.
     pub src: Option<IpAddr>,
-    /// The moment the exchange begins; for TCP right before the connection is opened.
+    /// The moment the exchange begins; for a connection right before it is opened.
     pub now: Nanos,
     /// The same moment on the wall clock, so that stamps can be written as time of day.
     pub time: UnixNanos,
@@ -99,6 +101,10 @@ impl Shape {
             retries,
             query: if self.keep_query { Bytes::new(query.bytes()) } else { None },
             outcome,
+            secure: None,
+            strays: List::default(),
+            strays_seen: 0,
+            id_mismatches: 0,
         }
     }
 }
@@ -106,7 +112,8 @@ impl Shape {
 /// One outcome of the responses of all servers asked, in the order given.
 ///
 /// A report has a greatest size. Answers that would not fit any more are replaced by [`DnsReply::Read`], which says how
-/// long they were: sixteen resolvers that all send 64 KiB are rarer than a cut message would be confusing.
+/// long they were: sixteen resolvers that all send 64 KiB are rarer than a cut message would be confusing. Strays that would
+/// not fit lose their bytes.
 pub fn gather(own_resolvers: bool, responses: impl IntoIterator<Item = DnsResponse>) -> DnsOutcome {
     let mut room = MAX_REPORT.saturating_sub(REPORT_OVERHEAD);
     let fitted = responses.into_iter().map(|mut response| {
@@ -121,6 +128,14 @@ pub fn gather(own_resolvers: bool, responses: impl IntoIterator<Item = DnsRespon
             room = room.saturating_sub(query);
         } else {
             room -= query + message;
+        }
+        let strays = response.strays.iter().map(|stray| stray.message.len()).sum();
+        match room.checked_sub(strays) {
+            Some(left) => room = left,
+            None => {
+                let bare = |stray| DnsStray { message: Bytes::default(), ..stray };
+                response.strays = List::cut(response.strays.into_iter().map(bare));
+            }
         }
         response
     });
@@ -154,6 +169,8 @@ fn answer(shape: &Shape, rt: u64, message: &[u8]) -> Option<DnsAnswer> {
         show_message: shape.show_message,
         connect: None,
         truncated_first: false,
+        handshake: None,
+        exchange: None,
     })
 }
 
@@ -190,6 +207,23 @@ mod tests {
         assert!(outcome.responses.iter().skip(2).all(
             |r| matches!(&r.outcome, DnsReply::Read(why) if &**why == "an answer of 65535 bytes did not fit into the report")
         ));
+        assert!(minicbor_len(&outcome) < MAX_REPORT);
+    }
+
+    #[test]
+    fn strays_that_do_not_fit_are_named_without_their_bytes() {
+        let with_stray = |size: usize| {
+            let mut strays = strays::Strays::default();
+            let from = (IpAddr::from([192, 0, 2, 54]), 53);
+            let what = sonde_protocol::result::StrayKind::Id;
+            strays.keep(from, what, 1, &alloc::vec![0; size], size, true);
+            strays.into_response(response(1000))
+        };
+        let outcome = gather(true, [60_000, 60_000, 60_000, 100].map(with_stray));
+        let kept: Vec<_> =
+            outcome.responses.iter().map(|r| r.strays.iter().map(|s| s.message.len()).sum::<usize>()).collect();
+        assert_eq!(kept, [60_000, 60_000, 0, 100]);
+        assert!(outcome.responses.iter().all(|r| r.strays_seen == 1 && matches!(r.outcome, DnsReply::Answer(_))));
         assert!(minicbor_len(&outcome) < MAX_REPORT);
     }
 

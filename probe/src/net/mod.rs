@@ -1,7 +1,7 @@
 //! The socket layer, and the one loop that drives the engines of the packet kinds.
 //!
 //! [`driver::Driver`] is the entry: it takes a job (a way to make an engine), moves packets, kernel stamps and deadlines
-//! between the engine and the sockets on a thread of its own, and gives the outcome back. [`tcp`], [`certificates`]
+//! between the engine and the sockets on a thread of its own, and gives the outcome back. [`dns_stream`], [`certificates`]
 //! and [`http`] run exchanges over a [`stream`] and tell what happened when. [`clock`] is where time comes from.
 //!
 //! This module must not know about orders, policy or results beyond an engine's outcome: whether an address may be
@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod clock;
 mod control;
 mod departures;
+pub mod dns_stream;
 pub mod driver;
 mod event_loop;
 #[cfg(test)]
@@ -24,7 +25,6 @@ pub mod socket;
 mod stamps;
 pub mod stream;
 mod sys;
-pub mod tcp;
 pub mod tcp_socket;
 pub mod tls;
 pub mod udp_socket;

@@ -3,15 +3,16 @@
 use std::net::IpAddr;
 use std::sync::PoisonError;
 
-use sonde_engine::dns::{DnsUdp, Exchange, Query, QueryContext, TcpPlan, UdpEnd, gather, query, tcp_response};
+use sonde_engine::dns::{DnsUdp, Exchange, Query, QueryContext, StreamPlan, UdpEnd, gather, query, stream_response};
+use sonde_protocol::bounded::List;
 use sonde_protocol::ids::ProbeId;
-use sonde_protocol::net::{Family, Ip, Transport};
-use sonde_protocol::result::{DnsReply, DnsResponse, Failure, Outcome, StampSource, Why};
-use sonde_protocol::spec::{DnsSpec, Kind};
+use sonde_protocol::net::{Family, Ip};
+use sonde_protocol::result::{DnsReply, DnsResponse, DnsSecure, Failure, Outcome, StampSource, Why};
+use sonde_protocol::spec::{DnsCarrier, DnsSpec, Kind};
 
 use super::{Request, Runner, Seen, random, with_causes};
 use crate::net::clock::Moment;
-use crate::net::{Job, NetError, RunInfo, source_address, tcp};
+use crate::net::{Job, NetError, RunInfo, dns_stream, source_address};
 use crate::policy::check_resolver;
 
 /// What one server answered, and how good its time is.
@@ -29,13 +30,20 @@ impl Asked {
 }
 
 impl Runner {
-    pub(super) async fn dns_to_target(&self, probe: ProbeId, spec: &DnsSpec, dst: IpAddr) -> Result<Seen, NetError> {
+    pub(super) async fn dns_to_target(
+        &self,
+        probe: ProbeId,
+        request: &Request,
+        spec: &DnsSpec,
+        dst: IpAddr,
+    ) -> Result<Seen, NetError> {
         let started = self.moment();
         let query = match self.query(probe, spec) {
             Ok(query) => query,
             Err(failure) => return Ok(Seen::failed(failure, Kind::Dns, Some(dst))),
         };
-        let Asked { response, source, rtt_error } = self.ask(spec, query, dst).await?;
+        let asked = self.ask(spec, query, dst, request.target.as_deref()).await?;
+        let Asked { response, source, rtt_error } = asked;
         let src = response.src_addr.map(|src| src.0);
         let outcome = Outcome::Dns(gather(false, [response]));
         Ok(Seen { outcome, dst: Some(dst), src, source, rtt_error, time_to_resolve: None, started: Some(started) })
@@ -65,7 +73,7 @@ impl Runner {
                 if !allowed {
                     return Asked::by_user(self.no_response(spec, dst, DnsReply::NotAllowed));
                 }
-                match self.ask(spec, query, dst).await {
+                match self.ask(spec, query, dst, None).await {
                     Ok(answer) => answer,
                     Err(error) => {
                         let why = DnsReply::SendError(Why::cut(with_causes(&error)));
@@ -95,10 +103,18 @@ impl Runner {
             dst_addr: Ip(dst),
             dst_port: u16::try_from(spec.port).unwrap_or(0),
             src_addr: None,
-            protocol: spec.protocol,
+            protocol: spec.carrier().transport(),
             retries: 0,
             query: None,
             outcome,
+            secure: Some(spec.carrier()).filter(|carrier| carrier.is_secure()).map(|carrier| DnsSecure {
+                carrier,
+                version: None,
+                cipher: None,
+            }),
+            strays: List::default(),
+            strays_seen: 0,
+            id_mismatches: 0,
         }
     }
 
@@ -114,10 +130,16 @@ impl Runner {
         query(spec, &context)
     }
 
-    /// One query to one server, over TCP too when the UDP answer is truncated.
-    async fn ask(&self, spec: &DnsSpec, query: Query, dst: IpAddr) -> Result<Asked, NetError> {
-        if spec.protocol == Transport::Tcp {
-            return Ok(Asked::by_user(self.ask_tcp(spec, query, dst).await));
+    /// One query to one server, over TCP too when the UDP answer is truncated. `target` is the server as it was asked for.
+    async fn ask(
+        &self,
+        spec: &DnsSpec,
+        query: Query,
+        dst: IpAddr,
+        target: Option<&str>,
+    ) -> Result<Asked, NetError> {
+        if spec.carrier() != DnsCarrier::Udp {
+            return Ok(Asked::by_user(self.ask_connected(spec, query, dst, target).await));
         }
         let exchange = self.exchange(dst, self.moment());
         let (spec_of_engine, query_of_engine) = (spec.clone(), query.clone());
@@ -134,8 +156,8 @@ impl Runner {
         let mut finished = self.driver.run(job).await?;
         match finished.engine.take_response() {
             Some(UdpEnd::Truncated(udp)) => {
-                let plan = TcpPlan::after_truncation(spec, self.exchange(dst, self.moment()), query, &udp);
-                Ok(Asked::by_user(tcp_response(&plan, &tcp::exchange(&*self.clock, &plan).await)))
+                let plan = StreamPlan::after_truncation(spec, self.exchange(dst, self.moment()), query, &udp);
+                Ok(Asked::by_user(self.carry_out(&plan).await))
             }
             Some(end) => {
                 let RunInfo { source, rtt_error, .. } = finished.info;
@@ -145,16 +167,23 @@ impl Runner {
         }
     }
 
-    async fn ask_tcp(&self, spec: &DnsSpec, query: Query, dst: IpAddr) -> DnsResponse {
+    /// One query over a connection, again after a time-out.
+    async fn ask_connected(&self, spec: &DnsSpec, query: Query, dst: IpAddr, target: Option<&str>) -> DnsResponse {
+        let literal = dst.to_string();
         let mut tries = 0;
         loop {
-            let plan = TcpPlan::new(spec, self.exchange(dst, self.moment()), query.clone(), tries);
-            let response = tcp_response(&plan, &tcp::exchange(&*self.clock, &plan).await);
+            let exchange = self.exchange(dst, self.moment());
+            let plan = StreamPlan::new(spec, exchange, target.unwrap_or(&literal), query.clone(), tries);
+            let response = self.carry_out(&plan).await;
             if !matches!(response.outcome, DnsReply::Timeout(_)) || tries >= spec.retry {
                 return response;
             }
             tries += 1;
         }
+    }
+
+    async fn carry_out(&self, plan: &StreamPlan) -> DnsResponse {
+        stream_response(plan, &dns_stream::exchange(&self.clock, plan).await)
     }
 
     fn exchange(&self, dst: IpAddr, moment: Moment) -> Exchange {

@@ -1,11 +1,12 @@
-//! The TCP exchange of dns.
+//! The exchange of dns over TCP; what it runs beneath TLS is the same.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sonde_engine::dns::{Exchange, QueryContext, TcpEvent, TcpPlan, TcpStep, query};
+use sonde_engine::dns::{Exchange, QueryContext, StreamEvent, StreamPlan, StreamStep, query};
 use sonde_probe::net::clock::{ClockSource, SystemClock};
-use sonde_probe::net::tcp::exchange;
+use sonde_probe::net::dns_stream::exchange;
 use sonde_protocol::bounded::Text;
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::net::{Family, Transport};
@@ -15,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::lab::{in_namespace, localhost};
 
-fn plan(server: SocketAddr) -> TcpPlan {
+fn plan(server: SocketAddr) -> StreamPlan {
     let spec = DnsSpec {
         query_argument: Text::cut("example.net"),
         protocol: Transport::Tcp,
@@ -26,7 +27,12 @@ fn plan(server: SocketAddr) -> TcpPlan {
     let (now, time) = (SystemClock.monotonic(), SystemClock.realtime());
     let context = QueryContext { probe_id: ProbeId(1), id: 1, random: 1, time };
     let query = query(&spec, &context).expect("a query");
-    TcpPlan::new(&spec, Exchange { dst: server.ip(), src: None, now, time }, query, 0)
+    let exchange = Exchange { dst: server.ip(), src: None, now, time };
+    StreamPlan::new(&spec, exchange, "ns.example.net", query, 0)
+}
+
+fn clock() -> Arc<dyn ClockSource> {
+    Arc::new(SystemClock)
 }
 
 /// What happened, without the times, the bytes joined.
@@ -48,31 +54,26 @@ async fn happened<F: Future<Output = ()>>(
         assert_eq!(asked, request);
         serve(stream).await;
     };
-    let (events, ()) = tokio::join!(exchange(&SystemClock, &plan), server);
-    assert!(events.iter().map(at).is_sorted(), "{events:?}");
+    let clock = clock();
+    let (events, ()) = tokio::join!(exchange(&clock, &plan), server);
+    assert!(events.iter().map(StreamEvent::at).is_sorted(), "{events:?}");
     let mut words = Vec::new();
     let mut bytes = 0;
     for event in &events {
         match event {
-            TcpEvent::Connected { src, .. } => words.push(format!("connected from {}", src.expect("known"))),
-            TcpEvent::Sent(_) => words.push("sent".into()),
-            TcpEvent::Bytes { data, .. } => bytes += data.len(),
-            TcpEvent::Closed(_) => words.push(format!("closed after {bytes}")),
-            TcpEvent::Failed { step, why, .. } => words.push(format!("failed {step:?}: {why}")),
-            TcpEvent::TimedOut(_) => words.push(format!("timed out after {bytes}")),
+            StreamEvent::Connected { src, .. } => words.push(format!("connected from {}", src.expect("known"))),
+            StreamEvent::Secured { .. } | StreamEvent::Head { .. } => words.push(format!("{event:?}")),
+            StreamEvent::Sent(_) => words.push("sent".into()),
+            StreamEvent::Bytes { data, .. } => bytes += data.len(),
+            StreamEvent::Closed(_) => words.push(format!("closed after {bytes}")),
+            StreamEvent::Failed { step, why, .. } => words.push(format!("failed {step:?}: {why}")),
+            StreamEvent::TimedOut(_) => words.push(format!("timed out after {bytes}")),
         }
     }
-    if matches!(events.last(), Some(TcpEvent::Bytes { .. })) {
+    if matches!(events.last(), Some(StreamEvent::Bytes { .. })) {
         words.push(format!("whole: {bytes}"));
     }
     words
-}
-
-fn at(event: &TcpEvent) -> sonde_protocol::time::Nanos {
-    match event {
-        TcpEvent::Connected { at, .. } | TcpEvent::Bytes { at, .. } | TcpEvent::Failed { at, .. } => *at,
-        TcpEvent::Sent(at) | TcpEvent::Closed(at) | TcpEvent::TimedOut(at) => *at,
-    }
 }
 
 #[test]
@@ -118,8 +119,10 @@ fn a_server_that_closes_early_or_says_nothing_is_told_apart() {
 fn a_refused_connection_fails_at_its_step() {
     in_namespace(|| async {
         let closed = SocketAddr::new(localhost(Family::V6), 9);
-        let events = exchange(&SystemClock, &plan(closed)).await;
-        let [TcpEvent::Failed { step: TcpStep::Connect, why, .. }] = events.as_slice() else { panic!("{events:?}") };
+        let events = exchange(&clock(), &plan(closed)).await;
+        let [StreamEvent::Failed { step: StreamStep::Connect, why, .. }] = events.as_slice() else {
+            panic!("{events:?}")
+        };
         assert_eq!(why.as_str(), "Connection refused");
     });
 }

@@ -20,7 +20,8 @@ use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::*;
 use sonde_protocol::spec::{
-    DnsSpec, HttpMethod, HttpSpec, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec, TracerouteSpec,
+    DnsCarrier, DnsSpec, HttpMethod, HttpSpec, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec,
+    TracerouteSpec,
 };
 use sonde_protocol::time::UnixNanos;
 
@@ -350,11 +351,12 @@ fn dns_spec() -> BoxedStrategy<Spec> {
     type S = DnsSpec;
     let query = (any::<u16>(), any::<u16>(), "[a-z.$]{1,40}", prop_oneof![Just(Transport::Tcp), Just(Transport::Udp)]);
     let limits = (within(S::UDP_PAYLOAD_SIZE), within(S::RETRY), within(S::TIMEOUT), within(S::PORT));
-    (query, limits, option::of(within(S::TTL)), any::<[bool; 12]>())
-        .prop_map(|(query, limits, ttl, flags)| {
+    let secure = (0_u8..4, option::of("/.{0,20}"), option::of("[a-z.]{1,40}"));
+    (query, limits, option::of(within(S::TTL)), any::<[bool; 11]>(), secure)
+        .prop_map(|(query, limits, ttl, flags, (carrier, path, hostname))| {
             let (query_class, query_type, name, protocol) = query;
             let (udp_payload_size, retry, timeout, port) = limits;
-            let [rd, d, cd, nsid, own, abuf, qbuf, prepend, macros, tls, subnet, cookies] = flags;
+            let [rd, d, cd, nsid, own, abuf, qbuf, prepend, macros, subnet, cookies] = flags;
             Spec::Dns(DnsSpec {
                 query_class,
                 query_type,
@@ -372,11 +374,15 @@ fn dns_spec() -> BoxedStrategy<Spec> {
                 include_qbuf: qbuf,
                 prepend_probe_id: prepend,
                 use_macros: macros,
-                tls,
+                tls: carrier == 1,
                 port,
                 default_client_subnet: subnet,
                 cookies,
                 ttl,
+                https: carrier == 2,
+                quic: carrier == 3,
+                path: path.map(Text::cut),
+                hostname: hostname.map(Text::cut),
             })
         })
         .boxed()
@@ -692,13 +698,40 @@ fn hop() -> BoxedStrategy<Hop> {
 }
 
 fn dns_response() -> BoxedStrategy<DnsResponse> {
-    let answer = (number(), bytes(200), any::<bool>(), option::of(number()), any::<bool>()).prop_map(
-        |(rt, message, show_message, connect, truncated_first)| DnsAnswer {
+    let times = (number(), option::of(number()), option::of(number()), option::of(number()));
+    let answer = (times, bytes(200), any::<bool>(), any::<bool>()).prop_map(
+        |((rt, connect, handshake, exchange), message, show_message, truncated_first)| DnsAnswer {
             rt,
             message,
             show_message,
             connect,
             truncated_first,
+            handshake,
+            exchange,
+        },
+    );
+    let carrier = prop_oneof![Just(DnsCarrier::Tls), Just(DnsCarrier::Https), Just(DnsCarrier::Quic)];
+    let secure = (carrier, option::of(any::<u16>()), option::of(any::<u16>()))
+        .prop_map(|(carrier, version, cipher)| DnsSecure { carrier, version, cipher });
+    let what = prop_oneof![
+        Just(StrayKind::Source),
+        Just(StrayKind::Short),
+        Just(StrayKind::NoResponse),
+        Just(StrayKind::Id),
+        Just(StrayKind::HttpStatus),
+        Just(StrayKind::ContentType),
+        Just(StrayKind::Part),
+        Just(StrayKind::Other),
+    ];
+    let stray = (ip(), any::<u16>(), what, number(), small(), bytes(40), any::<bool>()).prop_map(
+        |(from, port, what, after, size, message, show_message)| DnsStray {
+            from,
+            port,
+            what,
+            after,
+            size,
+            message,
+            show_message,
         },
     );
     let reply = prop_oneof![
@@ -709,8 +742,9 @@ fn dns_response() -> BoxedStrategy<DnsResponse> {
         text().prop_map(DnsReply::Read),
         Just(DnsReply::NotAllowed),
     ];
-    (time(), ip(), any::<u16>(), option::of(ip()), transport(), small(), option::of(bytes(100)), reply)
-        .prop_map(|(sent_at, dst_addr, dst_port, src_addr, protocol, retries, query, outcome)| DnsResponse {
+    let seen = (option::of(secure), list(stray, 4), small(), small());
+    (time(), ip(), any::<u16>(), option::of(ip()), transport(), small(), option::of(bytes(100)), reply, seen)
+        .prop_map(|(sent_at, dst_addr, dst_port, src_addr, protocol, retries, query, outcome, seen)| DnsResponse {
             sent_at,
             dst_addr,
             dst_port,
@@ -719,6 +753,10 @@ fn dns_response() -> BoxedStrategy<DnsResponse> {
             retries,
             query,
             outcome,
+            secure: seen.0,
+            strays: seen.1,
+            strays_seen: seen.2,
+            id_mismatches: seen.3,
         })
         .boxed()
 }

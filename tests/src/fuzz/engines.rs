@@ -1,6 +1,6 @@
 //! The engines, and the bytes of theirs that can be read alone.
 
-use sonde_engine::dns::{DnsUdp, Exchange, QueryContext, TcpReader, query};
+use sonde_engine::dns::{DnsUdp, Exchange, QueryContext, StreamEvent, StreamPlan, gather, query, stream_response};
 use sonde_engine::icmp::{Message, Problem, old_extensions};
 use sonde_engine::ntp::{Anchor, Ntp, NtpConfig, PORT};
 use sonde_engine::ping::{Ping, PingConfig};
@@ -154,21 +154,35 @@ pub(super) fn dns_udp(data: &[u8]) {
     drive(&mut DnsUdp::new(&spec, exchange, query), family, 53, answered, input);
 }
 
-/// A message behind its length, in pieces as they come.
+/// What comes over a connection in pieces, taken for each kind of connection.
 pub(super) fn dns_tcp(data: &[u8]) {
-    let input = &mut Input::new(data);
-    let (mut reader, mut all) = (TcpReader::default(), Vec::new());
-    let mut is_whole = false;
-    while !input.is_empty() && !is_whole {
-        let piece = input.bytes();
-        all.extend_from_slice(piece);
-        is_whole = reader.push(piece);
-    }
-    assert_eq!(reader.message().is_some(), is_whole);
-    if let Some(message) = reader.message() {
-        let length = all.first_chunk().map(|prefix| usize::from(u16::from_be_bytes(*prefix)));
-        assert_eq!(Some(message.len()), length);
-        assert_eq!(Some(message), all.get(2..2 + message.len()));
+    let pieces: Vec<&[u8]> = {
+        let input = &mut Input::new(data);
+        std::iter::from_fn(|| (!input.is_empty()).then(|| input.bytes())).collect()
+    };
+    for (tls, https, quic) in [(false, false, false), (true, false, false), (false, true, false), (false, false, true)]
+    {
+        let protocol = Transport::Tcp;
+        let query_argument = Text::cut("example.net");
+        let spec = DnsSpec { query_argument, protocol, tls, https, quic, ..DnsSpec::default() };
+        let context = QueryContext { probe_id: ProbeId(7), id: 0, random: 7, time: TIME };
+        let Ok(query) = query(&spec, &context) else { return };
+        let exchange = Exchange { dst: target(Family::V4), src: None, now: Nanos(0), time: TIME };
+        let plan = StreamPlan::new(&spec, exchange, "ns.example.net", query, 0);
+        let mut reader = plan.reader();
+        let taken = pieces.iter().position(|piece| reader.push(piece)).map_or(pieces.len(), |last| last + 1);
+        if let Some(message) = reader.message() {
+            let all = pieces.get(..taken).unwrap_or_default().concat();
+            let length = all.first_chunk().map(|prefix| usize::from(u16::from_be_bytes(*prefix)));
+            assert_eq!(Some(message.len()), length);
+            assert_eq!(Some(message), all.get(2..2 + message.len()));
+        }
+        let at = Nanos(1);
+        let content_type = Some(Text::cut("application/dns-message"));
+        let mut events = vec![StreamEvent::Sent(at), StreamEvent::Head { at, status: 200, content_type }];
+        events.extend(pieces.iter().map(|piece| StreamEvent::Bytes { at, data: piece.to_vec() }));
+        events.push(StreamEvent::Closed(at));
+        check(Family::V4, Outcome::Dns(gather(false, [stream_response(&plan, &events)])));
     }
 }
 

@@ -94,7 +94,15 @@ pub(super) fn wire(data: &[u8]) {
 /// The answer of a name server, as the JSON shows it.
 pub(super) fn dns_message(data: &[u8]) {
     let Some(message) = Bytes::new(data) else { return };
-    let answer = DnsAnswer { rt: 1, message, show_message: true, connect: None, truncated_first: false };
+    let answer = DnsAnswer {
+        rt: 1,
+        message,
+        show_message: true,
+        connect: None,
+        truncated_first: false,
+        handshake: None,
+        exchange: None,
+    };
     let response = DnsResponse {
         sent_at: UnixNanos(0),
         dst_addr: Ip(target(Family::V4)),
@@ -104,6 +112,10 @@ pub(super) fn dns_message(data: &[u8]) {
         retries: 0,
         query: None,
         outcome: DnsReply::Answer(answer),
+        secure: None,
+        strays: List::default(),
+        strays_seen: 0,
+        id_mismatches: 0,
     };
     for own_resolvers in [false, true] {
         check(Family::V4, Outcome::Dns(DnsOutcome { own_resolvers, responses: List::cut([response.clone()]) }));

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use sonde_protocol::ids::ProbeId;
-use sonde_protocol::result::{Failure, Why};
-use sonde_protocol::spec::DnsSpec;
+use sonde_protocol::result::Failure;
+use sonde_protocol::spec::{DnsCarrier, DnsSpec};
 use sonde_protocol::time::UnixNanos;
 
 use super::name;
@@ -34,7 +34,7 @@ const PLAIN_PAYLOAD: u32 = 512;
 pub struct QueryContext {
     /// Who asks, for `$p` and `prepend_probe_id`.
     pub probe_id: ProbeId,
-    /// The message's id; random.
+    /// The message's id; random. Not used over HTTPS and QUIC, where it is 0.
     pub id: u16,
     /// For `$r` and the cookie. New for each server and run, so that nothing can be recognised by it.
     pub random: u64,
@@ -78,17 +78,19 @@ impl Query {
 /// The query that a definition asks for.
 ///
 /// # Errors
-/// [`Failure::Unsupported`] when the name has no wire form, or for options this engine does not have (DNS over TLS).
+/// [`Failure::Unsupported`] when the name has no wire form.
 pub fn query(spec: &DnsSpec, ctx: &QueryContext) -> Result<Query, Failure> {
-    if spec.tls {
-        return Err(Failure::Unsupported(Why::cut("this version has no DNS over TLS")));
-    }
+    let id = match spec.carrier() {
+        DnsCarrier::Udp | DnsCarrier::Tcp | DnsCarrier::Tls => ctx.id,
+        // So that the same question is the same request for caches (RFC 8484, 4.1); RFC 9250, 4.2.1 insists.
+        DnsCarrier::Https | DnsCarrier::Quic => 0,
+    };
     let flags = if spec.set_rd_bit { FLAG_RD } else { 0 } | if spec.set_cd_bit { FLAG_CD } else { 0 };
     let opt = opt_record(spec, ctx);
 
     let mut bytes = Vec::with_capacity(320);
     // Id, flags, one question, no answer, no authority, perhaps one additional record.
-    for word in [ctx.id, flags, 1, 0, 0, u16::from(opt.is_some())] {
+    for word in [id, flags, 1, 0, 0, u16::from(opt.is_some())] {
         push_u16(&mut bytes, word);
     }
     name::encode(&question_name(spec, ctx), &mut bytes).map_err(Failure::Unsupported)?;
@@ -204,6 +206,19 @@ mod tests {
     }
 
     #[test]
+    fn over_whatever_carries_it_the_query_is_the_same_but_for_its_id() {
+        let plain = query(&spec("example.net"), &CTX).unwrap();
+        type Change = fn(&mut DnsSpec);
+        let cases: [(Change, u16); 3] = [(|s| s.tls = true, CTX.id), (|s| s.https = true, 0), (|s| s.quic = true, 0)];
+        for (change, id) in cases {
+            let mut spec = spec("example.net");
+            change(&mut spec);
+            let query = query(&spec, &CTX).unwrap();
+            assert_eq!((query.id(), &query.bytes()[2..]), (id, &plain.bytes()[2..]));
+        }
+    }
+
+    #[test]
     fn the_bytes_of_every_option() {
         let spec = DnsSpec {
             query_class: 3,
@@ -272,8 +287,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_says_why() {
-        let tls = DnsSpec { tls: true, ..spec("example.net") };
-        assert!(matches!(query(&tls, &CTX), Err(Failure::Unsupported(_))));
         // Short enough as a definition, too long with the macro's value.
         let long = DnsSpec { use_macros: true, ..spec(&format!("{}$r.example", "a".repeat(50))) };
         assert!(matches!(query(&long, &CTX), Err(Failure::Unsupported(_))));

@@ -9,10 +9,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use sonde_protocol::net::Transport;
-use sonde_protocol::result::{DnsReply, DnsResponse, Outcome, Why};
+use sonde_protocol::result::{DnsReply, DnsResponse, Outcome, StrayKind, Why};
 use sonde_protocol::spec::DnsSpec;
 use sonde_protocol::time::Nanos;
 
+use super::strays::{DATAGRAM_KEPT, Strays};
 use super::{Exchange, Head, Query, Shape, answer, nanos_between, single};
 use crate::{Channel, Engine, IcmpErrorEvent, Meta, Token, Transmit};
 
@@ -24,7 +25,7 @@ const PORT_UNREACHABLE: [(bool, u8, u8); 2] = [(true, 3, 3), (false, 1, 4)];
 pub enum UdpEnd {
     /// With an answer, silence or an error: what to report.
     Done(DnsResponse),
-    /// With an answer that says it is truncated: ask again over TCP ([`super::TcpPlan::after_truncation`]). The response
+    /// With an answer that says it is truncated: ask again over TCP ([`super::StreamPlan::after_truncation`]). The response
     /// is what UDP gave, for a shell that must not use TCP.
     Truncated(DnsResponse),
 }
@@ -78,6 +79,7 @@ pub struct DnsUdp {
     tries: Vec<Try>,
     phase: Phase,
     ignored: u32,
+    strays: Strays,
     end: Option<UdpEnd>,
     /// Which try was answered, and when: the kernel's stamp of the query may come after its answer.
     answered: Option<(usize, Nanos)>,
@@ -97,6 +99,7 @@ impl DnsUdp {
             tries: Vec::new(),
             phase: Phase::Send,
             ignored: 0,
+            strays: Strays::default(),
             end: None,
             answered: None,
             end_taken: false,
@@ -135,20 +138,36 @@ impl DnsUdp {
 
     fn finish(&mut self, end: UdpEnd) {
         self.phase = Phase::Ended;
-        self.end = Some(end);
+        let strays = core::mem::take(&mut self.strays);
+        self.end = Some(match end {
+            UdpEnd::Done(response) => UdpEnd::Done(strays.into_response(response)),
+            UdpEnd::Truncated(response) => UdpEnd::Truncated(strays.into_response(response)),
+        });
     }
 
-    /// The end that this datagram makes, if it is an answer to one of the tries.
-    fn answered(&self, meta: &Meta, bytes: &[u8]) -> Option<UdpEnd> {
+    /// The end that this datagram makes if it is an answer to one of the tries, or what is wrong with it.
+    fn answered(&self, meta: &Meta, bytes: &[u8]) -> Result<UdpEnd, StrayKind> {
         if meta.from != self.shape.exchange.dst || meta.from_port != self.shape.port {
-            return None;
+            return Err(StrayKind::Source);
         }
-        let head = Head::parse(bytes).filter(|head| head.is_response)?;
-        let asked = self.tries.iter().find(|asked| asked.query.id() == head.id)?;
-        let answer = answer(&self.shape, nanos_between(asked.sent_at, meta.received_at), bytes)?;
+        let head = Head::parse(bytes).ok_or(StrayKind::Short)?;
+        if !head.is_response {
+            return Err(StrayKind::NoResponse);
+        }
+        let asked = self.tries.iter().find(|asked| asked.query.id() == head.id).ok_or(StrayKind::Id)?;
+        // A datagram is never longer than the longest message.
+        let rt = nanos_between(asked.sent_at, meta.received_at);
+        let answer = answer(&self.shape, rt, bytes).ok_or(StrayKind::Other)?;
         let reply = DnsReply::Answer(answer);
         let response = self.shape.response(Transport::Udp, asked.sent_at, self.retries(), &asked.query, reply);
-        Some(if head.is_truncated { UdpEnd::Truncated(response) } else { UdpEnd::Done(response) })
+        Ok(if head.is_truncated { UdpEnd::Truncated(response) } else { UdpEnd::Done(response) })
+    }
+
+    fn keep_stray(&mut self, meta: &Meta, what: StrayKind, bytes: &[u8]) {
+        let begun = self.tries.first().map_or(self.shape.exchange.now, |first| first.sent_at);
+        let after = nanos_between(begun, meta.received_at);
+        let from = (meta.from, meta.from_port);
+        self.strays.keep(from, what, after, bytes, DATAGRAM_KEPT, self.shape.show_message);
     }
 }
 
@@ -199,13 +218,16 @@ impl Engine for DnsUdp {
             return;
         }
         match self.answered(meta, bytes) {
-            Some(end) => {
+            Ok(end) => {
                 let id = Head::parse(bytes).map(|head| head.id);
                 let asked = self.tries.iter().position(|asked| Some(asked.query.id()) == id);
                 self.answered = asked.map(|index| (index, meta.received_at));
                 self.finish(end);
             }
-            None => self.ignore(),
+            Err(what) => {
+                self.ignore();
+                self.keep_stray(meta, what, bytes);
+            }
         }
     }
 
@@ -348,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_counted_and_waited_past() {
+    fn what_is_no_answer_is_reported_and_waited_past() {
         let mut engine = engine(&spec());
         let sent = engine.poll_transmit(ms(0)).unwrap();
         let answer = reply_to(&sent);
@@ -356,20 +378,46 @@ mod tests {
         other_id[0] ^= 1;
         let other_host = Meta { from: IpAddr::from([192, 0, 2, 54]), ..meta(ms(1)) };
         let other_port = Meta { from_port: 5353, ..meta(ms(1)) };
-        for (what, meta, bytes) in [
-            ("other id", meta(ms(1)), other_id.as_slice()),
-            ("other host", other_host, &answer),
-            ("other port", other_port, &answer),
-            ("an echo of the query", meta(ms(1)), &sent.payload),
-            ("too short", meta(ms(1)), &answer[..11]),
-            ("empty", meta(ms(1)), &[]),
-        ] {
+        let cases = [
+            (StrayKind::Id, meta(ms(1)), other_id.as_slice()),
+            (StrayKind::Source, other_host, &answer),
+            (StrayKind::Source, other_port, &answer),
+            (StrayKind::NoResponse, meta(ms(1)), &sent.payload),
+            (StrayKind::Short, meta(ms(1)), &answer[..11]),
+            (StrayKind::Short, meta(ms(1)), &[]),
+        ];
+        for (what, meta, bytes) in &cases {
             let before = engine.ignored();
-            engine.handle_datagram(&meta, bytes);
-            assert_eq!((engine.ignored(), engine.take_response()), (before + 1, None), "{what}");
+            engine.handle_datagram(meta, bytes);
+            assert_eq!((engine.ignored(), engine.take_response()), (before + 1, None), "{what:?}");
         }
         engine.handle_datagram(&meta(ms(7)), &answer);
-        assert!(matches!(done(&mut engine).outcome, DnsReply::Answer(a) if a.rt == 7_000_000));
+        let response = done(&mut engine);
+        assert!(matches!(&response.outcome, DnsReply::Answer(a) if a.rt == 7_000_000));
+        assert_eq!((response.strays_seen, response.id_mismatches), (6, 1));
+        for (stray, (what, meta, bytes)) in response.strays.iter().zip(&cases) {
+            assert_eq!((stray.what, stray.after), (*what, 1_000_000));
+            assert_eq!((stray.from, stray.port), (Ip(meta.from), meta.from_port));
+            assert_eq!((&*stray.message, stray.size), (*bytes, bytes.len() as u32));
+        }
+    }
+
+    #[test]
+    fn of_many_long_strays_the_first_and_their_heads_are_kept() {
+        let mut engine = engine(&DnsSpec { include_abuf: false, timeout: 100, ..spec() });
+        let sent = engine.poll_transmit(ms(0)).unwrap();
+        let mut forged = reply_to(&sent);
+        forged[0] ^= 1;
+        forged.resize(4000, 7);
+        for at in 1..=20 {
+            engine.handle_datagram(&meta(ms(at)), &forged);
+        }
+        engine.handle_timeout(ms(100));
+        let response = done(&mut engine);
+        assert_eq!(response.outcome, DnsReply::Timeout(100));
+        assert_eq!((response.strays_seen, response.id_mismatches, response.strays.len()), (20, 20, 8));
+        let first = &response.strays[0];
+        assert_eq!((first.size, &*first.message, first.show_message), (4000, &forged[..512], false));
     }
 
     #[test]
