@@ -1,8 +1,8 @@
 //! The lab's DNS server: answers from a small text file, with scripted changes and failures, and logs the exact bytes.
 //!
-//! It speaks UDP and TCP, reads the file anew for each query, and knows neither recursion nor DNSSEC. Its codec is its
-//! own and not the probe's, so that one mistake does not hide in both. [`zone`] is the file, [`message`] the bytes,
-//! [`server`] the process `lab-dns`.
+//! It speaks UDP, TCP, TLS, HTTPS and QUIC, reads the file anew for each query, and knows neither recursion nor DNSSEC. Its
+//! codec is its own and not the probe's, so that one mistake does not hide in both. [`zone`] is the file, [`message`] the
+//! bytes, [`server`] the process `lab-dns`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use super::namespace::{LabChild, Namespace};
 use super::topology::{Family, Host, Node};
 
 pub mod message;
+mod secure;
 pub mod server;
 pub mod zone;
 
@@ -36,7 +37,7 @@ pub struct DnsLogEntry {
     pub server: SocketAddr,
     /// Who asked.
     pub client: SocketAddr,
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp`, `tls`, `https` or `quic`.
     pub transport: String,
     /// The name asked for, in lower case with a dot at its end.
     pub name: String,
@@ -44,7 +45,7 @@ pub struct DnsLogEntry {
     pub query_type: u16,
     /// The number of the class: 1 is IN, 3 is CH.
     pub query_class: u16,
-    /// The query, as received, in hexadecimal (over TCP without the length).
+    /// The query, as received, in hexadecimal (over connections without the length).
     #[serde(with = "hex")]
     pub query: Vec<u8>,
     /// The answer, as sent; `None` if the file asks for silence.

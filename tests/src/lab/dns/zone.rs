@@ -17,10 +17,30 @@
 //! .                   NSID  lab-dns                    the identity for those who ask (RFC 5001)
 //! ```
 //!
+//! Tricks. Over UDP something comes before the answer, which follows:
+//!
+//! ```text
+//! forged.lab.example  FORGE                            an answer with another id
+//! echo.lab.example    ECHO                             the query itself
+//! aside.lab.example   ASIDE                            the answer from another port
+//! other.lab.example   ELSEWHERE 20.21.1.54             the answer from another address, which the machine must have
+//! ```
+//!
+//! Over whatever carries it the answer is another one, or (over connections) there is none:
+//!
+//! ```text
+//! odd.lab.example     ODDID                            with another id
+//! broken.lab.example  GARBAGE                          the query's id, and bytes that are no message
+//! close.lab.example   CLOSE                            the connection ends without an answer
+//! half.lab.example    HALF                             the connection ends in the middle of the answer
+//! error.lab.example   HTTP 500                         over HTTPS with this status
+//! page.lab.example    MEDIA text/html                  over HTTPS with this content type
+//! ```
+//!
 //! `then` counts per name and type, over UDP and TCP together, and begins anew when the file changes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -74,8 +94,24 @@ pub struct Record {
     pub data: Vec<u8>,
 }
 
+/// What is done besides answering, or instead. See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the module explains the words")]
+pub enum Trick {
+    Forge,
+    Echo,
+    Aside,
+    Elsewhere(IpAddr),
+    OddId,
+    Garbage,
+    Close,
+    Half,
+    Http(u16),
+    Media(String),
+}
+
 /// How a name misbehaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Behaviour {
     /// Answer with this code and nothing else.
     pub rcode: Option<u8>,
@@ -85,6 +121,8 @@ pub struct Behaviour {
     pub delay: Duration,
     /// Over UDP, pretend that the answer does not fit.
     pub truncate: bool,
+    /// Worse.
+    pub tricks: Vec<Trick>,
 }
 
 /// Everything the file says.
@@ -124,21 +162,35 @@ impl Zone {
         let mut words = words.iter().map(String::as_str);
         let name = canonical(words.next().context("a name")?);
         let mut word = words.next().context("a type or a behaviour after the name")?;
-        let behaviour = self.behaviours.get(&name).copied().unwrap_or_default();
-        let changed = match word {
-            "SERVFAIL" => Behaviour { rcode: Some(rcode::SERVFAIL), ..behaviour },
-            "NXDOMAIN" => Behaviour { rcode: Some(rcode::NXDOMAIN), ..behaviour },
-            "REFUSED" => Behaviour { rcode: Some(rcode::REFUSED), ..behaviour },
-            "SILENT" => Behaviour { silent: true, ..behaviour },
-            "TRUNCATE" => Behaviour { truncate: true, ..behaviour },
+        let behaviour = self.behaviour(&name);
+        let mut changed = behaviour.clone();
+        match word {
+            "SERVFAIL" => changed.rcode = Some(rcode::SERVFAIL),
+            "NXDOMAIN" => changed.rcode = Some(rcode::NXDOMAIN),
+            "REFUSED" => changed.rcode = Some(rcode::REFUSED),
+            "SILENT" => changed.silent = true,
+            "TRUNCATE" => changed.truncate = true,
             "DELAY" => {
                 let ms = words.next().context("milliseconds")?.parse().context("milliseconds")?;
-                Behaviour { delay: Duration::from_millis(ms), ..behaviour }
+                changed.delay = Duration::from_millis(ms);
             }
-            "NSID" => {
-                self.nsid = Some(words.next().context("an identity")?.as_bytes().to_vec());
-                behaviour
+            "FORGE" => changed.tricks.push(Trick::Forge),
+            "ECHO" => changed.tricks.push(Trick::Echo),
+            "ASIDE" => changed.tricks.push(Trick::Aside),
+            "ELSEWHERE" => {
+                let address = words.next().context("an address")?.parse().context("an address")?;
+                changed.tricks.push(Trick::Elsewhere(address));
             }
+            "ODDID" => changed.tricks.push(Trick::OddId),
+            "GARBAGE" => changed.tricks.push(Trick::Garbage),
+            "CLOSE" => changed.tricks.push(Trick::Close),
+            "HALF" => changed.tricks.push(Trick::Half),
+            "HTTP" => {
+                let status = words.next().context("a status")?.parse().context("a status")?;
+                changed.tricks.push(Trick::Http(status));
+            }
+            "MEDIA" => changed.tricks.push(Trick::Media(words.next().context("a content type")?.to_owned())),
+            "NSID" => self.nsid = Some(words.next().context("an identity")?.as_bytes().to_vec()),
             _ => {
                 let class = if word == "CH" { class::CH } else { class::IN };
                 if word == "CH" || word == "IN" {
@@ -159,7 +211,7 @@ impl Zone {
                 }
                 return Ok(());
             }
-        };
+        }
         ensure!(words.next().is_none(), "too many words");
         if changed != behaviour {
             self.behaviours.insert(name, changed);
@@ -169,7 +221,7 @@ impl Zone {
 
     /// How the name misbehaves, if at all.
     pub fn behaviour(&self, name: &str) -> Behaviour {
-        self.behaviours.get(name).copied().unwrap_or_default()
+        self.behaviours.get(name).cloned().unwrap_or_default()
     }
 
     /// Answers one question; moves sequences on. `name` is in lower case with a dot at its end.
@@ -350,7 +402,22 @@ mod tests {
             zone.behaviour("b."),
             Behaviour { delay: Duration::from_millis(300), truncate: true, ..Behaviour::default() }
         );
-        for wrong in ["a", "a A", "a A 60", "a A 60 x", "a A 60 1.2.3.4 5.6.7.8", "a LOC 60 x", "a TXT 60 \"x"] {
+        let zone = Zone::parse("a FORGE\na ELSEWHERE 20.21.1.54\na HTTP 500\na MEDIA text/html").unwrap();
+        let elsewhere = Trick::Elsewhere("20.21.1.54".parse().unwrap());
+        let tricks = [Trick::Forge, elsewhere, Trick::Http(500), Trick::Media("text/html".into())];
+        assert_eq!(zone.behaviour("a.").tricks, tricks);
+        for wrong in [
+            "a HTTP",
+            "a ELSEWHERE b",
+            "a FORGE 1",
+            "a",
+            "a A",
+            "a A 60",
+            "a A 60 x",
+            "a A 60 1.2.3.4 5.6.7.8",
+            "a LOC 60 x",
+            "a TXT 60 \"x",
+        ] {
             let error = format!("{:#}", Zone::parse(&format!("\n{wrong}")).unwrap_err());
             assert!(error.contains("line 2"), "{wrong}: {error}");
         }
