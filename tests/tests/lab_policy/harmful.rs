@@ -73,6 +73,9 @@ fn specs() -> Vec<Spec> {
         Spec::Traceroute(traceroute(Transport::Icmp)),
         Spec::Dns(dns(Transport::Udp)),
         Spec::Dns(dns(Transport::Tcp)),
+        Spec::Dns(DnsSpec { tls: true, port: 853, ..dns(Transport::Udp) }),
+        Spec::Dns(DnsSpec { https: true, port: 443, ..dns(Transport::Udp) }),
+        Spec::Dns(DnsSpec { quic: true, port: 853, ..dns(Transport::Udp) }),
         Spec::Sslcert(SslcertSpec::default()),
         Spec::Http(HttpSpec::default()),
     ]
@@ -130,6 +133,12 @@ fn orders(lab: &Lab, host: Host) -> Vec<(Order, Expected)> {
         let order = Order { target: None, addresses: List::default(), ..order(&Spec::Dns(spec), target(Family::V4)) };
         orders.push((order, Expected::ResolverNotAllowed));
     }
+    // Nor its pages, by HTTPS.
+    let query_argument = Text::cut(FORBIDDEN_QUESTION);
+    let https = DnsSpec { https: true, port: 443, query_argument, use_probe_resolver: true, ..DnsSpec::default() };
+    let pages = order(&Spec::Dns(https), target(Family::V4));
+    let pages = Order { target: None, addresses: List::default(), ..pages };
+    orders.push((pages, Expected::ResolverNotAllowed));
     for family in Family::ALL.into_iter().filter(|family| host.address(*family).is_some()) {
         orders.push((order(&specs()[0], target(family)), Expected::Answer));
     }
