@@ -19,15 +19,21 @@ need() {
     DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# chronyd is a server in the lab. Its package would start a service that sets this machine's clock: not wanted.
-need_chrony() {
-    command -v chronyd >/dev/null 2>&1 && return 0
-    local policy=/usr/sbin/policy-rc.d made=
+# The same for servers of the lab. Their packages would start services: one that sets this machine's clock, others that
+# take its port 53. Not wanted, now or when it starts the next time.
+need_servers() {
+    local words=("$@") policy=/usr/sbin/policy-rc.d made= fresh=()
+    while [ $# -ge 2 ]; do
+        command -v "$1" >/dev/null 2>&1 || fresh+=("$2")
+        shift 2
+    done
+    [ ${#fresh[@]} -eq 0 ] && return 0
     if [ "$(id -u)" -eq 0 ] && [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' > $policy && chmod 755 $policy && made=1
     fi
-    need chronyd chrony
+    need "${words[@]}"
     [ -z "$made" ] || rm -f $policy
+    [ ! -d /run/systemd/system ] || systemctl disable --quiet "${fresh[@]}" 2>/dev/null || true
 }
 
 need_rust() {
