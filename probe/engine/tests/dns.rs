@@ -207,7 +207,13 @@ impl Script {
                 ["from", address, word] => {
                     let from: SocketAddr = address.parse().expect("an address");
                     let query = if word == "first" { queries.first() } else { queries.last() };
-                    let meta = Meta { received_at: at, from: from.ip(), from_port: from.port(), hop_limit: Some(60) };
+                    let meta = Meta {
+                        received_at: at,
+                        from: from.ip(),
+                        from_port: from.port(),
+                        hop_limit: Some(60),
+                        fragment: None,
+                    };
                     engine.handle_datagram(&meta, &message(word, query.expect("a query")));
                 }
                 ["refused"] => engine.handle_icmp_error(&icmp(at, SERVER, 3)),
@@ -232,7 +238,7 @@ fn icmp(at: Nanos, from: IpAddr, code: u8) -> IcmpErrorEvent {
         code,
         mtu: None,
         quoted: vec![0x42, 0x42],
-        size: 0,
+        details: sonde_engine::ErrorDetails::default(),
         extensions: None,
     }
 }

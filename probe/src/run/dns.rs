@@ -131,13 +131,7 @@ impl Runner {
     }
 
     /// One query to one server, over TCP too when the UDP answer is truncated. `target` is the server as it was asked for.
-    async fn ask(
-        &self,
-        spec: &DnsSpec,
-        query: Query,
-        dst: IpAddr,
-        target: Option<&str>,
-    ) -> Result<Asked, NetError> {
+    async fn ask(&self, spec: &DnsSpec, query: Query, dst: IpAddr, target: Option<&str>) -> Result<Asked, NetError> {
         if spec.carrier() != DnsCarrier::Udp {
             return Ok(Asked::by_user(self.ask_connected(spec, query, dst, target).await));
         }
