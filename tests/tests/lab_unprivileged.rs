@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sonde_tests::lab::time_server::{Manners, TimeServer};
 use sonde_tests::lab::{Family, Host, Lab, LabOptions};
 use sonde_tests::scene;
+use sonde_tests::web::Web;
 use sonde_tests::world::program;
 use tempfile::TempDir;
 
@@ -110,11 +111,14 @@ const CASES: &[Case] = &[
         needs: Needs::Nothing,
         worked: |result| result["result"][1]["offset"].is_number(),
     },
+    Case { words: &["sslcert", "TARGET"], needs: Needs::Nothing, worked: |result| result["cert"].is_array() },
+    Case { words: &["http", "TARGET"], needs: Needs::Nothing, worked: |result| result["result"][0]["res"] == 200 },
 ];
 
 /// Of these the program's own stamps are the only ones: a TCP connection is no packet.
 fn is_of_packets(words: &[&str]) -> bool {
-    !words.windows(2).any(|pair| pair == ["--protocol", "TCP"])
+    let is_web = words.first().is_some_and(|kind| ["sslcert", "http"].contains(kind));
+    !is_web && !words.windows(2).any(|pair| pair == ["--protocol", "TCP"])
 }
 
 #[test]
@@ -124,6 +128,7 @@ fn what_nobody_can_measure_and_what_not() {
     let times = |family: Family| Host::Target.addresses(family).get(1).copied().unwrap();
     let _servers =
         Family::ALL.map(|family| TimeServer::start(lab.host(Host::Target), times(family), Manners::Ahead(0)).unwrap());
+    let _web = Web::start(lab.host(Host::Target)).unwrap();
     for range in [OPEN, CLOSED] {
         lab.host(Host::Dual).sysctl(RANGE, range).unwrap();
         for family in Family::ALL {

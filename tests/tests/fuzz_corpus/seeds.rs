@@ -163,11 +163,6 @@ fn texts() -> Vec<Seed> {
     ]
 }
 
-/// A response as the target reads it: method, bytes of the header, a bound, bytes in a piece.
-fn http(response: &[u8]) -> Vec<u8> {
-    [&[0, 0, 100, 1, 0, 50, 2], response].concat()
-}
-
 fn bytes() -> Vec<Seed> {
     let answer = b"\x1a\x2b\x84\x00\x00\x01\x00\x02\x00\x00\x00\x00\x07version\x04bind\x00\x00\x10\x00\x03\
         \xc0\x0c\x00\x10\x00\x03\x00\x00\x00\x00\x00\x0b\x04name\x05\"9.x\"\
@@ -205,15 +200,6 @@ fn bytes() -> Vec<Seed> {
         ("quote", "old-extensions", [&[7; 100][..], b"\x20\x00\x9d\xef\x00\x08\x01\x01\x00\x06\x41\x01"].concat()),
         ("dns_tcp", "whole", message),
         ("dns_tcp", "in-pieces", b"\x01\x00\x01\x05\x02ab\x03cdefg".to_vec()),
-        ("http", "length", http(b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\n\r\nhello")),
-        (
-            "http",
-            "chunks",
-            http(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nA: b\r\n\r\n"),
-        ),
-        ("http", "until-close", http(b"HTTP/1.0 404 Not Found\r\n\r\nhello")),
-        ("http", "interim", http(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")),
-        ("http", "nonsense", http(b"SSH-2.0-x\r\n")),
         ("wire", "two", b"\x08\x00\x00\x00\x02ab\x00\x00\x06\x00\x01c\x00\x00\x00".to_vec()),
         ("wire", "too-long", b"\x04\x00\x01\x00\x00".to_vec()),
         ("spec", "ping", b"\xa4\x00\x03\x01\x18\x30\x02\x19\x03\xe8\x03\xf4".to_vec()),
