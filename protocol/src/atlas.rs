@@ -12,7 +12,7 @@
 //! | top, http | `tls` (milliseconds until TLS was set up, with extended timing) |
 //! | dns | at the top and in a `resultset`'s elements: `transport`, `tls_version`, `cipher`, `strays_seen`, `strays`; in `result`: `ttc`, `handshake`, `query` (milliseconds each), `truncated_first` |
 //! | reply of ntp | for an ICMP error `icmp_type`, `icmp_code`, `from`, `rtt` (seconds), `ttl`, `mtu`; `rtt` of an answer without a time |
-//! | top of ntp | `strays`: what came and answered none of the requests, when there was any |
+//! | top of ntp | `strays_seen`: what came and answered none of the requests, when there was any |
 //!
 //! Three choices that Atlas does not make for us:
 //! - *A run that failed* says so where Atlas's probes say it, and nowhere else: in the element of `result` (ping, traceroute,
@@ -246,7 +246,7 @@ impl Serialize for Extension<'_> {
         entry(&mut object, "clock_error_us", result.timing.clock_error.map(|nanos| nanos.div_ceil(1000)))?;
         entry(&mut object, "load", result.timing.load.map(LoadObject))?;
         if let Outcome::Ntp(seen) = &result.outcome {
-            entry(&mut object, "strays", Some(seen.strays).filter(|strays| *strays > 0))?;
+            entry(&mut object, "strays_seen", Some(seen.strays).filter(|strays| *strays > 0))?;
         }
         entry(&mut object, "boot", ctx.boot.map(Hex))?;
         entry(&mut object, "seq", ctx.seq)?;
