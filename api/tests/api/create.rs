@@ -152,7 +152,6 @@ fn every_problem_is_pointed_at_and_nothing_is_made() {
             "/definitions/2/query_argument",
             "/definitions/2/query_class",
             "/definitions/2/query_type",
-            "/definitions/2/tls",
             "/definitions/3/target",
             "/probes/0/type",
             "/stop_time",
