@@ -41,9 +41,15 @@ pub(super) fn all() -> Vec<Task> {
         ("traceroute by UDP", Host::Far, traceroute("UDP")),
         ("traceroute by ICMP", Host::Far, traceroute("ICMP")),
         ("traceroute by TCP", Host::Far, traceroute("TCP")),
-        ("dns", Host::Dns, dns("UDP")),
-        ("dns by TCP", Host::Dns, dns("TCP")),
+        ("path MTU", Host::Target, json!({"type": "pathmtu"})),
+        ("path MTU", Host::Far, json!({"type": "pathmtu"})),
+        ("dns", Host::Dns, dns("UDP", "")),
+        ("dns by TCP", Host::Dns, dns("TCP", "")),
+        ("dns by TLS", Host::Dns, dns("TCP", "tls")),
+        ("dns by HTTPS", Host::Dns, dns("TCP", "https")),
+        ("dns by QUIC", Host::Dns, dns("UDP", "quic")),
         ("sslcert", Host::Target, json!({"type": "sslcert", "hostname": "target.lab.example"})),
+        ("http", Host::Target, json!({"type": "http"})),
         ("ntp", Host::Target, json!({"type": "ntp", "packets": 3})),
     ];
     let task = |family: Family, (what, to, fields): &(&str, Host, Value)| {
@@ -62,8 +68,14 @@ fn traceroute(protocol: &str) -> Value {
     json!({"type": "traceroute", "protocol": protocol, "packets": 3, "response_timeout": 1500})
 }
 
-fn dns(protocol: &str) -> Value {
-    json!({"type": "dns", "protocol": protocol, "query_class": "IN", "query_type": "TXT", "query_argument": NAME})
+/// By UDP or TCP, or what is over it.
+fn dns(protocol: &str, over: &str) -> Value {
+    let mut fields =
+        json!({"type": "dns", "protocol": protocol, "query_class": "IN", "query_type": "TXT", "query_argument": NAME});
+    if !over.is_empty() {
+        fields[over] = json!(true);
+    }
+    fields
 }
 
 /// The servers that a lab does not have by itself.

@@ -6,9 +6,10 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use super::task::{AHEAD, Servers, TEXT, Task};
-use super::{SILENT, SLOW};
+use super::{NARROW, SILENT, SLOW};
 use crate::lab::packet::{ICMP, ICMPV6, IpSummary, TCP, UDP};
-use crate::lab::{Branch, HopTruth, Host, Lab, Node, WireLog};
+use crate::lab::{Branch, HopTruth, Host, Lab, Node, USUAL_MTU, WireLog};
+use crate::web::BODY;
 
 /// What is to be said about a result.
 pub(super) struct Said {
@@ -28,6 +29,8 @@ pub(super) fn of(lab: &Lab, servers: &Servers, log: &WireLog, task: &Task, host:
         Some("traceroute") => traceroute(result, &path, host),
         Some("dns") => dns(result, floor),
         Some("ntp") => ntp(result, floor),
+        Some("pathmtu") => path_mtu(result, task.to),
+        Some("http") => http(result, floor),
         Some("sslcert") => sslcert(result, &servers.web.chain, floor),
         // A kind without words of its own shows what it found.
         _ => (vec![result["result"].to_string()], 0),
@@ -107,6 +110,31 @@ fn sslcert(result: &Value, chain: &[Vec<u8>], floor: Duration) -> (Vec<String>, 
         ms(2 * floor),
         mark(is_true)
     );
+    (vec![line], usize::from(!is_true))
+}
+
+fn http(result: &Value, floor: Duration) -> (Vec<String>, usize) {
+    let element = &result["result"][0];
+    let Some(time) = element["rt"].as_f64() else {
+        return (vec![format!("no response: {}{}", element["err"], mark(false))], 1);
+    };
+    // Connecting is one round trip, the request another.
+    let is_true = element["res"] == 200 && element["bsize"] == BODY.len() && !is_too_fast(time, 2 * floor);
+    let line = format!(
+        "{}, {} bytes in {time:.3} ms    truth: 200, {} bytes, not below {:.3} ms{}",
+        element["res"],
+        element["bsize"],
+        BODY.len(),
+        ms(2 * floor),
+        mark(is_true)
+    );
+    (vec![line], usize::from(!is_true))
+}
+
+fn path_mtu(result: &Value, to: Host) -> (Vec<String>, usize) {
+    let truth = if to == Host::Far { NARROW.1 } else { USUAL_MTU };
+    let is_true = result["mtu"] == truth;
+    let line = format!("{} bytes    truth: {truth} bytes{}", result["mtu"], mark(is_true));
     (vec![line], usize::from(!is_true))
 }
 
