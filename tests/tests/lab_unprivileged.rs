@@ -111,6 +111,11 @@ const CASES: &[Case] = &[
         needs: Needs::Nothing,
         worked: |result| result["result"][1]["offset"].is_number(),
     },
+    Case {
+        words: &["pathmtu", "TARGET"],
+        needs: Needs::PingSocket,
+        worked: |result| result["end"] == "complete" && result["mtu"] == 1500,
+    },
     Case { words: &["sslcert", "TARGET"], needs: Needs::Nothing, worked: |result| result["cert"].is_array() },
     Case { words: &["http", "TARGET"], needs: Needs::Nothing, worked: |result| result["result"][0]["res"] == 200 },
 ];

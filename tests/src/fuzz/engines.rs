@@ -3,6 +3,7 @@
 use sonde_engine::dns::{DnsUdp, Exchange, QueryContext, StreamEvent, StreamPlan, gather, query, stream_response};
 use sonde_engine::icmp::{Message, Problem, old_extensions};
 use sonde_engine::ntp::{Anchor, Ntp, NtpConfig, PORT};
+use sonde_engine::path_mtu::{PathMtu, PathMtuConfig};
 use sonde_engine::ping::{Ping, PingConfig};
 use sonde_engine::quote::Quote;
 use sonde_engine::tcp::{Segment, Start, flag};
@@ -12,7 +13,7 @@ use sonde_protocol::bounded::Text;
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::net::{Family, Transport};
 use sonde_protocol::result::Outcome;
-use sonde_protocol::spec::{DnsSpec, NtpSpec, PingSpec, Spec, TracerouteSpec};
+use sonde_protocol::spec::{DnsSpec, NtpSpec, PathMtuSpec, PingSpec, Spec, TracerouteSpec};
 use sonde_protocol::time::{Nanos, UnixNanos};
 
 use super::drive::{check, drive, target};
@@ -203,4 +204,13 @@ pub(super) fn ntp(data: &[u8]) {
     let end = Anchor { now: Nanos(i64::from(input.u16()) * 1_000_000), time: UnixNanos(i64::from(input.u16()) << 40) };
     drive(&mut engine, family, PORT, answered, input);
     check(family, Outcome::Ntp(engine.outcome(end)));
+}
+
+pub(super) fn path_mtu(data: &[u8]) {
+    let input = &mut Input::new(data);
+    let family = family(input);
+    let spec = PathMtuSpec { packets: input.within(1, 16), timeout: input.within(10, 10_000) };
+    let config =
+        PathMtuConfig { spec, dst: target(family), first_sequence: input.u16(), cookie: 0x5eed_c00c_1e00_0001 };
+    drive(&mut PathMtu::new(config, Nanos(0)), family, 0, echoed, input);
 }

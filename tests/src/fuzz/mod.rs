@@ -27,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("dns_udp", engines::dns_udp),
     ("dns_tcp", engines::dns_tcp),
     ("ntp", engines::ntp),
+    ("path_mtu", engines::path_mtu),
     ("http", exchanges::http),
     ("sslcert", exchanges::sslcert),
     ("dns_message", messages::dns_message),

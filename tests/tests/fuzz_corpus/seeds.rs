@@ -88,6 +88,8 @@ fn conversations() -> Vec<Seed> {
                 with(&[0, 0, 0, 2, 0, 0, 0, 48, 0, 7, 0, 16, 3, 231, 0, 10, 0, 0, 1, 0, 2, 0]),
             ));
         }
+        // Family, packets, time-out, sequence.
+        seeds.push(("path_mtu", name, with(&[0, 0, 2, 3, 0xe8, 0, 1])));
         // Family, packets, time-out, clock, both clocks at the end.
         seeds.push(("ntp", name, with(&[0, 0, 2, 0x0f, 0x9f, 0x46, 0x25, 0x03, 0xe8, 0x12, 0x34])));
     }
