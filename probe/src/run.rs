@@ -131,7 +131,7 @@ impl Runner {
         let load = self.load(begun.monotonic);
         let seeing = async {
             match &request.spec {
-                Spec::Dns(dns) if dns.use_probe_resolver => self.own_resolvers(probe, request, dns).await,
+                Spec::Dns(dns) if dns.use_probe_resolver => Box::pin(self.own_resolvers(probe, request, dns)).await,
                 _ => self.to_target(probe, request).await,
             }
         };
@@ -182,7 +182,7 @@ impl Runner {
         let given = request.addresses.first().filter(|_| kind != Kind::Http);
         let dst = match given {
             Some(&address) => address,
-            None => match self.resolve(request).await {
+            None => match Box::pin(self.resolve(request)).await {
                 Ok((address, took)) => {
                     time_to_resolve = took;
                     address
@@ -197,13 +197,15 @@ impl Runner {
         if Family::of(dst) != request.af || !is_allowed(&policy.borrow_and_update()) {
             return Seen { time_to_resolve, ..Seen::failed(Failure::NotAllowed, kind, Some(dst)) };
         }
+        // Boxed where a kind's connections take kilobytes: every run would be as large as the largest kind, and a thousand pings
+        // may be under way.
         let engine = async {
             match &request.spec {
                 Spec::Ping(spec) => self.ping(probe, spec, dst).await,
                 Spec::Traceroute(spec) => self.traceroute(request, spec, dst).await,
-                Spec::Dns(spec) => self.dns_to_target(probe, request, spec, dst).await,
-                Spec::Sslcert(spec) => self.sslcert(request, spec, dst).await,
-                Spec::Http(spec) => self.http(request, spec, dst).await,
+                Spec::Dns(spec) => Box::pin(self.dns_to_target(probe, request, spec, dst)).await,
+                Spec::Sslcert(spec) => Box::pin(self.sslcert(request, spec, dst)).await,
+                Spec::Http(spec) => Box::pin(self.http(request, spec, dst)).await,
                 Spec::Ntp(spec) => self.ntp(spec, dst).await,
                 Spec::PathMtu(spec) => self.path_mtu(spec, dst).await,
             }
