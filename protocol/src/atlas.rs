@@ -26,6 +26,7 @@
 
 mod dns;
 mod dns_message;
+mod extra;
 mod http;
 mod icmp_extension;
 mod ntp;

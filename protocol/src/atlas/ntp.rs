@@ -1,13 +1,13 @@
 //! `ntp` results. Times are seconds since 1900, as Atlas has them; after 2036 they go on counting, past 32 bits.
 
 use alloc::borrow::Cow;
-use core::net::IpAddr;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
-use super::{Line, RESOLVING, Single, UNKNOWN_HOP, failure_words, send_failure};
-use crate::result::{Failure, IcmpError, NtpAnswer, NtpNoTime, NtpOutcome, NtpReply, NtpServer};
+use super::extra::Extra;
+use super::{Line, RESOLVING, Single, failure_words, send_failure};
+use crate::result::{Failure, NtpAnswer, NtpNoTime, NtpOutcome, NtpReply, NtpServer};
 use crate::time::UnixNanos;
 
 /// Nanoseconds from 1900 to 1970.
@@ -129,7 +129,7 @@ impl Serialize for Replies<'_> {
                     list.serialize_element(&Other { error: Some(send_failure(why)), ..Other::default() })?;
                 }
                 NtpReply::Icmp(error) => {
-                    let sonde = Some(Extra::of_error(self.line, error));
+                    let sonde = Some(Extra::of_error(self.line, error, Span::of));
                     list.serialize_element(&Other { x: Some("*"), sonde, ..Other::default() })?;
                 }
                 NtpReply::NoTime(answer) => list.serialize_element(&Other::without_time(answer))?,
@@ -172,7 +172,7 @@ struct Other<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sonde: Option<Extra>,
+    sonde: Option<Extra<Span>>,
 }
 
 impl Other<'_> {
@@ -184,37 +184,7 @@ impl Other<'_> {
             },
             None => "the server gives no time (empty time stamps)".into(),
         };
-        let sonde = Extra { rtt: Some(Span::of(answer.elapsed)), ..Extra::default() };
+        let sonde = Extra { rtt: Some(Span::of(answer.elapsed)), ..Extra::none() };
         Self { error: Some(Cow::Owned(error)), sonde: Some(sonde), ..Self::default() }
-    }
-}
-
-/// What Atlas has no word for. Times are in seconds, as beside it.
-#[derive(Serialize, Default)]
-struct Extra {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    icmp_type: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    icmp_code: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rtt: Option<Span>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mtu: Option<u32>,
-}
-
-impl Extra {
-    fn of_error(line: &Line<'_>, error: &IcmpError) -> Self {
-        Self {
-            icmp_type: Some(error.kind),
-            icmp_code: Some(error.code),
-            from: Some(line.on_path(UNKNOWN_HOP, error.from.0)),
-            rtt: error.rtt.map(Span::of),
-            ttl: error.hop_limit,
-            mtu: error.mtu,
-        }
     }
 }

@@ -1,13 +1,13 @@
 //! `ping` results.
 
 use alloc::borrow::Cow;
-use core::net::IpAddr;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
+use super::extra::Extra;
 use super::{Line, Millis, RESOLVING, Single, UNKNOWN_HOP, entry, failure_words, send_failure};
-use crate::result::{EchoReply, Failure, IcmpError, PingOutcome, PingReply};
+use crate::result::{EchoReply, Failure, PingOutcome, PingReply};
 use crate::spec::Spec;
 
 pub(super) fn write<M: SerializeMap>(line: &Line<'_>, map: &mut M, seen: &PingOutcome) -> Result<(), M::Error> {
@@ -90,7 +90,7 @@ impl Serialize for Replies<'_> {
                 PingReply::Timeout => Reply { x: Some("*"), ..Reply::default() },
                 PingReply::SendError(why) => Reply { error: Some(send_failure(why)), ..Reply::default() },
                 PingReply::Icmp(error) => {
-                    Reply { x: Some("*"), sonde: Some(Extra::of_error(self.line, error)), ..Reply::default() }
+                    Reply { x: Some("*"), sonde: Some(Extra::of_error(self.line, error, Millis)), ..Reply::default() }
                 }
             })?;
         }
@@ -118,7 +118,7 @@ impl Before {
             size,
             ttl,
             dup: reply.duplicate.then_some(1),
-            sonde: from.map(|from| Extra { from: Some(from), ..Extra::default() }),
+            sonde: from.map(|from| Extra { from: Some(from), ..Extra::none() }),
             ..Reply::default()
         }
     }
@@ -140,35 +140,5 @@ struct Reply<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     dup: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sonde: Option<Extra>,
-}
-
-/// What Atlas has no word for.
-#[derive(Serialize, Default)]
-struct Extra {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    icmp_type: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    icmp_code: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rtt: Option<Millis>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mtu: Option<u32>,
-}
-
-impl Extra {
-    fn of_error(line: &Line<'_>, error: &IcmpError) -> Self {
-        Self {
-            icmp_type: Some(error.kind),
-            icmp_code: Some(error.code),
-            from: Some(line.on_path(UNKNOWN_HOP, error.from.0)),
-            rtt: error.rtt.map(Millis),
-            ttl: error.hop_limit,
-            mtu: error.mtu,
-        }
-    }
+    sonde: Option<Extra<Millis>>,
 }
