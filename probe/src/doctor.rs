@@ -1,6 +1,6 @@
 //! `sonde-probe doctor`: can this machine measure, and if not, which step fails and what to do.
 //!
-//! [`look`] tries things out and writes down what the system said; [`judge`] makes sentences of that, and is pure. Nobody is
+//! `look` tries things out and writes down what the system said; `judge` makes sentences of that, and is pure. Nobody is
 //! contacted but the configured resolvers, the collectors of the network that was named, and the targets that were named:
 //! the internet is not asked unbidden.
 

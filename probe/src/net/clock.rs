@@ -2,7 +2,7 @@
 //!
 //! Kernel software stamps are CLOCK_REALTIME, which steps and slews; engines get CLOCK_MONOTONIC_RAW, which does neither.
 //! So each stamp is placed with the offset o = REALTIME − MONOTONIC_RAW of its moment, and a round-trip time becomes
-//! (rx − tx) − (o_rx − o_tx). The offset is read often, never at the very moment of a stamp; [`History`] says how wrong a time
+//! (rx − tx) − (o_rx − o_tx). The offset is read often, never at the very moment of a stamp; `History` says how wrong a time
 //! can be for that. This module knows nothing of sockets.
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! `tests/fuzz/corpus/NAME` and thousands of changed ones; and by cargo-fuzz for as long as one likes, from the one-line
 //! programs in `tests/fuzz/fuzz_targets`. CONTRIBUTING says how. An input that broke something joins the corpus.
 //!
-//! Engines are given a whole conversation: [`drive`] reads the bytes as what happens to them.
+//! Engines are given a whole conversation: `drive` reads the bytes as what happens to them.
 
 mod drive;
 mod engines;

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `═` are links through the wire (delay, loss), `─` are plain ones. The graph is a tree, so every path is unique. The long
-//! path behind r2, which a lab has on request and which forks, is in [`long_path`].
+//! path behind r2, which a lab has on request and which forks, is in `long_path`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

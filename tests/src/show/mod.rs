@@ -1,7 +1,7 @@
 //! The lab as a show: builds it with the long path and some faults, runs a real network in it, measures over both families
 //! and says beside every result what the truth is.
 //!
-//! The measurements are a table ([`task`]); [`words`] says results in words. Everything is removed at the end, also when it
+//! The measurements are a table (`task`); `words` says results in words. Everything is removed at the end, also when it
 //! is interrupted; after a `kill -9` the next lab does that.
 
 mod stop;

@@ -1,6 +1,6 @@
 //! The `lab-dns` process: `lab-dns ZONE LOG ADDRESS:PORT...`. It ends when its standard input closes.
 //!
-//! At the port it speaks UDP and TCP, at port 853 of the same address TLS and QUIC, at 443 HTTPS ([`super::secure`]). What
+//! At the port it speaks UDP and TCP, at port 853 of the same address TLS and QUIC, at 443 HTTPS (`secure`). What
 //! it answers is the same over all of them, but that an answer over UDP may be cut.
 
 use std::fs::File;

@@ -3,7 +3,7 @@
 //! namespace, which itself forwards nothing, resolves addresses and answers what is meant for the router.
 //!
 //! Frames are read by AF_PACKET and sent by raw sockets. Behind a TUN device, the other way to do this, the kernel in front
-//! of it would see the hop limit first and answer in our place. It does not fragment. [`message`] decides, this moves.
+//! of it would see the hop limit first and answer in our place. It does not fragment. `message` decides, this moves.
 
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
