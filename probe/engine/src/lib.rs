@@ -25,6 +25,7 @@ pub mod path_mtu;
 pub mod ping;
 pub mod quote;
 pub mod sslcert;
+mod tagged;
 pub mod tcp;
 pub mod traceroute;
 

@@ -33,10 +33,11 @@ use sonde_protocol::time::Nanos;
 
 use self::ends::{Interface, Reverse, mtu};
 use self::locate::{Locate, Seen};
-use self::packet::{Named, Packets};
+
 use self::search::{Search, Wall};
 use self::tries::{Answer, Learned, Reason, Step, Try, learned};
 use crate::icmp::{Message, Problem};
+use crate::tagged::{Named, Tagged};
 use crate::{Engine, IcmpErrorEvent, Meta, Token, Transmit};
 
 pub use self::packet::PORT;
@@ -74,7 +75,7 @@ pub struct PathMtuConfig {
 pub struct PathMtu {
     dst: IpAddr,
     family: Family,
-    packets: Packets,
+    packets: Tagged,
     needed: u32,
     timeout: Duration,
     max_tries: usize,
@@ -117,7 +118,7 @@ impl PathMtu {
         let mut run = Self {
             dst,
             family,
-            packets: Packets { family, first_sequence, cookie: cookie.to_be_bytes() },
+            packets: Tagged { family, first_sequence, cookie: cookie.to_be_bytes(), cookie_len: 8 },
             needed,
             timeout: Duration::from_millis(u64::from(timeout)),
             max_tries: usize::try_from(at_most).unwrap_or(usize::MAX),
@@ -420,7 +421,7 @@ impl Engine for PathMtu {
         if step.transport == Transport::Udp {
             self.udp_free_at = now + UDP_PACE;
         }
-        let (channel, payload) = self.packets.make(number, step.transport, step.size);
+        let (channel, payload) = packet::make(&self.packets, number, step.transport, step.size);
         Some(Transmit {
             token: Token(u32::from(number)),
             dst: self.dst,

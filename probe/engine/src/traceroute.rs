@@ -26,10 +26,11 @@ use sonde_protocol::result::{Failure, HopAnswer, IcmpKind, Outcome, TracerouteOu
 use sonde_protocol::spec::{Spec, TracerouteSpec};
 use sonde_protocol::time::Nanos;
 
-use self::flow::{Flow, FlowConfig, Named};
+use self::flow::{Flow, FlowConfig};
 use self::hop::{Answer, Says, Taken};
 use self::path::{Path, PathConfig};
 use crate::icmp::{Problem, old_extensions};
+use crate::tagged::Named;
 use crate::tcp::Segment;
 use crate::{Engine, IcmpErrorEvent, Meta, Needs, Token, Transmit, padding};
 

@@ -1,29 +1,26 @@
 //! The packets of one traceroute as bytes: what stays the same in all of them, so that every router that balances load by
 //! flow sends them the same way, and what tells them apart in an answer.
 //!
-//! Paris traceroute (Augustin et al., IMC 2006), with as many packets under way at once as one likes:
+//! ICMP and UDP packets are [`Tagged`] ones; this is what traceroute adds to them:
 //!
-//! - ICMP: the identifier is the socket's, the sequence number names the packet. Two bytes at the start of the payload
-//!   make up for it, so that the checksum, which takes part in the choice of a path, is the same in every packet. The
-//!   variation of the flow is what moves the checksum.
-//! - UDP: the source port is the socket's, the destination port [`BASE_PORT`] plus the variation. The first two bytes of
-//!   the payload name the packet, two more keep the checksum as it is. With Paris mode off the port grows by one with
-//!   every packet, as in the classic program.
-//!
+//! - ICMP: the identifier is the socket's. The variation of the flow is what moves the checksum.
+//! - UDP: the source port is the socket's, the destination port [`BASE_PORT`] plus the variation. With Paris mode off the port
+//!   grows by one with every packet, as in the classic program.
 //! - TCP: SYN segments with one source port, which is [`TCP_SOURCE_PORT`] plus the variation, and one destination port. The
-//!   sequence number names the packet; it takes part in no choice of a path. Answers acknowledge it, and of every error it
-//!   is in the quote. With Paris mode off the system chooses the source port, and the flow is constant all the same, as in
-//!   RIPE Atlas.
+//!   sequence number names the packet and takes part in no choice of a path; it counts from the cookie. Answers acknowledge
+//!   it, and of every error it is in the quote. With Paris mode off the system chooses the source port, and the flow is
+//!   constant all the same, as in RIPE Atlas.
 //!
-//! In ICMP and UDP the cookie follows, then filler; in TCP it is where the sequence numbers begin. Where `size` has no room for the bytes that name the packet or mend the checksum (2
-//! for ICMP in Paris mode, 4 for UDP), they are sent all the same, as RIPE Atlas does; results report the size asked for.
+//! Where `size` has no room for the bytes that name the packet or mend the checksum (2 for ICMP in Paris mode, 4 for UDP), they
+//! are sent all the same, as RIPE Atlas does; results report the size asked for.
 
 use alloc::vec::Vec;
 
 use sonde_protocol::net::{Family, Transport};
 
 use crate::Channel;
-use crate::icmp::{self, HEADER_LEN, Kind, Message};
+use crate::icmp::{self, HEADER_LEN, Message};
+use crate::tagged::{Named, Tagged, UDP_HEADER_LEN};
 use crate::tcp::{self, Segment, Start, flag};
 
 /// The destination port of UDP packets counts from here, as in every traceroute since the first.
@@ -32,24 +29,11 @@ pub const BASE_PORT: u16 = 33_434;
 /// The source port of TCP packets counts from here, below the ports that systems give out by themselves (RIPE Atlas).
 pub const TCP_SOURCE_PORT: u16 = 20_480;
 
-/// Bytes of a UDP header.
-const UDP_HEADER_LEN: usize = 8;
 /// Sequence numbers of TCP packets are so many bits apart, because whoever acknowledges a SYN may acknowledge its payload
 /// too.
 const SEQUENCE_BITS: u32 = 12;
 /// The greatest acknowledgement of a packet, counted from its sequence number: SYN and the greatest payload.
 const MAX_ACKNOWLEDGED: u32 = 1 + 2048;
-
-/// Which packet an answer is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Named {
-    /// The packet with this index; whether it was ever sent is not checked.
-    Packet(u16),
-    /// One of this run's, but the quote is too short to say which.
-    Unknown,
-    /// None of this run's.
-    Foreign,
-}
 
 /// What a flow is to be.
 #[derive(Debug, Clone, Copy)]
@@ -72,20 +56,20 @@ pub(super) struct FlowConfig {
 #[derive(Debug)]
 pub(super) struct Flow {
     config: FlowConfig,
-    cookie: [u8; 8],
-    /// How much of the cookie every packet carries.
-    cookie_len: usize,
+    tagged: Tagged,
     /// No packet is made smaller, so that each of them can be told from the others and from a stranger's.
     min_size: usize,
 }
 
 impl Flow {
     pub fn new(config: FlowConfig) -> Self {
-        let mut flow = Self { config, cookie: config.cookie.to_be_bytes(), cookie_len: 0, min_size: 0 };
+        let FlowConfig { family, first_sequence, cookie, .. } = config;
+        let tagged = Tagged { family, first_sequence, cookie: cookie.to_be_bytes(), cookie_len: 0 };
+        let mut flow = Self { config, tagged, min_size: 0 };
         if config.transport != Transport::Tcp {
             let needed = if flow.needs_tag() { flow.tag_len() } else { 0 };
-            flow.cookie_len = config.size.saturating_sub(flow.tag_len()).min(flow.cookie.len());
-            flow.min_size = (flow.tag_len() + flow.cookie_len).min(config.size).max(needed);
+            flow.tagged.cookie_len = config.size.saturating_sub(flow.tag_len()).min(flow.tagged.cookie.len());
+            flow.min_size = (flow.tag_len() + flow.tagged.cookie_len).min(config.size).max(needed);
         }
         flow
     }
@@ -103,7 +87,7 @@ impl Flow {
     pub fn packet(&self, index: u16, size: usize) -> (Channel, Vec<u8>) {
         let size = size.max(self.min_size);
         match self.config.transport {
-            Transport::Icmp => (Channel::Icmp, self.echo_request(index, size)),
+            Transport::Icmp => (Channel::Icmp, self.tagged.echo_request(index, self.config.paris_id, size)),
             Transport::Tcp => {
                 let FlowConfig { port, paris_id, .. } = self.config;
                 let source_port = paris_id.map(|id| TCP_SOURCE_PORT.wrapping_add(id));
@@ -111,7 +95,7 @@ impl Flow {
             }
             Transport::Udp => {
                 let step = self.config.paris_id.unwrap_or(index);
-                (Channel::Udp { port: BASE_PORT.wrapping_add(step) }, self.datagram(index, size))
+                (Channel::Udp { port: BASE_PORT.wrapping_add(step) }, self.tagged.datagram(index, size))
             }
         }
     }
@@ -134,7 +118,7 @@ impl Flow {
 
     /// Sequence number of the first TCP packet.
     fn base(&self) -> u32 {
-        let [a, b, c, d, ..] = self.cookie;
+        let [a, b, c, d, ..] = self.tagged.cookie;
         u32::from_be_bytes([a, b, c, d])
     }
 
@@ -173,86 +157,25 @@ impl Flow {
         }
     }
 
-    fn echo_request(&self, index: u16, size: usize) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(size);
-        payload.extend([0, 0]);
-        payload.extend(self.cookie);
-        icmp::fill(&mut payload, size);
-        let mut message =
-            icmp::echo_request(self.config.family, self.config.first_sequence.wrapping_add(index), &payload);
-        if let Some(id) = self.config.paris_id {
-            // ICMPv6 counts the length in its checksum, which changes when a smaller packet is tried.
-            let length = if self.config.family == Family::V6 { message.len() } else { 0 };
-            icmp::balance(&mut message, HEADER_LEN, -i64::from(id) - length as i64);
-        }
-        message
-    }
-
-    fn datagram(&self, index: u16, size: usize) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(size);
-        payload.extend(index.to_be_bytes());
-        payload.extend([0, 0]);
-        payload.extend(self.cookie);
-        icmp::fill(&mut payload, size);
-        // The length stands in the header and in the pseudo-header (RFC 768).
-        let length = UDP_HEADER_LEN + payload.len();
-        icmp::balance(&mut payload, 2, -2 * length as i64);
-        payload
-    }
-
     /// The packet that an ICMP error quotes: for ICMP from its type byte on, for UDP from the payload on, for TCP from the
     /// segment's header on; each may be cut. What is there of the cookie has to be ours.
     pub fn quoted(&self, quoted: &[u8]) -> Named {
         match self.config.transport {
-            Transport::Icmp => match Message::parse(self.config.family, quoted) {
-                Some(message) if message.kind == Kind::EchoRequest => self.by_sequence(&message, false),
-                _ => Named::Foreign,
-            },
+            Transport::Icmp => self.tagged.quoted_request(quoted),
             Transport::Tcp => self.by_start(quoted),
-            Transport::Udp => self.by_tag(quoted, false),
+            Transport::Udp => self.tagged.quoted_datagram(quoted),
         }
     }
 
     /// The packet that a datagram answers. An answer has to bring back all of the cookie.
     pub fn answered(&self, bytes: &[u8]) -> Named {
         match self.config.transport {
-            Transport::Icmp => match Message::parse(self.config.family, bytes) {
-                Some(message) if message.kind == Kind::EchoReply && message.code == 0 => {
-                    self.by_sequence(&message, true)
-                }
-                _ => Named::Foreign,
-            },
+            Transport::Icmp => {
+                Message::parse(self.config.family, bytes).map_or(Named::Foreign, |message| self.tagged.echoed(&message))
+            }
             Transport::Tcp => self.by_acknowledgement(bytes),
-            Transport::Udp => match self.by_tag(bytes, true) {
-                // A service that listens at our port may say anything; it is an answer, though not an echo.
-                Named::Foreign => Named::Unknown,
-                named => named,
-            },
+            Transport::Udp => self.tagged.served(bytes),
         }
-    }
-
-    fn by_sequence(&self, message: &Message<'_>, whole: bool) -> Named {
-        let rest = message.payload.get(self.tag_len()..).unwrap_or(&[]);
-        if self.is_our_cookie(rest, whole) {
-            Named::Packet(message.sequence.wrapping_sub(self.config.first_sequence))
-        } else {
-            Named::Foreign
-        }
-    }
-
-    fn by_tag(&self, payload: &[u8], whole: bool) -> Named {
-        let [high, low, rest @ ..] = payload else { return Named::Unknown };
-        // Behind the index come two bytes that mend the checksum.
-        if self.is_our_cookie(rest.get(2..).unwrap_or(&[]), whole) {
-            Named::Packet(u16::from_be_bytes([*high, *low]))
-        } else {
-            Named::Foreign
-        }
-    }
-
-    fn is_our_cookie(&self, bytes: &[u8], whole: bool) -> bool {
-        let same = bytes.iter().zip(&self.cookie).take(self.cookie_len).all(|(theirs, ours)| theirs == ours);
-        same && (!whole || bytes.len() >= self.cookie_len)
     }
 }
 
