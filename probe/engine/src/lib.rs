@@ -4,8 +4,9 @@
 //! This crate must not know about sockets, clocks, tokio or random numbers. It is `no_std`, so the compiler holds it to
 //! that, and a test holds its dependencies to a short list.
 //!
-//! Packet kinds ([`ping`], [`traceroute`], [`dns`] over UDP) implement [`Engine`]; one loop in the shell drives them all.
-//! Exchange kinds (dns over TCP) are a plan, events and a pure function instead.
+//! Packet kinds ([`ping`], [`traceroute`], [`ntp`], [`path_mtu`], [`dns`] over UDP) implement [`Engine`]; one loop in the shell
+//! drives them all. Exchange kinds ([`sslcert`], [`http`], [`dns`] over TCP and what is above it) are a plan, events and a pure
+//! function instead.
 //!
 //! Order of calls: after each `handle_*`, call [`Engine::poll_transmit`] until it gives `None`, then
 //! [`Engine::poll_timeout`] and [`Engine::poll_outcome`].

@@ -306,15 +306,20 @@ impl EventLoop {
         }
     }
 
-    /// Lets the jobs send in turn, one packet each, as far as the pace allows; those without a packet may end or sleep.
+    /// Lets the jobs send in turn, one packet each, as far as the pace allows; those without a packet may end or sleep. No more
+    /// than a burst at a time: where sending takes longer than the pace asks for, the sockets have to be read all the same.
     fn transmit(&mut self) {
+        let mut left = self.options.burst.max(1);
         while let Some(id) = self.ready.pop_front() {
-            if !self.bucket.ready(self.clock.now()) {
+            if left == 0 || !self.bucket.ready(self.clock.now()) {
                 self.ready.push_front(id);
                 return;
             }
             match self.send_one(id) {
-                Ok(true) => self.ready.push_back(id),
+                Ok(true) => {
+                    left -= 1;
+                    self.ready.push_back(id);
+                }
                 Ok(false) => self.settle(id),
                 Err(error) => {
                     if let Some(job) = self.remove(id) {
