@@ -98,6 +98,7 @@ fn lock(visits: &Mutex<Vec<Visit>>) -> MutexGuard<'_, Vec<Visit>> {
 async fn serve(listener: TcpListener, port: u16, tls: Option<TlsAcceptor>, visits: Arc<Mutex<Vec<Visit>>>) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("the runtime has room");
     while let Ok((stream, client)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
         let (tls, visits) = (tls.clone(), Arc::clone(&visits));
         tokio::spawn(async move {
             let note = |server_name, request: &str| {

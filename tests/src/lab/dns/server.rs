@@ -240,6 +240,8 @@ where
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let Ok((stream, client)) = listener.accept().await else { continue };
+        // As servers on the internet do; an answer behind TLS's tickets would wait for their acknowledgement else.
+        let _ = stream.set_nodelay(true);
         let serving = serve(stream, client);
         tokio::spawn(async move {
             // The client goes away, or is silent for too long: both end the connection and nothing else.
