@@ -26,6 +26,7 @@ use crate::sources;
 use crate::target::{self, Target};
 
 /// Makes measurements: 201 and `{"measurements":[ids]}`, one a definition, in their order.
+#[utoipa::path(post, path = "/api/v2/measurements/", tag = "measurements", request_body = serde_json::Value, responses((status = 201, body = serde_json::Value)))]
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     Caller(account): Caller,

@@ -4,8 +4,11 @@
 //! Clients format `status`, `title` and `detail` without looking whether they are there. Code 102 is a body that does not
 //! validate, 104 everything else.
 
+use std::time::Duration;
+
 use axum::Json;
-use axum::http::{Method, StatusCode};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use sonde_store::StoreError;
@@ -42,6 +45,7 @@ pub(crate) struct ApiError {
     code: u16,
     detail: String,
     problems: Vec<Problem>,
+    retry_after: Option<u64>,
 }
 
 const BODY: u16 = 102;
@@ -50,12 +54,12 @@ const GENERAL: &str = "There was a problem with your request";
 
 impl ApiError {
     fn plain(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, code: OTHER, detail: detail.into(), problems: Vec::new() }
+        Self { status, code: OTHER, detail: detail.into(), problems: Vec::new(), retry_after: None }
     }
 
     /// The body does not validate, for all these reasons.
     pub fn body(problems: Vec<Problem>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: BODY, detail: GENERAL.into(), problems }
+        Self { status: StatusCode::BAD_REQUEST, code: BODY, detail: GENERAL.into(), problems, retry_after: None }
     }
 
     /// The body does not validate, for one reason.
@@ -66,7 +70,7 @@ impl ApiError {
     /// A parameter of the query has a value that cannot be used.
     pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
         let problem = Problem { source: Source::Parameter(name.to_owned()), detail: detail.into() };
-        Self { status: StatusCode::BAD_REQUEST, code: OTHER, detail: GENERAL.into(), problems: vec![problem] }
+        Self { problems: vec![problem], ..Self::plain(StatusCode::BAD_REQUEST, GENERAL) }
     }
 
     /// It does not exist, or this viewer may not know that it does.
@@ -82,6 +86,12 @@ impl ApiError {
     /// The key is missing or wrong, or it is not the owner's.
     pub fn forbidden(detail: &str) -> Self {
         Self::plain(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// Too much from one client; it may come back after this time (`Retry-After`, in whole seconds, rounded up).
+    pub fn too_many(detail: impl Into<String>, after: Duration) -> Self {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        Self { retry_after: Some(seconds.max(1)), ..Self::plain(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// The body could not be received; code 102, because it is about the body.
@@ -124,7 +134,11 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(self.to_json())).into_response()
+        let mut response = (self.status, Json(self.to_json())).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }
 
@@ -141,6 +155,15 @@ mod tests {
                 "status": 400, "code": 102, "title": "Bad Request", "detail": "There was a problem with your request",
                 "errors": [{"source": {"pointer": "/definitions/0/af"}, "detail": "This field is required."}],
             }})
+        );
+    }
+
+    #[test]
+    fn too_many_says_when_to_come_back() {
+        let response = ApiError::too_many("Slow down.", Duration::from_millis(1200)).into_response();
+        assert_eq!(
+            (response.status(), &response.headers()[RETRY_AFTER]),
+            (StatusCode::TOO_MANY_REQUESTS, &"2".parse().unwrap())
         );
     }
 

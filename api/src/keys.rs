@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 use sonde_store::catalog::{ApiKey, Digest};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::Api;
@@ -17,12 +18,19 @@ use crate::error::ApiError;
 use crate::here::Here;
 use crate::paging::Paging;
 use crate::params::Params;
+use crate::router::Routes;
 use crate::times::iso;
+
+/// Adds the paths of this module.
+pub(crate) fn routes(routes: &mut Routes) {
+    routes.add(routes!(list));
+}
 
 /// What every key may do; there are no narrower keys yet.
 const PERMISSIONS: [&str; 2] = ["measurements.create_measurement", "keys.list_keys"];
 
 /// `GET keys/`.
+#[utoipa::path(get, path = "/api/v2/keys/", tag = "keys", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Caller(account): Caller,

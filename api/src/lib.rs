@@ -18,9 +18,8 @@ use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get};
-use axum::{Extension, Router};
-use sonde_protocol::spec::Kind;
+use axum::routing::get;
+use axum::{Json, Router};
 use sonde_store::{Catalog, Results};
 
 mod auth;
@@ -44,6 +43,7 @@ mod path;
 mod probes;
 mod reader;
 mod results;
+mod router;
 mod serve;
 mod skipped;
 mod sources;
@@ -61,6 +61,7 @@ pub use serve::serve;
 pub use target::{Resolve, SystemResolver};
 
 use error::ApiError;
+use router::Routes;
 
 /// What the API works with.
 #[derive(Clone)]
@@ -79,30 +80,20 @@ pub struct Api {
     pub config: ApiConfig,
 }
 
-/// Every path, each with and without the slash at its end, because clients use both with every method and a redirected
-/// `POST` would become a `GET`.
+/// Every path. Those of [`Routes`] exist with and without the slash at their end, because clients use both with every method
+/// and a redirected `POST` would become a `GET`.
 pub fn router(api: Api) -> Router {
-    let mut router = Router::new().route("/", get(web::page)).route("/healthz", get(async || "ok"));
-    let mut both = |path: &str, methods: MethodRouter<Arc<Api>>| {
-        router = std::mem::take(&mut router)
-            .route(&format!("/api/v2/{path}"), methods.clone())
-            .route(&format!("/api/v2/{path}/"), methods);
-    };
-    both("measurements", get(measurements::list).post(create::create));
-    both("measurements/my", get(measurements::mine));
-    for kind in Kind::ALL {
-        let methods = get(measurements::list).post(create::create).layer(Extension(measurements::OfKind(kind)));
-        both(&format!("measurements/{kind}"), methods);
-    }
-    both("measurements/{id}", get(measurements::show).patch(measurements::change).delete(measurements::stop));
-    both("measurements/{id}/results", get(results::all));
-    both("measurements/{id}/latest", get(results::latest));
-    both("measurements/{id}/skipped", get(skipped::list));
-    both("probes", get(probes::list));
-    both("probes/my", get(probes::mine));
-    both("probes/{id}", get(probes::show));
-    both("keys", get(keys::list));
+    let mut routes = Routes::new();
+    measurements::routes(&mut routes);
+    results::routes(&mut routes);
+    skipped::routes(&mut routes);
+    probes::routes(&mut routes);
+    keys::routes(&mut routes);
+    let (router, document) = routes.finish();
     router
+        .route("/", get(web::page))
+        .route("/healthz", get(async || "ok"))
+        .route("/api/v2/openapi.json", get(async || Json(document)))
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
         .layer(middleware::from_fn(around))

@@ -13,10 +13,12 @@ use sonde_protocol::spec::Kind;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Measurement, MeasurementEdit, MeasurementFilter, Status};
 use sonde_store::view::Viewer;
+use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::{Caller, Who};
 use crate::body::JsonBody;
+use crate::create;
 use crate::error::{ApiError, Problem};
 use crate::fields::Selection;
 use crate::here::Here;
@@ -25,10 +27,23 @@ use crate::paging::Paging;
 use crate::params::Params;
 use crate::path::Id;
 use crate::reader::Reader;
+use crate::router::Routes;
 
 /// The kind that a path such as `measurements/ping/` is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OfKind(pub Kind);
+
+/// Adds the paths of this module.
+pub(crate) fn routes(routes: &mut Routes) {
+    routes.add(routes!(list, create::create));
+    routes.add(routes!(mine));
+    for kind in Kind::ALL {
+        let (schemas, paths, methods) = routes!(list, create::create);
+        let methods = methods.layer(Extension(OfKind(kind)));
+        routes.add_at(&format!("/api/v2/measurements/{kind}/"), (schemas, paths, methods));
+    }
+    routes.add(routes!(show, change, stop));
+}
 
 /// A page is this short when every measurement on it lists its probes.
 const PAGE_WITH_PROBES: u64 = 50;
@@ -63,6 +78,7 @@ const OTHER_STATES: &[(u8, &str)] =
     &[(5, "Forced to stop"), (7, "Failed"), (8, "Denied"), (8, "Archived"), (9, "Canceled")];
 
 /// `GET measurements/` and `GET measurements/{kind}/`.
+#[utoipa::path(get, path = "/api/v2/measurements/", tag = "measurements", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Who(viewer): Who,
@@ -75,6 +91,7 @@ pub(crate) async fn list(
 }
 
 /// `GET measurements/my/`.
+#[utoipa::path(get, path = "/api/v2/measurements/my/", tag = "measurements", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn mine(
     State(api): State<Arc<Api>>,
     Caller(account): Caller,
@@ -177,6 +194,7 @@ fn statuses(params: &Params) -> Result<Option<Vec<Status>>, ApiError> {
 }
 
 /// `GET measurements/{id}/`.
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn show(
     State(api): State<Arc<Api>>,
     Who(viewer): Who,
@@ -205,6 +223,7 @@ async fn own(api: &Api, account: AccountId, id: MeasurementId) -> Result<Measure
 }
 
 /// `DELETE measurements/{id}/`: stops it, 204. One that is over already stays as it is.
+#[utoipa::path(delete, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path)), responses((status = 204)))]
 pub(crate) async fn stop(
     State(api): State<Arc<Api>>,
     Caller(account): Caller,
@@ -224,6 +243,7 @@ pub(crate) async fn stop(
 
 /// `PATCH measurements/{id}/`: another description; and a private measurement becomes public, never the other way round,
 /// because others may have its results already. Fields that cannot be changed are problems, not ignored.
+#[utoipa::path(patch, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path)), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn change(
     State(api): State<Arc<Api>>,
     Caller(account): Caller,

@@ -11,6 +11,7 @@ use sonde_protocol::ids::{Asn, ProbeId};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Probe, ProbeFilter};
 use sonde_store::view::{Viewer, network, snapped};
+use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::{Caller, Who};
@@ -20,7 +21,15 @@ use crate::here::Here;
 use crate::paging::Paging;
 use crate::params::Params;
 use crate::path::Id;
+use crate::router::Routes;
 use crate::times::iso;
+
+/// Adds the paths of this module.
+pub(crate) fn routes(routes: &mut Routes) {
+    routes.add(routes!(list));
+    routes.add(routes!(mine));
+    routes.add(routes!(show));
+}
 
 /// Atlas's filters that the catalog has no answer to yet.
 const NOT_YET: &[&str] = &[
@@ -49,6 +58,7 @@ const STATES: [(u8, &str); 5] =
     [(0, "Never Connected"), (1, "Connected"), (2, "Disconnected"), (3, "Abandoned"), (4, "Written Off")];
 
 /// `GET probes/`.
+#[utoipa::path(get, path = "/api/v2/probes/", tag = "probes", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Who(viewer): Who,
@@ -59,6 +69,7 @@ pub(crate) async fn list(
 }
 
 /// `GET probes/my/`.
+#[utoipa::path(get, path = "/api/v2/probes/my/", tag = "probes", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn mine(
     State(api): State<Arc<Api>>,
     Caller(account): Caller,
@@ -70,6 +81,7 @@ pub(crate) async fn mine(
 }
 
 /// `GET probes/{id}/`.
+#[utoipa::path(get, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn show(
     State(api): State<Arc<Api>>,
     Who(viewer): Who,

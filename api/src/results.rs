@@ -14,6 +14,7 @@ use sonde_protocol::time::UnixNanos;
 use sonde_store::StoreError;
 use sonde_store::catalog::Measurement;
 use sonde_store::results::{Cursor, ResultQuery, StoredReport};
+use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Who;
@@ -22,7 +23,14 @@ use crate::masking::Masks;
 use crate::measurements::visible;
 use crate::params::Params;
 use crate::path::Id;
+use crate::router::Routes;
 use crate::stream::{Pieces, respond};
+
+/// Adds the paths of this module.
+pub(crate) fn routes(routes: &mut Routes) {
+    routes.add(routes!(all));
+    routes.add(routes!(latest));
+}
 
 /// How many reports are read from the store, and written into one piece of the body, at a time.
 const BATCH: usize = 256;
@@ -34,6 +42,7 @@ const MAX_VERSIONS: usize = 10;
 const LOOKBACK_DAYS: i64 = 7;
 
 /// `GET measurements/{id}/results/`.
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn all(
     State(api): State<Arc<Api>>,
     Who(viewer): Who,
@@ -48,6 +57,7 @@ pub(crate) async fn all(
 }
 
 /// `GET measurements/{id}/latest/`.
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/latest/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn latest(
     State(api): State<Arc<Api>>,
     Who(viewer): Who,

@@ -13,6 +13,7 @@ use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::result::Report;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::StoreError;
+use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Who;
@@ -21,12 +22,19 @@ use crate::measurements::visible;
 use crate::params::Params;
 use crate::path::Id;
 use crate::results::{Walk, query};
+use crate::router::Routes;
 use crate::stream::{Pieces, respond};
+
+/// Adds the paths of this module.
+pub(crate) fn routes(routes: &mut Routes) {
+    routes.add(routes!(list));
+}
 
 /// About how many bytes a piece has.
 const PIECE: usize = 64 * 1024;
 
 /// `GET measurements/{id}/skipped/`.
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/skipped/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Who(viewer): Who,

@@ -11,10 +11,11 @@ use std::process::Command;
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::seed::Rng;
 use sonde_protocol::time::UnixNanos;
+use sonde_store::Results;
+use sonde_store::catalog::Accounts;
 use sonde_store::conformance::{Draft, batch_of, block_on};
 use sonde_store::results::{Batch, ResultQuery};
 use sonde_store::sqlite::{SqliteCatalog, SqliteResults};
-use sonde_store::{Catalog, Results};
 
 const DISK: &str = "SONDE_FULL_DISK";
 

@@ -12,7 +12,7 @@ use sonde_protocol::ids::{Asn, BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::seed::Rng;
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::{Admission, ProbeFilter, Slice};
+use sonde_store::catalog::{Accounts, Admission, ProbeFilter, Probes, Slice};
 use sonde_store::conformance::{Draft, Fixture, batch_of, block_on, catalog_suite, results_suite};
 use sonde_store::results::{Cursor, ResultQuery};
 use sonde_store::sqlite::{SqliteCatalog, SqliteResults};

@@ -18,11 +18,12 @@ use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::{Report, SkipReason};
 use sonde_protocol::schedule::{Runs, phase};
 use sonde_protocol::time::UnixNanos;
+use sonde_store::Results;
+use sonde_store::catalog::Measurements;
 use sonde_store::catalog::{Measurement, MeasurementFilter, Participant, Slice};
 use sonde_store::results::ResultQuery;
 use sonde_store::sqlite::catalog::SqliteCatalog;
 use sonde_store::sqlite::results::SqliteResults;
-use sonde_store::{Catalog, Results};
 
 /// How many problems are shown at most.
 const SHOWN: usize = 20;

@@ -19,7 +19,7 @@ use sonde_protocol::result::{
     Hop, HopAnswer, HopReply, MeasurementResult, Outcome, Report, Skipped, Timing, TracerouteOutcome,
 };
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::{Admission, ApiKey, Catalog, NewSession};
+use sonde_store::catalog::{Accounts, Admission, ApiKey, NewSession, Probes};
 use sonde_store::results::{Batch, Results, StoredReport};
 use sonde_store::sqlite::catalog::SqliteCatalog;
 use sonde_store::sqlite::results::SqliteResults;

@@ -9,5 +9,6 @@ mod garbage;
 mod lab;
 mod lists;
 mod manage;
+mod openapi;
 mod results;
 mod views;

@@ -38,7 +38,7 @@ fn a_oneoff_stays_ongoing_until_clients_have_looked() {
     let id = lab.measure(&anna, &asking("ping", "1.1.1.1", worldwide(4)));
     let status = || lab.get(&format!("/api/v2/measurements/{id}/?fields=status")).json()["status"]["name"].clone();
     lab.runtime.block_on(async {
-        use sonde_store::Catalog;
+        use sonde_store::catalog::Orders;
         lab.catalog.settle_oneoffs(&[(id, probe)]).await.unwrap();
     });
     assert_eq!(status(), "Ongoing");

@@ -15,10 +15,10 @@ use sonde_protocol::session::CollectorSession;
 use sonde_protocol::session::collector::{Admitted, Command, Stored};
 use sonde_protocol::time::UnixNanos;
 use sonde_protocol::wire::Reader;
-use sonde_store::catalog::{Admission, NewSession};
+use sonde_store::Results;
+use sonde_store::catalog::{Admission, NewSession, Orders, Probes};
 use sonde_store::conformance::block_on;
 use sonde_store::results::{Batch, ResultQuery};
-use sonde_store::{Catalog, Results};
 
 use super::link::Stream;
 use super::plan::{MS, S};

@@ -10,8 +10,7 @@ use sonde_protocol::seed::{Rng, mix};
 use sonde_protocol::spec::{Kind, Spec};
 use sonde_protocol::time::UnixNanos;
 use sonde_protocol::wire::framed;
-use sonde_store::Catalog;
-use sonde_store::catalog::{Admission, NewMeasurement};
+use sonde_store::catalog::{Accounts, Admission, Measurements, NewMeasurement, Orders, Probes};
 use sonde_store::conformance::block_on;
 use sonde_store::sqlite::{SqliteCatalog, SqliteResults};
 

@@ -1,10 +1,13 @@
 //! Accounts, API keys and join tokens. Secrets come here as digests.
 
+use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sonde_protocol::ids::AccountId;
 use sonde_protocol::time::UnixNanos;
 
-use crate::catalog::{Account, ApiKey, Digest};
+use super::SqliteCatalog;
+use crate::StoreError;
+use crate::catalog::{Account, Accounts, ApiKey, Digest};
 
 pub(super) fn add(db: &Connection, email: &str, now: UnixNanos) -> rusqlite::Result<Option<Account>> {
     let email = email.to_lowercase();
@@ -84,4 +87,37 @@ pub(super) fn use_join_token(
     )?
     .query_row(params![token, key, now.0], |row| Ok(AccountId(row.get::<_, i64>(0)?.cast_unsigned())))
     .optional()
+}
+
+#[async_trait]
+impl Accounts for SqliteCatalog {
+    async fn add_account(&self, email: &str, now: UnixNanos) -> Result<Option<Account>, StoreError> {
+        self.write("add an account", |t| add(t, email, now))
+    }
+
+    async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
+        self.read("find an account", |t| by_email(t, email))
+    }
+
+    async fn add_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.write("add a key", |t| add_key(t, key))
+    }
+
+    async fn key(&self, digest: &Digest) -> Result<Option<ApiKey>, StoreError> {
+        self.read("find a key", |t| key(t, digest))
+    }
+
+    async fn keys(&self, account: AccountId) -> Result<Vec<ApiKey>, StoreError> {
+        self.read("list keys", |t| keys(t, account))
+    }
+
+    async fn add_join_token(
+        &self,
+        token: &Digest,
+        owner: AccountId,
+        now: UnixNanos,
+        expires: UnixNanos,
+    ) -> Result<(), StoreError> {
+        self.write("add a join token", |t| add_join_token(t, token, owner, now, expires))
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value as Json;
@@ -13,10 +14,11 @@ use sonde_protocol::time::UnixNanos;
 
 use super::super::filter::{Filter, numbers};
 use super::super::{damaged, refused};
-use super::orders;
+use super::{SqliteCatalog, orders};
+use crate::StoreError;
 use crate::catalog::{
-    Measurement, MeasurementEdit, MeasurementFilter, NewMeasurement, ONEOFF_ONGOING_BASE_SECS, Page, Participant,
-    Slice, Status,
+    Measurement, MeasurementEdit, MeasurementFilter, Measurements, NewMeasurement, ONEOFF_ONGOING_BASE_SECS, Page,
+    Participant, Slice, Status,
 };
 
 const COLUMNS: &str = "id, group_id, created_at, owner, kind, spec, af, target, resolved, resolve_on_probe, is_oneoff,
@@ -230,4 +232,27 @@ pub(super) fn participants(db: &Connection, id: MeasurementId) -> rusqlite::Resu
             })
         })?
         .collect()
+}
+
+#[async_trait]
+impl Measurements for SqliteCatalog {
+    async fn add_measurements(&self, new: &[NewMeasurement], now: UnixNanos) -> Result<Vec<MeasurementId>, StoreError> {
+        self.write("add measurements", |t| add(t, new, now))
+    }
+
+    async fn measurement(&self, id: MeasurementId) -> Result<Option<Measurement>, StoreError> {
+        self.read("find a measurement", |t| by_id(t, id))
+    }
+
+    async fn measurements(&self, filter: &MeasurementFilter, slice: Slice) -> Result<Page<Measurement>, StoreError> {
+        self.read("list measurements", |t| list(t, filter, slice))
+    }
+
+    async fn participants(&self, id: MeasurementId) -> Result<Vec<Participant>, StoreError> {
+        self.read("list participants", |t| participants(t, id))
+    }
+
+    async fn edit_measurement(&self, id: MeasurementId, edit: &MeasurementEdit) -> Result<(), StoreError> {
+        self.write("edit a measurement", |t| self::edit(t, id, edit))
+    }
 }

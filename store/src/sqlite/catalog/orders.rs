@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sonde_protocol::bounded::{Bytes, List};
 use sonde_protocol::ids::{MeasurementId, ProbeId, Revision};
@@ -12,8 +13,9 @@ use sonde_protocol::time::UnixNanos;
 
 use super::super::damaged;
 use super::super::filter::numbers;
-use super::measurements;
-use crate::catalog::{ONEOFF_EXPIRY_SECS, Status};
+use super::{SqliteCatalog, measurements};
+use crate::StoreError;
+use crate::catalog::{ONEOFF_EXPIRY_SECS, Orders, Status};
 
 /// Records that the orders of these probes changed.
 pub(super) fn changed(db: &Connection, probes: impl IntoIterator<Item = ProbeId>) -> rusqlite::Result<()> {
@@ -136,4 +138,19 @@ pub(super) fn settle(db: &Connection, pairs: &[(MeasurementId, ProbeId)]) -> rus
     }
     changed(db, probes.iter().copied())?;
     Ok(probes.into_iter().collect())
+}
+
+#[async_trait]
+impl Orders for SqliteCatalog {
+    async fn stop_measurement(&self, id: MeasurementId, now: UnixNanos) -> Result<Vec<ProbeId>, StoreError> {
+        self.write("stop a measurement", |t| stop(t, id, now))
+    }
+
+    async fn orders(&self, probe: ProbeId, now: UnixNanos) -> Result<(Revision, Vec<Order>), StoreError> {
+        self.read("list orders", |t| of_probe(t, probe, now))
+    }
+
+    async fn settle_oneoffs(&self, pairs: &[(MeasurementId, ProbeId)]) -> Result<Vec<ProbeId>, StoreError> {
+        self.write("settle one-offs", |t| settle(t, pairs))
+    }
 }

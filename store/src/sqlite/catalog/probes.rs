@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use async_trait::async_trait;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sonde_protocol::address::special;
@@ -12,8 +13,9 @@ use sonde_protocol::time::UnixNanos;
 
 use super::super::damaged;
 use super::super::filter::{Filter, numbers, texts};
-use super::accounts;
-use crate::catalog::{Admission, Connection as Connected, Digest, NewSession, Page, Probe, ProbeFilter, Slice};
+use super::{SqliteCatalog, accounts};
+use crate::StoreError;
+use crate::catalog::{Admission, Connection as Connected, Digest, NewSession, Page, Probe, ProbeFilter, Probes, Slice};
 
 const COLUMNS: &str = "id, key, owner, created_at, description, connected, connection_since, session, first_connected,
     last_connected, address_v4, address_v6, address_is_public, asn_v4, asn_v6, country, latitude, longitude, software,
@@ -198,4 +200,35 @@ pub(super) fn session_addresses(db: &Connection, sessions: &[SessionId]) -> rusq
         Ok((id, row.get::<_, String>(1)?.parse().map_err(damaged)?))
     })?
     .collect()
+}
+
+#[async_trait]
+impl Probes for SqliteCatalog {
+    async fn admit(&self, key: &PublicKey, token: Option<&Digest>, now: UnixNanos) -> Result<Admission, StoreError> {
+        self.write("admit a probe", |t| admit(t, key, token, now))
+    }
+
+    async fn probe(&self, id: ProbeId) -> Result<Option<Probe>, StoreError> {
+        self.read("find a probe", |t| by_id(t, id))
+    }
+
+    async fn probes(&self, filter: &ProbeFilter, slice: Slice) -> Result<Page<Probe>, StoreError> {
+        self.read("list probes", |t| list(t, filter, slice))
+    }
+
+    async fn open_session(&self, session: &NewSession) -> Result<SessionId, StoreError> {
+        self.write("open a session", |t| open_session(t, session))
+    }
+
+    async fn close_session(&self, session: SessionId, at: UnixNanos) -> Result<(), StoreError> {
+        self.write("close a session", |t| close_session(t, session, at))
+    }
+
+    async fn close_all_sessions(&self, at: UnixNanos) -> Result<(), StoreError> {
+        self.write("close all sessions", |t| close_all_sessions(t, at))
+    }
+
+    async fn session_addresses(&self, sessions: &[SessionId]) -> Result<Vec<(SessionId, IpAddr)>, StoreError> {
+        self.read("find sessions", |t| session_addresses(t, sessions))
+    }
 }

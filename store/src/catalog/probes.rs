@@ -1,0 +1,143 @@
+//! Probes, their sessions, and how they join.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use sonde_protocol::ids::{AccountId, Asn, ProbeId, SessionId};
+use sonde_protocol::key::PublicKey;
+use sonde_protocol::net::Family;
+use sonde_protocol::time::UnixNanos;
+
+use super::{Digest, Page, Slice};
+use crate::StoreError;
+
+/// What became of a probe's key at the door.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Admission {
+    /// The key is known.
+    Known(Box<Probe>),
+    /// A token let it join just now.
+    Joined(Box<Probe>),
+    /// Unknown key without a token.
+    UnknownKey,
+    /// The token is unknown, expired, or bound to another key.
+    BadToken,
+}
+
+/// A probe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// Its number.
+    pub id: ProbeId,
+    /// Its key.
+    pub key: PublicKey,
+    /// Whose it is.
+    pub owner: AccountId,
+    /// When it joined.
+    pub created_at: UnixNanos,
+    /// For people; given by the owner.
+    pub description: Option<String>,
+    /// Is it connected, and since when is that so; `None` before the first connection.
+    pub connection: Option<Connection>,
+    /// When it was first connected.
+    pub first_connected: Option<UnixNanos>,
+    /// When it was last seen.
+    pub last_connected: Option<UnixNanos>,
+    /// Public address by family, as the collector saw it or as it told by its own global addresses.
+    pub address_v4: Option<IpAddr>,
+    /// See `address_v4`.
+    pub address_v6: Option<IpAddr>,
+    /// The owner lets everybody see the exact addresses.
+    pub address_is_public: bool,
+    /// Origin AS by family, where known.
+    pub asn_v4: Option<Asn>,
+    /// See `asn_v4`.
+    pub asn_v6: Option<Asn>,
+    /// ISO 3166 country code, upper case, where known.
+    pub country: Option<String>,
+    /// Latitude and longitude in degrees, where known.
+    pub place: Option<(f64, f64)>,
+    /// Name and version of its software.
+    pub software: Option<String>,
+    /// Tag slugs, system tags included, sorted.
+    pub tags: Vec<String>,
+    /// Seconds connected in all, without the present connection.
+    pub total_uptime: u64,
+}
+
+/// A probe's present or last state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// Is it connected now?
+    pub connected: bool,
+    /// Since when.
+    pub since: UnixNanos,
+    /// The session that is open, or was last.
+    pub session: SessionId,
+}
+
+/// A probe's connection as it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSession {
+    /// The probe.
+    pub probe: ProbeId,
+    /// The address it was seen from.
+    pub public_address: IpAddr,
+    /// Its own addresses, as it tells.
+    pub addresses: Vec<IpAddr>,
+    /// Families that it says it has an address and a route to the internet for, be it behind a translator.
+    pub families: Vec<Family>,
+    /// Name and version of its software.
+    pub software: String,
+    /// When.
+    pub at: UnixNanos,
+}
+
+/// Which probes; every condition must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProbeFilter {
+    /// One of these.
+    pub ids: Option<Vec<ProbeId>>,
+    /// This account's.
+    pub owner: Option<AccountId>,
+    /// Connected now, or not.
+    pub connected: Option<bool>,
+    /// Atlas status: never connected.
+    pub never_connected: Option<bool>,
+    /// In this country (any case).
+    pub country: Option<String>,
+    /// In this AS, by either family.
+    pub asn: Option<Asn>,
+    /// Has all these tags.
+    pub tags: Vec<String>,
+    /// Has none of these tags.
+    pub without_tags: Vec<String>,
+}
+
+/// Probes and their sessions.
+#[async_trait]
+pub trait Probes: Send + Sync {
+    /// Says what a probe's key is at the door. A valid token that nobody has used, or this key, makes an unknown key a
+    /// probe of the token's owner and is bound to this key from then on.
+    async fn admit(&self, key: &PublicKey, token: Option<&Digest>, now: UnixNanos) -> Result<Admission, StoreError>;
+
+    /// One probe.
+    async fn probe(&self, id: ProbeId) -> Result<Option<Probe>, StoreError>;
+
+    /// Some probes, by id.
+    async fn probes(&self, filter: &ProbeFilter, slice: Slice) -> Result<Page<Probe>, StoreError>;
+
+    /// Records that a probe has connected, with its addresses, and gives the session its number. An address family that
+    /// the probe shows a global address of (seen from outside, or own), or says it has a way out by, gets the tags
+    /// `system-ipvN-works` and `system-ipvN-capable`; the others lose them.
+    async fn open_session(&self, session: &NewSession) -> Result<SessionId, StoreError>;
+
+    /// Records that a session has ended. The probe counts as disconnected only if it has no newer session.
+    async fn close_session(&self, session: SessionId, at: UnixNanos) -> Result<(), StoreError>;
+
+    /// Ends every session that is still open, at the start of a collector that has none.
+    async fn close_all_sessions(&self, at: UnixNanos) -> Result<(), StoreError>;
+
+    /// The addresses that sessions came from. Unknown ones are left out.
+    async fn session_addresses(&self, sessions: &[SessionId]) -> Result<Vec<(SessionId, IpAddr)>, StoreError>;
+}

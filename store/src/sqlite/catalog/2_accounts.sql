@@ -1,0 +1,1 @@
+-- Accounts by password, sessions, keys with permissions.

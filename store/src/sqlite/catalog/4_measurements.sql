@@ -1,0 +1,1 @@
+-- Measurements: groups, tags, participation, built-ins.

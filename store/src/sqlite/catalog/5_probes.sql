@@ -1,0 +1,1 @@
+-- Probes: anchors, tags, origin AS and country.
