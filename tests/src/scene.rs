@@ -105,6 +105,16 @@ impl<'a> Scene<'a> {
         self.probes.keys().copied().filter(|host| host.address(family).is_some()).collect()
     }
 
+    /// Where the API listens.
+    pub fn api(&self) -> SocketAddr {
+        self.server.api()
+    }
+
+    /// What the server said so far.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
     /// The number of the probe on a host.
     ///
     /// # Panics

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use self::stop::Stop;
-use self::task::Servers;
+pub use self::task::{AHEAD, Servers, serve};
 use crate::lab::{Family, Host, Lab, LabOptions, Link, Router};
 use crate::scene::Scene;
 use crate::world::{PATIENCE, program};
@@ -80,7 +80,7 @@ pub fn run(options: ShowOptions) -> Result<ExitCode> {
     lab.set_other_address(ELSEWHERE, true)?;
     lab.set_rate_limit(SLOW, NonZeroU32::new(1))?;
     lab.set_mtu(NARROW.0, NARROW.1)?;
-    let servers = task::serve(&lab)?;
+    let servers = serve(&lab)?;
     let namespaces = Lab::existing().get(lab.prefix()).map_or(0, Vec::len);
     show.say(&format!("{namespaces} namespaces named {}-… in {:.1} s", lab.prefix(), begun.elapsed().as_secs_f64()));
     show.say(DRAWING);

@@ -14,7 +14,7 @@ const NAME: &str = "hello.lab.example";
 /// See [`NAME`].
 pub(super) const TEXT: &str = "hello from the lab";
 /// How far the target's NTP server is ahead, in seconds.
-pub(super) const AHEAD: i64 = 100;
+pub const AHEAD: i64 = 100;
 
 /// One measurement.
 pub(super) struct Task {
@@ -79,13 +79,14 @@ fn dns(protocol: &str, over: &str) -> Value {
 }
 
 /// The servers that a lab does not have by itself.
-pub(super) struct Servers {
-    pub(super) web: Web,
+pub struct Servers {
+    /// Plain and over TLS, at the target.
+    pub web: Web,
     _clocks: Vec<TimeServer>,
 }
 
 /// Gives the lab what the measurements ask for. It ends with what is returned.
-pub(super) fn serve(lab: &Lab) -> Result<Servers> {
+pub fn serve(lab: &Lab) -> Result<Servers> {
     for server in [DnsServer::Lab, DnsServer::NatGateway] {
         lab.add_to_zone(server, &format!("{NAME} TXT 60 \"{TEXT}\""))?;
     }

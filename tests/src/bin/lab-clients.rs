@@ -1,0 +1,196 @@
+//! Runs a command on a machine of the lab in which there is a Sonde network with HTTPS: for clients of other people, which
+//! `tests/compat/run` starts. The command finds what it needs in the file that `SONDE_LAB` names; see [`describe`].
+//!
+//! It runs on a household machine, so that whatever it asks crosses the lab as a researcher's requests would. The names
+//! `atlas.ripe.net` and `atlas-stream.ripe.net` are the server's there, for clients that know no others.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use sonde_tests::lab::{DnsServer, Family, Host, Lab, LabOptions};
+use sonde_tests::scene::{Scene, lab, say};
+use sonde_tests::show;
+
+/// Where the probes are: both families, IPv4 alone, IPv6 alone, and behind a NAT.
+const PROBES: [Host; 4] = [Host::Dual, Host::V4Only, Host::V6Only, Host::Nat];
+
+/// Where the command runs.
+const CLIENT: Host = Host::Neighbour;
+
+/// The server's names.
+const NAMES: [&str; 3] = ["server.lab.example", "atlas.ripe.net", "atlas-stream.ripe.net"];
+
+/// The target's name.
+const TARGET: &str = "target.lab.example";
+
+/// The port that a URL without one means.
+const HTTPS: u16 = 443;
+
+/// A name without a program behind it, whose text the dns measurements ask for, and the text.
+const TEXT: (&str, &str) = ("clients.lab.example", "read by everybody");
+
+/// Owns nothing: an account whose requests may spoil what it likes.
+const STRANGER: &str = "stranger@example.net";
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let program = arguments.next().context("usage: lab-clients COMMAND …")?;
+    let Some(lab) = lab(LabOptions::default()) else { return Ok(ExitCode::SUCCESS) };
+    // Nobody asks for it, and it grows.
+    lab.set_wire_log(false)?;
+    let server = Host::Server.address(Family::V4).context("the server has IPv4")?;
+    let mut lines = vec![format!("{} TXT 60 \"{}\"", TEXT.0, TEXT.1)];
+    for name in NAMES.iter().filter(|name| !name.ends_with(".lab.example")) {
+        lines.push(format!("{name} A 60 {server}"));
+    }
+    for of in [DnsServer::Lab, DnsServer::NatGateway] {
+        lab.add_to_zone(of, &lines.join("\n"))?;
+    }
+    let servers = show::serve(&lab)?;
+    let scene = Scene::start(&lab, &PROBES)?;
+    scene.server.admin(&["network", "allow-http", TARGET])?;
+    let dir = tempfile::tempdir()?;
+    let certificate = Certificate::make(dir.path(), server)?;
+    let front = front::start(&lab, SocketAddr::new(server, HTTPS), scene.api(), &certificate)?;
+    let mut facts = describe(&lab, &scene)?;
+    facts["ca"] = json!(dir.path().join("ca.pem"));
+    facts["stranger"] = json!(scene.server.researcher(STRANGER)?.key());
+    let file = dir.path().join("lab.json");
+    fs::write(&file, serde_json::to_vec_pretty(&facts)?)?;
+    let mut command: Command = lab.host(CLIENT).command(program);
+    let status = command.args(arguments).env("SONDE_LAB", &file).status().context("run the command")?;
+    drop((front, servers));
+    let alive = scene.log();
+    drop(scene);
+    lab.stop()?;
+    if !status.success() {
+        say(&format!("the server's log:\n{alive}"));
+    }
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The truth about the network, for a program that knows nothing of the lab.
+fn describe(lab: &Lab, scene: &Scene<'_>) -> Result<Value> {
+    let addresses = |host: Host| -> BTreeMap<&str, Vec<IpAddr>> {
+        let own = |family| (number(family), host.addresses(family));
+        Family::ALL.into_iter().map(own).filter(|(_, own)| !own.is_empty()).collect()
+    };
+    let probe = |host: &Host| {
+        let rtt = |family| Some((number(family), lab.rtt_floor(*host, Host::Target, family)?));
+        let path = |family| {
+            let hops = lab.path(*host, Host::Target, family).into_iter().map(|hop| hop.address);
+            (number(family), hops.collect::<Vec<_>>())
+        };
+        json!({
+            "id": scene.number(*host),
+            "host": host.name(),
+            "addresses": addresses(*host),
+            "public": Family::ALL.into_iter().filter_map(|f| Some((number(f), host.public_address(f)?))).collect::<BTreeMap<_, _>>(),
+            "rtt_ms": Family::ALL.into_iter().filter_map(rtt).map(|(f, rtt)| (f, millis(rtt))).collect::<BTreeMap<_, _>>(),
+            "path": Family::ALL.into_iter().map(path).filter(|(_, hops)| !hops.is_empty()).collect::<BTreeMap<_, _>>(),
+        })
+    };
+    Ok(json!({
+        "server": NAMES[0],
+        "key": scene.owner.key().context("the owner has a key")?,
+        "email": sonde_tests::world::EMAIL,
+        "probes": PROBES.iter().map(probe).collect::<Vec<_>>(),
+        "target": {"name": TARGET, "addresses": addresses(Host::Target)},
+        "dns": {"name": "dns.lab.example", "addresses": addresses(Host::Dns)},
+        "text": {"name": TEXT.0, "is": TEXT.1},
+        "clock_ahead": show::AHEAD,
+        "body": sonde_tests::web::BODY,
+    }))
+}
+
+const fn number(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "4",
+        Family::V6 => "6",
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// The server's certificate and the authority that clients are told to trust.
+struct Certificate {
+    chain: String,
+    key: rcgen::KeyPair,
+}
+
+impl Certificate {
+    /// Writes `ca.pem`, `server.pem` and `server.key` into a directory.
+    fn make(dir: &Path, address: IpAddr) -> Result<Self> {
+        let authority_key = rcgen::KeyPair::generate()?;
+        let mut authority = rcgen::CertificateParams::new([])?;
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+        authority.distinguished_name.push(rcgen::DnType::CommonName, "lab authority");
+        fs::write(dir.join("ca.pem"), authority.self_signed(&authority_key)?.pem())?;
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let key = rcgen::KeyPair::generate()?;
+        let names = NAMES.iter().map(|name| (*name).to_owned()).chain([address.to_string()]);
+        let mut own = rcgen::CertificateParams::new(names.collect::<Vec<_>>())?;
+        own.use_authority_key_identifier_extension = true;
+        own.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = own.signed_by(&key, &issuer)?;
+        fs::write(dir.join("server.pem"), certificate.pem())?;
+        fs::write(dir.join("server.key"), key.serialize_pem())?;
+        Ok(Self { chain: certificate.pem(), key })
+    }
+}
+
+/// TLS in front of the API.
+mod front {
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::Arc;
+
+    use anyhow::Result;
+    use rustls::ServerConfig;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use sonde_tests::lab::{Host, Lab};
+    use tokio::net::TcpStream;
+    use tokio::runtime::Runtime;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::Certificate;
+
+    /// Ends with what it gives.
+    pub(super) fn start(lab: &Lab, at: SocketAddr, api: SocketAddr, certificate: &Certificate) -> Result<Runtime> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain = vec![CertificateDer::from_pem_slice(certificate.chain.as_bytes())?];
+        let key = PrivateKeyDer::Pkcs8(certificate.key.serialize_der().into());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let inside = lab.host(Host::Server);
+        let listener = inside.run(|| TcpListener::bind(at))?;
+        listener.set_nonblocking(true)?;
+        // Its threads must be inside: they connect to the API.
+        let runtime = inside
+            .run(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build())?;
+        runtime.spawn(async move {
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let mut outside = acceptor.accept(stream).await?;
+                    let mut inside = TcpStream::connect(api).await?;
+                    tokio::io::copy_bidirectional(&mut outside, &mut inside).await
+                });
+            }
+        });
+        Ok(runtime)
+    }
+}
