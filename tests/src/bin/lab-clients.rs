@@ -178,8 +178,8 @@ mod front {
         let listener = inside.run(|| TcpListener::bind(at))?;
         listener.set_nonblocking(true)?;
         // Its threads must be inside: they connect to the API.
-        let runtime = inside
-            .run(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build())?;
+        let runtime =
+            inside.run(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build())?;
         runtime.spawn(async move {
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
             while let Ok((stream, _)) = listener.accept().await {
