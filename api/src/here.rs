@@ -10,6 +10,10 @@ use axum::http::{HeaderMap, Uri};
 
 use crate::Api;
 
+/// In a request's extensions: it came over TLS.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OverTls;
+
 /// The request's own address.
 #[derive(Debug, Clone)]
 pub(crate) struct Here {
@@ -22,7 +26,8 @@ impl FromRequestParts<Arc<Api>> for Here {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Infallible> {
         let OriginalUri(uri) = OriginalUri::from_request_parts(parts, api).await?;
-        Ok(Self { base: base(api.config.public_url.as_deref(), &parts.headers), uri })
+        let scheme = if parts.extensions.get::<OverTls>().is_some() { "https" } else { "http" };
+        Ok(Self { base: base(api.config.public_url.as_deref(), scheme, &parts.headers), uri })
     }
 }
 
@@ -45,7 +50,7 @@ impl Here {
     }
 }
 
-fn base(public_url: Option<&str>, headers: &HeaderMap) -> String {
+fn base(public_url: Option<&str>, scheme: &str, headers: &HeaderMap) -> String {
     if let Some(url) = public_url {
         return url.trim_end_matches('/').to_owned();
     }
@@ -56,7 +61,7 @@ fn base(public_url: Option<&str>, headers: &HeaderMap) -> String {
         .and_then(|host| host.to_str().ok())
         .filter(|host| !host.is_empty() && host.bytes().all(plain))
     {
-        Some(host) => format!("http://{host}"),
+        Some(host) => format!("{scheme}://{host}"),
         None => String::new(),
     }
 }
@@ -81,8 +86,9 @@ mod tests {
     #[test]
     fn a_host_that_is_no_name_makes_no_link() {
         let headers = |host: &str| HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
-        assert_eq!(base(None, &headers("sonde:8080")), "http://sonde:8080");
-        assert_eq!(base(None, &headers("evil/\"><script>")), "");
-        assert_eq!(base(Some("https://a.example/"), &headers("sonde")), "https://a.example");
+        assert_eq!(base(None, "http", &headers("sonde:8080")), "http://sonde:8080");
+        assert_eq!(base(None, "https", &headers("sonde")), "https://sonde");
+        assert_eq!(base(None, "http", &headers("evil/\"><script>")), "");
+        assert_eq!(base(Some("https://a.example/"), "http", &headers("sonde")), "https://a.example");
     }
 }

@@ -50,6 +50,7 @@ mod sources;
 mod stream;
 mod target;
 mod times;
+mod tls;
 mod web;
 
 pub use auth::digest;
@@ -57,8 +58,9 @@ pub use clock::{Clock, SystemClock};
 pub use config::ApiConfig;
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
-pub use serve::serve;
+pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
+pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
 
 use error::ApiError;
 use router::Routes;

@@ -1,21 +1,30 @@
-//! The HTTP/1.1 server around the router, with the limits that a public port needs: a bounded number of connections, a
-//! time limit for headers (and so for idle connections), and one for clients that stop reading.
+//! The HTTP/1.1 server around the router, over TCP and over TLS, with the limits that a public port needs: a bounded number
+//! of connections, a time limit for the handshake and for headers (and so for idle connections), and one for clients that
+//! stop reading.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::here::OverTls;
 
 /// The most connections at a time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: u32 = 4096;
+
+/// How long a client may take for the TLS handshake: a few round trips.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// How long a client may take to send a request's header, and how long it may be idle between two requests.
 const HEADER_TIME: Duration = Duration::from_secs(30);
@@ -29,14 +38,37 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the machine has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// A socket that clients come to.
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Listener {
+    /// One for HTTPS.
+    pub fn tls(socket: TcpListener, config: Arc<ServerConfig>) -> Self {
+        Self { socket, tls: Some(config.into()) }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    /// One for HTTP.
+    fn from(socket: TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
+}
+
 /// Answers requests on every listener until `shutdown` completes; then begins nothing new, and gives what has begun ten
 /// seconds. Dropping the future stops accepting, too.
-pub async fn serve(listeners: Vec<TcpListener>, router: Router, shutdown: impl Future<Output = ()> + Send) {
+pub async fn serve(listeners: Vec<impl Into<Listener>>, router: Router, shutdown: impl Future<Output = ()> + Send) {
     let (stop, stopping) = watch::channel(());
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn(accept(listener, router.clone(), Arc::clone(&permits), stopping.clone()));
+        let listener = listener.into();
+        let router = router.clone();
+        let router = if listener.tls.is_some() { router.layer(Extension(OverTls)) } else { router };
+        acceptors.spawn(accept(listener, router, Arc::clone(&permits), stopping.clone()));
     }
     drop(stopping);
     shutdown.await;
@@ -47,10 +79,10 @@ pub async fn serve(listeners: Vec<TcpListener>, router: Router, shutdown: impl F
     let _ = tokio::time::timeout(GRACE, permits.acquire_many(MAX_CONNECTIONS)).await;
 }
 
-async fn accept(listener: TcpListener, router: Router, permits: Arc<Semaphore>, stopping: watch::Receiver<()>) {
+async fn accept(listener: Listener, router: Router, permits: Arc<Semaphore>, stopping: watch::Receiver<()>) {
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
+        let stream = match listener.socket.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -58,21 +90,40 @@ async fn accept(listener: TcpListener, router: Router, permits: Arc<Semaphore>, 
                 continue;
             }
         };
-        let (router, stopping) = (router.clone(), stopping.clone());
+        let (router, mut stopping, tls) = (router.clone(), stopping.clone(), listener.tls.clone());
         tokio::spawn(async move {
-            converse(stream, router, stopping).await;
+            prepare(&stream);
+            match tls {
+                None => converse(stream, router, stopping).await,
+                Some(tls) => {
+                    // Nobody waits for an answer yet: a stop ends handshakes at once.
+                    let handshake = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream));
+                    let done = tokio::select! { done = handshake => done, _ = stopping.changed() => return };
+                    match done {
+                        Ok(Ok(stream)) => converse(stream, router, stopping).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                        Err(_) => tracing::debug!("a TLS handshake took too long"),
+                    }
+                }
+            }
             drop(permit);
         });
     }
 }
 
-/// One connection, until either side ends it.
-async fn converse(stream: TcpStream, router: Router, mut stopping: watch::Receiver<()>) {
-    // Neither option is vital: without them answers are a little later, or a stalled client stays a little longer.
+/// Sets what a connection needs. Neither option is vital: without them answers are a little later, or a stalled client stays
+/// a little longer.
+fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
-    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_TIME));
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(STALL_TIME));
+}
 
+/// One connection, until either side ends it.
+async fn converse<S>(stream: S, router: Router, mut stopping: watch::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
     let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();

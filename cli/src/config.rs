@@ -49,6 +49,14 @@ impl Default for NetworkSection {
 pub struct ApiSection {
     /// Where HTTP is served.
     pub listen: Vec<SocketAddr>,
+    /// Where HTTPS is served.
+    pub listen_tls: Vec<SocketAddr>,
+    /// The certificate chain for HTTPS, PEM; one is made when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<PathBuf>,
     /// The address that links in answers begin with; the request's own host when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
@@ -62,6 +70,9 @@ impl Default for ApiSection {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::new(ANY, API_PORT)],
+            listen_tls: Vec::new(),
+            certificate: None,
+            private_key: None,
             public_url: None,
             allow_targets: Vec::new(),
             min_interval: MIN_INTERVAL,
@@ -143,7 +154,12 @@ mod tests {
         let text: Vec<String> = SAMPLE.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned())).collect();
         let config: Config = toml::from_str(&text.join("\n")).unwrap();
         let expected = Config {
-            api: ApiSection { public_url: Some("https://sonde.example.net".into()), ..ApiSection::default() },
+            api: ApiSection {
+                public_url: Some("https://sonde.example.net".into()),
+                certificate: Some("/etc/sonde/certificate.pem".into()),
+                private_key: Some("/etc/sonde/private-key.pem".into()),
+                ..ApiSection::default()
+            },
             ..Config::default()
         };
         assert_eq!(config, expected);

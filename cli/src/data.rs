@@ -50,6 +50,11 @@ impl DataDir {
         network_path(&self.path)
     }
 
+    /// Where the certificate is that the server made for HTTPS, with its key.
+    pub fn certificate(&self) -> PathBuf {
+        self.path.join("https.pem")
+    }
+
     /// Where a running server listens for `sonde admin`.
     pub fn admin_socket(&self) -> PathBuf {
         admin_socket(&self.path)

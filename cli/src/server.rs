@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
-use sonde_api::{Api, ApiConfig, Dispatch, SystemClock, SystemResolver};
+use sonde_api::{
+    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, SystemClock, SystemResolver,
+    certificate_names,
+};
 use sonde_collector::server::Handle;
 use sonde_collector::{Collector, CollectorConfig, Network};
 use sonde_protocol::ids::ProbeId;
@@ -18,7 +21,7 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 use crate::admin::{self, AdminContext, Net};
-use crate::config::Config;
+use crate::config::{ApiSection, Config};
 use crate::data::DataDir;
 
 /// How long the probes get to leave when the server stops.
@@ -45,10 +48,12 @@ impl Dispatch for Direct {
 pub struct Server {
     collector: Collector,
     addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
     context: Arc<AdminContext>,
     stop: watch::Sender<bool>,
     api: JoinHandle<()>,
     admin: JoinHandle<()>,
+    certificates: Option<JoinHandle<()>>,
     _data: DataDir,
 }
 
@@ -56,6 +61,7 @@ impl Server {
     /// Starts collector, API and administration socket over the data directory `data`.
     pub async fn start(data: &Path, config: &Config) -> Result<Self> {
         let data = DataDir::open(data)?;
+        let certificates = open_certificates(&data, &config.api)?;
         let (catalog, results) = (data.catalog()?, data.results()?);
         let network = open_network(&data.network(), config)?;
         let listen = CollectorConfig { listen: config.collector.listen.clone() };
@@ -84,7 +90,17 @@ impl Server {
         for address in &config.api.listen {
             let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
             addresses.push(listener.local_addr()?);
-            listeners.push(listener);
+            listeners.push(Listener::from(listener));
+        }
+        let mut tls_addresses = Vec::new();
+        if let Some(certificates) = &certificates {
+            let tls = certificates.server_config()?;
+            for address in &config.api.listen_tls {
+                let listener =
+                    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+                tls_addresses.push(listener.local_addr()?);
+                listeners.push(Listener::tls(listener, Arc::clone(&tls)));
+            }
         }
         let shutdown = async move {
             let mut stopped = stopped;
@@ -95,12 +111,22 @@ impl Server {
         for address in &addresses {
             info!(url = %format!("http://{address}/"), "API listens");
         }
-        Ok(Self { collector, addresses, context, stop, api, admin, _data: data })
+        for address in &tls_addresses {
+            info!(url = %format!("https://{address}/"), "API listens");
+        }
+        let certificates =
+            certificates.map(|certificates| tokio::spawn(certificates.keep_fresh(Arc::new(SystemClock))));
+        Ok(Self { collector, addresses, tls_addresses, context, stop, api, admin, certificates, _data: data })
     }
 
     /// Where the API listens.
     pub fn api_addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where the API listens for HTTPS.
+    pub fn api_tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
     }
 
     /// What administration works on.
@@ -127,8 +153,29 @@ impl Server {
         self.collector.stop(Drain { after_ms: DRAIN_AFTER_MS, spread_ms }, DRAIN_PATIENCE).await;
         let _ = self.stop.send(true);
         self.admin.abort();
+        if let Some(certificates) = &self.certificates {
+            certificates.abort();
+        }
         let _ = self.api.await;
     }
+}
+
+/// The certificate for HTTPS, if HTTPS is wanted.
+fn open_certificates(data: &DataDir, config: &ApiSection) -> Result<Option<Arc<Certificates>>> {
+    let source = match (&config.certificate, &config.private_key) {
+        (Some(certificate), Some(private_key)) => {
+            CertificateSource::Files { certificate: certificate.clone(), private_key: private_key.clone() }
+        }
+        (None, None) => CertificateSource::SelfMade {
+            path: data.certificate(),
+            names: certificate_names(config.public_url.as_deref(), &config.listen_tls),
+        },
+        _ => bail!("`certificate` and `private_key` in `[api]` go together: set both or neither"),
+    };
+    if config.listen_tls.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Certificates::open(source, SystemClock.now()).context("HTTPS cannot be served")?))
 }
 
 /// Opens the network of a data directory, or makes it.

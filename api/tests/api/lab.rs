@@ -124,6 +124,7 @@ pub struct Lab {
     pub catalog: Arc<SqliteCatalog>,
     pub results: Arc<SqliteResults>,
     pub clock: Arc<Stopped>,
+    pub api: Api,
     dispatch: Arc<Recorder>,
     agent: ureq::Agent,
     next: AtomicU64,
@@ -164,7 +165,7 @@ impl Lab {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        runtime.spawn(serve(vec![listener], router(api), async {
+        runtime.spawn(serve(vec![listener], router(api.clone()), async {
             let _ = stopped.await;
         }));
         let config = ureq::Agent::config_builder()
@@ -179,6 +180,7 @@ impl Lab {
             catalog,
             results,
             clock,
+            api,
             dispatch,
             agent: config.into(),
             next: AtomicU64::new(1),

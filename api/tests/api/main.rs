@@ -11,4 +11,5 @@ mod lists;
 mod manage;
 mod openapi;
 mod results;
+mod tls;
 mod views;
