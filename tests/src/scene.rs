@@ -79,11 +79,19 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// When a program is missing or does not do what it should.
     pub fn start(lab: &'a Lab, hosts: &[Host]) -> Result<Self> {
+        Self::start_with(lab, hosts, "")
+    }
+
+    /// The same, with more configuration of the server's in the section `[api]`.
+    ///
+    /// # Errors
+    /// When a program is missing or does not do what it should.
+    pub fn start_with(lab: &'a Lab, hosts: &[Host], more: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let place = Place::In(lab.host(Host::Server));
         let collectors = collector_addresses();
         let api = SocketAddr::new(collectors.first().context("the server has no address")?.ip(), API_PORT);
-        let server = Server::start(place, &folder.path().join("server"), api, &collectors, "")?;
+        let server = Server::start(place, &folder.path().join("server"), api, &collectors, more)?;
         let (owner, public) = (server.researcher(EMAIL)?, server.public());
         let mut starting = BTreeMap::new();
         for &host in hosts {
@@ -103,11 +111,6 @@ impl<'a> Scene<'a> {
     /// The hosts with a probe and an address of this family.
     pub fn hosts(&self, family: Family) -> Vec<Host> {
         self.probes.keys().copied().filter(|host| host.address(family).is_some()).collect()
-    }
-
-    /// Where the API listens.
-    pub fn api(&self) -> SocketAddr {
-        self.server.api()
     }
 
     /// What the server said so far.

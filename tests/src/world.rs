@@ -199,11 +199,6 @@ impl<'a> Server<'a> {
         self.process.take().context("the server is not running")?.terminate()
     }
 
-    /// Where the API listens.
-    pub fn api(&self) -> SocketAddr {
-        self.api
-    }
-
     /// What it said so far.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()

@@ -53,11 +53,17 @@ fn main() -> Result<ExitCode> {
         lab.add_to_zone(of, &lines.join("\n"))?;
     }
     let servers = show::serve(&lab)?;
-    let scene = Scene::start(&lab, &PROBES)?;
-    scene.server.admin(&["network", "allow-http", TARGET])?;
     let dir = tempfile::tempdir()?;
-    let certificate = Certificate::make(dir.path(), server)?;
-    let front = front::start(&lab, SocketAddr::new(server, HTTPS), scene.api(), &certificate)?;
+    certify(dir.path(), server)?;
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let more = format!(
+        "listen_tls = [\"{}\"]\ncertificate = \"{}\"\nprivate_key = \"{}\"\n",
+        SocketAddr::new(server, HTTPS),
+        file("server.pem"),
+        file("server.key")
+    );
+    let scene = Scene::start_with(&lab, &PROBES, &more)?;
+    scene.server.admin(&["network", "allow-http", TARGET])?;
     let mut facts = describe(&lab, &scene)?;
     facts["ca"] = json!(dir.path().join("ca.pem"));
     facts["stranger"] = json!(scene.server.researcher(STRANGER)?.key());
@@ -65,12 +71,12 @@ fn main() -> Result<ExitCode> {
     fs::write(&file, serde_json::to_vec_pretty(&facts)?)?;
     let mut command: Command = lab.host(CLIENT).command(program);
     let status = command.args(arguments).env("SONDE_LAB", &file).status().context("run the command")?;
-    drop((front, servers));
-    let alive = scene.log();
+    drop(servers);
+    let said = scene.log();
     drop(scene);
     lab.stop()?;
     if !status.success() {
-        say(&format!("the server's log:\n{alive}"));
+        say(&format!("the server's log:\n{said}"));
     }
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -120,77 +126,21 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// The server's certificate and the authority that clients are told to trust.
-struct Certificate {
-    chain: String,
-    key: rcgen::KeyPair,
-}
-
-impl Certificate {
-    /// Writes `ca.pem`, `server.pem` and `server.key` into a directory.
-    fn make(dir: &Path, address: IpAddr) -> Result<Self> {
-        let authority_key = rcgen::KeyPair::generate()?;
-        let mut authority = rcgen::CertificateParams::new([])?;
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
-        authority.distinguished_name.push(rcgen::DnType::CommonName, "lab authority");
-        fs::write(dir.join("ca.pem"), authority.self_signed(&authority_key)?.pem())?;
-        let issuer = rcgen::Issuer::new(authority, authority_key);
-        let key = rcgen::KeyPair::generate()?;
-        let names = NAMES.iter().map(|name| (*name).to_owned()).chain([address.to_string()]);
-        let mut own = rcgen::CertificateParams::new(names.collect::<Vec<_>>())?;
-        own.use_authority_key_identifier_extension = true;
-        own.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-        let certificate = own.signed_by(&key, &issuer)?;
-        fs::write(dir.join("server.pem"), certificate.pem())?;
-        fs::write(dir.join("server.key"), key.serialize_pem())?;
-        Ok(Self { chain: certificate.pem(), key })
-    }
-}
-
-/// TLS in front of the API.
-mod front {
-    use std::net::{SocketAddr, TcpListener};
-    use std::sync::Arc;
-
-    use anyhow::Result;
-    use rustls::ServerConfig;
-    use rustls::pki_types::pem::PemObject as _;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    use sonde_tests::lab::{Host, Lab};
-    use tokio::net::TcpStream;
-    use tokio::runtime::Runtime;
-    use tokio_rustls::TlsAcceptor;
-
-    use super::Certificate;
-
-    /// Ends with what it gives.
-    pub(super) fn start(lab: &Lab, at: SocketAddr, api: SocketAddr, certificate: &Certificate) -> Result<Runtime> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let chain = vec![CertificateDer::from_pem_slice(certificate.chain.as_bytes())?];
-        let key = PrivateKeyDer::Pkcs8(certificate.key.serialize_der().into());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let inside = lab.host(Host::Server);
-        let listener = inside.run(|| TcpListener::bind(at))?;
-        listener.set_nonblocking(true)?;
-        // Its threads must be inside: they connect to the API.
-        let runtime =
-            inside.run(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build())?;
-        runtime.spawn(async move {
-            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let mut outside = acceptor.accept(stream).await?;
-                    let mut inside = TcpStream::connect(api).await?;
-                    tokio::io::copy_bidirectional(&mut outside, &mut inside).await
-                });
-            }
-        });
-        Ok(runtime)
-    }
+/// Writes an authority's certificate, the server's own and its key into a directory: `ca.pem`, `server.pem`, `server.key`.
+fn certify(dir: &Path, address: IpAddr) -> Result<()> {
+    let authority_key = rcgen::KeyPair::generate()?;
+    let mut authority = rcgen::CertificateParams::new([])?;
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "lab authority");
+    fs::write(dir.join("ca.pem"), authority.self_signed(&authority_key)?.pem())?;
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate()?;
+    let names = NAMES.iter().map(|name| (*name).to_owned()).chain([address.to_string()]);
+    let mut own = rcgen::CertificateParams::new(names.collect::<Vec<_>>())?;
+    own.use_authority_key_identifier_extension = true;
+    own.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    fs::write(dir.join("server.pem"), own.signed_by(&key, &issuer)?.pem())?;
+    fs::write(dir.join("server.key"), key.serialize_pem())?;
+    Ok(())
 }
