@@ -93,7 +93,6 @@ def test_latest(lab, oneoffs):
     assert success and [result["prb_id"] for result in answer] == [wanted]
 
 
-@without("HTTPS")
 def test_measurement_object(lab, oneoffs):
     measurement = cousteau.Measurement(id=oneoffs["ping", 6], **lab.access)
     assert (measurement.type, measurement.protocol, measurement.is_oneoff) == ("ping", 6, True)
