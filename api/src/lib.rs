@@ -29,6 +29,7 @@ mod config;
 mod create;
 mod definition;
 mod dispatch;
+pub mod egress;
 mod error;
 mod fields;
 mod here;

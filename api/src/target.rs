@@ -81,6 +81,11 @@ pub(crate) fn read(text: &str, family: Family, allowed: &[IpNet]) -> Result<Targ
         check(address, allowed)?;
         return Ok(Target::Literal(address));
     }
+    host_name(text).map(Target::Name)
+}
+
+/// A complete host name, in lower case and without a dot at its end. An address in any spelling is none.
+pub(crate) fn host_name(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text);
     if !name.is_ascii() {
         return Err("Write the host name in its ASCII form (punycode).".into());
@@ -96,7 +101,7 @@ pub(crate) fn read(text: &str, family: Family, allowed: &[IpNet]) -> Result<Targ
     if name.len() > 253 || !name.split('.').all(is_label) || is_number {
         return Err("This is neither a host name nor an IP address.".into());
     }
-    Ok(Target::Name(name.to_ascii_lowercase()))
+    Ok(name.to_ascii_lowercase())
 }
 
 /// The addresses of a host name that are to be measured, every one of them allowed.

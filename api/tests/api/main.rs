@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod create;
+mod egress;
 mod garbage;
 mod lab;
 mod lists;
