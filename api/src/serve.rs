@@ -1,11 +1,13 @@
 //! The HTTP/1.1 server around the router, with the limits that a public port needs: a bounded number of connections, a
 //! time limit for headers (and so for idle connections), and one for clients that stop reading.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -50,8 +52,8 @@ pub async fn serve(listeners: Vec<TcpListener>, router: Router, shutdown: impl F
 async fn accept(listener: TcpListener, router: Router, permits: Arc<Semaphore>, stopping: watch::Receiver<()>) {
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
@@ -60,19 +62,21 @@ async fn accept(listener: TcpListener, router: Router, permits: Arc<Semaphore>, 
         };
         let (router, stopping) = (router.clone(), stopping.clone());
         tokio::spawn(async move {
-            converse(stream, router, stopping).await;
+            converse(stream, peer, router, stopping).await;
             drop(permit);
         });
     }
 }
 
 /// One connection, until either side ends it.
-async fn converse(stream: TcpStream, router: Router, mut stopping: watch::Receiver<()>) {
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, mut stopping: watch::Receiver<()>) {
     // Neither option is vital: without them answers are a little later, or a stalled client stays a little longer.
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_TIME));
 
+    // Handlers learn from it who is at the other end.
+    let router = router.layer(Extension(ConnectInfo(peer)));
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
     let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();

@@ -6,7 +6,9 @@
 
 mod create;
 mod garbage;
+mod keys;
 mod lab;
+mod limits;
 mod lists;
 mod manage;
 mod openapi;
