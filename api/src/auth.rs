@@ -1,37 +1,85 @@
 //! Who is calling: the API key, as `Authorization: Key <uuid>` or `?key=<uuid>`. Keys are kept as digests only, and are
 //! never logged.
+//!
+//! A handler that takes [`Access`] asks it for the permission that it needs. One that takes [`Who`] or [`Caller`] names none,
+//! and so counts only keys that may do everything: a narrow key is the public to it, or refused.
 
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use sonde_protocol::ids::AccountId;
-use sonde_store::catalog::Digest;
+use sonde_protocol::ids::{AccountId, MeasurementId};
+use sonde_protocol::time::UnixNanos;
+use sonde_store::catalog::{ApiKey, Digest};
 use sonde_store::view::Viewer;
 use uuid::Uuid;
 
 use crate::Api;
 use crate::error::ApiError;
 use crate::params::Params;
+use crate::permission::{self, Permission};
 
-/// Whoever is looking: an account when a key was sent, else the public. A key that is no good is refused, not ignored.
+const NO_KEY: &str = "Authentication credentials were not provided.";
+
+/// The key that was sent, if one was. A key that is no good is refused, not ignored.
+#[derive(Debug, Clone)]
+pub(crate) struct Access(Option<ApiKey>);
+
+/// Whoever is looking: an account when a key that may do everything was sent, else the public.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Who(pub Viewer);
 
-/// An account; without a key the request is refused.
+/// An account; without a key that may do everything the request is refused.
 #[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "for handlers that no narrow permission is about; there is none at present")]
 pub(crate) struct Caller(pub AccountId);
+
+impl Access {
+    /// The account, if the key may do this with this measurement (with all of them when none is named).
+    pub fn may(&self, permission: Permission, measurement: Option<MeasurementId>) -> Result<AccountId, ApiError> {
+        let key = self.key()?;
+        if permission::may(key, permission, measurement) {
+            return Ok(key.account);
+        }
+        let name = permission.name();
+        Err(ApiError::forbidden(&format!("The provided API key does not have the permission {name} for this.")))
+    }
+
+    /// Who looks: the account, if the key may do this, else the public.
+    pub fn viewer(&self, permission: Permission, measurement: Option<MeasurementId>) -> Viewer {
+        match &self.0 {
+            Some(key) if permission::may(key, permission, measurement) => Viewer::Account(key.account),
+            _ => Viewer::Public,
+        }
+    }
+
+    /// The key; refused without one.
+    pub fn key(&self) -> Result<&ApiKey, ApiError> {
+        self.0.as_ref().ok_or_else(|| ApiError::forbidden(NO_KEY))
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Access {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let Some(secret) = secret(parts).await? else { return Ok(Access(None)) };
+        let Some(key) = api.catalog.key(&digest(secret)).await? else {
+            return Err(ApiError::forbidden("The provided API key does not exist"));
+        };
+        usable(&key, api.clock.now()).map_err(ApiError::forbidden)?;
+        Ok(Access(Some(key)))
+    }
+}
 
 impl FromRequestParts<Arc<Api>> for Who {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
-        let Some(secret) = secret(parts).await? else { return Ok(Who(Viewer::Public)) };
-        match api.catalog.key(&digest(secret)).await? {
-            Some(key) if key.enabled => Ok(Who(Viewer::Account(key.account))),
-            Some(_) => Err(ApiError::forbidden("The provided API key is disabled")),
-            None => Err(ApiError::forbidden("The provided API key does not exist")),
+        match Access::from_request_parts(parts, api).await?.0 {
+            Some(key) if permission::may_everything(&key) => Ok(Who(Viewer::Account(key.account))),
+            _ => Ok(Who(Viewer::Public)),
         }
     }
 }
@@ -40,9 +88,27 @@ impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
-        let Who(viewer) = Who::from_request_parts(parts, api).await?;
-        viewer.account().map(Caller).ok_or_else(|| ApiError::forbidden("Authentication credentials were not provided."))
+        let access = Access::from_request_parts(parts, api).await?;
+        let key = access.key()?;
+        if permission::may_everything(key) {
+            return Ok(Caller(key.account));
+        }
+        Err(ApiError::forbidden("This needs an API key with all permissions."))
     }
+}
+
+/// Can the key be used now? If not, why.
+pub(crate) fn usable(key: &ApiKey, now: UnixNanos) -> Result<(), &'static str> {
+    if !key.enabled {
+        return Err("The provided API key is disabled");
+    }
+    if key.valid_from.is_some_and(|from| now < from) {
+        return Err("The provided API key is not valid yet");
+    }
+    if key.valid_to.is_some_and(|to| now >= to) {
+        return Err("The provided API key has expired");
+    }
+    Ok(())
 }
 
 /// The key that was sent. The header goes before the parameter.

@@ -3,6 +3,8 @@
 use ipnet::IpNet;
 use sonde_protocol::spec::INTERVAL;
 
+use crate::limits::LimitsConfig;
+
 /// The configuration of the API (`[api]` of the server's file).
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
@@ -13,10 +15,17 @@ pub struct ApiConfig {
     pub allow_targets: Vec<IpNet>,
     /// The least interval of a periodic measurement in seconds; 60 as Atlas has it, less for labs and the demo.
     pub min_interval: u32,
+    /// How often may be asked.
+    pub limits: LimitsConfig,
 }
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { public_url: None, allow_targets: Vec::new(), min_interval: INTERVAL.min }
+        Self {
+            public_url: None,
+            allow_targets: Vec::new(),
+            min_interval: INTERVAL.min,
+            limits: LimitsConfig::default(),
+        }
     }
 }

@@ -17,11 +17,12 @@ use sonde_store::view::Viewer;
 use tokio::task::JoinSet;
 
 use crate::Api;
-use crate::auth::Caller;
+use crate::auth::Access;
 use crate::body::JsonBody;
 use crate::definition::{self, Asked};
 use crate::error::{ApiError, Problem};
 use crate::measurements::OfKind;
+use crate::permission::Permission;
 use crate::sources;
 use crate::target::{self, Target};
 
@@ -29,10 +30,11 @@ use crate::target::{self, Target};
 #[utoipa::path(post, path = "/api/v2/measurements/", tag = "measurements", request_body = serde_json::Value, responses((status = 201, body = serde_json::Value)))]
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
-    Caller(account): Caller,
+    access: Access,
     only: Option<Extension<OfKind>>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
+    let account = access.may(Permission::CreateMeasurement, None)?;
     let now = api.clock.now();
     let only = only.map(|Extension(OfKind(kind))| kind);
     let http_hosts = api.dispatch.http_hosts().await;

@@ -4,7 +4,7 @@
 //! reads the results, tells the collector through [`Dispatch`] whose orders have changed, and asks it which hosts http may
 //! measure; that is all it has to do with the probes.
 //!
-//! A request goes: [`serve()`] (connections and their limits) → [`router`] (paths) → the extractors `auth` (who is looking),
+//! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
 //! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
 //! problem at once; `target` and `sources` are about the two ends of a measurement. Every output goes through
@@ -35,12 +35,14 @@ mod fields;
 mod here;
 mod keys;
 mod kinds;
+mod limits;
 mod masking;
 mod measurement_object;
 mod measurements;
 mod paging;
 mod params;
 mod path;
+mod permission;
 mod probes;
 mod reader;
 mod results;
@@ -59,11 +61,14 @@ pub use clock::{Clock, SystemClock};
 pub use config::ApiConfig;
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
+pub use limits::LimitsConfig;
+pub use permission::is_permission;
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
 
 use error::ApiError;
+use limits::Limits;
 use router::Routes;
 
 /// What the API works with.
@@ -86,6 +91,7 @@ pub struct Api {
 /// Every path. Those of [`Routes`] exist with and without the slash at their end, because clients use both with every method
 /// and a redirected `POST` would become a `GET`.
 pub fn router(api: Api) -> Router {
+    let limits = Arc::new(Limits::new(api.config.limits.clone(), Arc::clone(&api.clock)));
     let mut routes = Routes::new();
     measurements::routes(&mut routes);
     results::routes(&mut routes);
@@ -99,6 +105,7 @@ pub fn router(api: Api) -> Router {
         .route("/api/v2/openapi.json", get(async || Json(document)))
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
+        .layer(middleware::from_fn_with_state(limits, limits::limit))
         .layer(middleware::from_fn(around))
         .with_state(Arc::new(api))
 }

@@ -16,7 +16,7 @@ use sonde_store::view::Viewer;
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::auth::{Caller, Who};
+use crate::auth::Access;
 use crate::body::JsonBody;
 use crate::create;
 use crate::error::{ApiError, Problem};
@@ -26,6 +26,7 @@ use crate::measurement_object;
 use crate::paging::Paging;
 use crate::params::Params;
 use crate::path::Id;
+use crate::permission::Permission;
 use crate::reader::Reader;
 use crate::router::Routes;
 
@@ -81,11 +82,12 @@ const OTHER_STATES: &[(u8, &str)] =
 #[utoipa::path(get, path = "/api/v2/measurements/", tag = "measurements", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
-    Who(viewer): Who,
+    access: Access,
     kind: Option<Extension<OfKind>>,
     params: Params,
     here: Here,
 ) -> Result<Json<Value>, ApiError> {
+    let viewer = access.viewer(Permission::ListMeasurements, None);
     let filter = filter(&params, viewer, kind.map(|Extension(OfKind(kind))| kind), api.clock.now())?;
     page(&api, viewer, filter, &params, &here).await
 }
@@ -94,10 +96,11 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = "/api/v2/measurements/my/", tag = "measurements", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn mine(
     State(api): State<Arc<Api>>,
-    Caller(account): Caller,
+    access: Access,
     params: Params,
     here: Here,
 ) -> Result<Json<Value>, ApiError> {
+    let account = access.may(Permission::ListMeasurements, None)?;
     let viewer = Viewer::Account(account);
     let filter = MeasurementFilter { owner: Some(account), ..filter(&params, viewer, None, api.clock.now())? };
     page(&api, viewer, filter, &params, &here).await
@@ -197,11 +200,12 @@ fn statuses(params: &Params) -> Result<Option<Vec<Status>>, ApiError> {
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn show(
     State(api): State<Arc<Api>>,
-    Who(viewer): Who,
+    access: Access,
     Id(id): Id,
     params: Params,
     here: Here,
 ) -> Result<Json<Value>, ApiError> {
+    let viewer = access.viewer(Permission::GetMeasurement, Some(MeasurementId(id)));
     let measurement = visible(&api, viewer, MeasurementId(id)).await?;
     let selection = Selection::read(&params);
     measurement_object::write(&api, viewer, &measurement, &selection, &here).await.map(Json)
@@ -224,11 +228,8 @@ async fn own(api: &Api, account: AccountId, id: MeasurementId) -> Result<Measure
 
 /// `DELETE measurements/{id}/`: stops it, 204. One that is over already stays as it is.
 #[utoipa::path(delete, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path)), responses((status = 204)))]
-pub(crate) async fn stop(
-    State(api): State<Arc<Api>>,
-    Caller(account): Caller,
-    Id(id): Id,
-) -> Result<StatusCode, ApiError> {
+pub(crate) async fn stop(State(api): State<Arc<Api>>, access: Access, Id(id): Id) -> Result<StatusCode, ApiError> {
+    let account = access.may(Permission::StopMeasurement, Some(MeasurementId(id)))?;
     let measurement = own(&api, account, MeasurementId(id)).await?;
     // In a task of its own, so that a client that goes away cannot part the commit from the news of it.
     let stopping = tokio::spawn(async move {
@@ -246,12 +247,13 @@ pub(crate) async fn stop(
 #[utoipa::path(patch, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path)), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn change(
     State(api): State<Arc<Api>>,
-    Caller(account): Caller,
+    access: Access,
     Id(id): Id,
     params: Params,
     here: Here,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, ApiError> {
+    let account = access.may(Permission::UpdateMeasurement, Some(MeasurementId(id)))?;
     let measurement = own(&api, account, MeasurementId(id)).await?;
     let edit = edit(&body, measurement.asked.is_public).map_err(ApiError::body)?;
     api.catalog.edit_measurement(measurement.id, &edit).await?;

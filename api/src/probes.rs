@@ -14,13 +14,14 @@ use sonde_store::view::{Viewer, network, snapped};
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::auth::{Caller, Who};
+use crate::auth::{Access, Who};
 use crate::error::ApiError;
 use crate::fields::Selection;
 use crate::here::Here;
 use crate::paging::Paging;
 use crate::params::Params;
 use crate::path::Id;
+use crate::permission::Permission;
 use crate::router::Routes;
 use crate::times::iso;
 
@@ -72,10 +73,11 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = "/api/v2/probes/my/", tag = "probes", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn mine(
     State(api): State<Arc<Api>>,
-    Caller(account): Caller,
+    access: Access,
     params: Params,
     here: Here,
 ) -> Result<Json<Value>, ApiError> {
+    let account = access.may(Permission::ListProbes, None)?;
     let filter = ProbeFilter { owner: Some(account), ..filter(&params)? };
     page(&api, Viewer::Account(account), filter, &params, &here).await
 }

@@ -17,12 +17,13 @@ use sonde_store::results::{Cursor, ResultQuery, StoredReport};
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::auth::Who;
+use crate::auth::Access;
 use crate::error::ApiError;
 use crate::masking::Masks;
 use crate::measurements::visible;
 use crate::params::Params;
 use crate::path::Id;
+use crate::permission::Permission;
 use crate::router::Routes;
 use crate::stream::{Pieces, respond};
 
@@ -45,10 +46,11 @@ const LOOKBACK_DAYS: i64 = 7;
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn all(
     State(api): State<Arc<Api>>,
-    Who(viewer): Who,
+    access: Access,
     Id(id): Id,
     params: Params,
 ) -> Result<Response, ApiError> {
+    let viewer = access.viewer(Permission::GetNonPublicResults, Some(MeasurementId(id)));
     let measurement = visible(&api, viewer, MeasurementId(id)).await?;
     let format = Format::read(&params)?;
     let query = query(&api, &params, measurement.id).await?;
@@ -60,10 +62,11 @@ pub(crate) async fn all(
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/latest/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn latest(
     State(api): State<Arc<Api>>,
-    Who(viewer): Who,
+    access: Access,
     Id(id): Id,
     params: Params,
 ) -> Result<Response, ApiError> {
+    let viewer = access.viewer(Permission::GetNonPublicResults, Some(MeasurementId(id)));
     let measurement = visible(&api, viewer, MeasurementId(id)).await?;
     let format = Format::read(&params)?;
     let versions = params.parsed("versions")?.unwrap_or(1);

@@ -2,10 +2,12 @@
 //! of connections, a time limit for the handshake and for headers (and so for idle connections), and one for clients that
 //! stop reading.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -82,8 +84,8 @@ pub async fn serve(listeners: Vec<impl Into<Listener>>, router: Router, shutdown
 async fn accept(listener: Listener, router: Router, permits: Arc<Semaphore>, stopping: watch::Receiver<()>) {
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let stream = match listener.socket.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.socket.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
@@ -94,13 +96,13 @@ async fn accept(listener: Listener, router: Router, permits: Arc<Semaphore>, sto
         tokio::spawn(async move {
             prepare(&stream);
             match tls {
-                None => converse(stream, router, stopping).await,
+                None => converse(stream, peer, router, stopping).await,
                 Some(tls) => {
                     // Nobody waits for an answer yet: a stop ends handshakes at once.
                     let handshake = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream));
                     let done = tokio::select! { done = handshake => done, _ = stopping.changed() => return };
                     match done {
-                        Ok(Ok(stream)) => converse(stream, router, stopping).await,
+                        Ok(Ok(stream)) => converse(stream, peer, router, stopping).await,
                         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                         Err(_) => tracing::debug!("a TLS handshake took too long"),
                     }
@@ -120,10 +122,12 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// One connection, until either side ends it.
-async fn converse<S>(stream: S, router: Router, mut stopping: watch::Receiver<()>)
+async fn converse<S>(stream: S, peer: SocketAddr, router: Router, mut stopping: watch::Receiver<()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // Handlers learn from it who is at the other end.
+    let router = router.layer(Extension(ConnectInfo(peer)));
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
     let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();

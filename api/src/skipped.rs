@@ -16,11 +16,12 @@ use sonde_store::StoreError;
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::auth::Who;
+use crate::auth::Access;
 use crate::error::ApiError;
 use crate::measurements::visible;
 use crate::params::Params;
 use crate::path::Id;
+use crate::permission::Permission;
 use crate::results::{Walk, query};
 use crate::router::Routes;
 use crate::stream::{Pieces, respond};
@@ -37,10 +38,11 @@ const PIECE: usize = 64 * 1024;
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/skipped/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
-    Who(viewer): Who,
+    access: Access,
     Id(id): Id,
     params: Params,
 ) -> Result<Response, ApiError> {
+    let viewer = access.viewer(Permission::GetNonPublicResults, Some(MeasurementId(id)));
     let measurement = visible(&api, viewer, MeasurementId(id)).await?;
     let query = query(&api, &params, measurement.id).await?;
     let now = api.clock.now();

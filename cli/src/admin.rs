@@ -18,7 +18,7 @@ use sonde_collector::{Network, network::NetworkError};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::Catalog;
-use sonde_store::catalog::{ApiKey, Digest};
+use sonde_store::catalog::{ApiKey, Digest, Grant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -82,6 +82,10 @@ pub enum KeyCommand {
         /// For people
         #[arg(long, default_value = "")]
         label: String,
+        /// What it may do, such as measurements.create_measurement; may be given several times. Everything without
+        #[arg(long = "permission")]
+        #[serde(default)]
+        permissions: Vec<String>,
     },
 }
 
@@ -225,9 +229,9 @@ impl AdminContext {
                     None => bail!("there is an account for {email} already"),
                 }
             }
-            AdminCommand::Key(KeyCommand::Add { email, label }) => {
+            AdminCommand::Key(KeyCommand::Add { email, label, permissions }) => {
                 let account = self.account(email).await?;
-                let key = self.add_key(account.id, label).await?;
+                let key = self.add_key(account.id, label, permissions).await?;
                 Ok(format!("{key}\n"))
             }
             AdminCommand::Probe(ProbeCommand::Add { email, .. }) => {
@@ -245,13 +249,31 @@ impl AdminContext {
         account.with_context(|| format!("there is no account for {email}; make one with `account add {email}`"))
     }
 
-    /// Makes an API key for an account: a random UUID, of which only the digest is kept.
-    pub async fn add_key(&self, account: sonde_protocol::ids::AccountId, label: &str) -> Result<String> {
+    /// Makes an API key for an account: a random UUID, of which only the digest is kept. Without permissions it may do
+    /// everything.
+    pub async fn add_key(
+        &self,
+        account: sonde_protocol::ids::AccountId,
+        label: &str,
+        permissions: &[String],
+    ) -> Result<String> {
+        if let Some(unknown) = permissions.iter().find(|name| !sonde_api::is_permission(name)) {
+            bail!("{unknown:?} is no permission; GET keys/permissions/ lists them");
+        }
         let mut bytes: [u8; 16] = random()?;
         // Version 4, variant 1 (RFC 9562).
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
-        let key = ApiKey { digest: sha256(&bytes), account, label: label.into(), created_at: now(), enabled: true };
+        let key = ApiKey {
+            digest: sha256(&bytes),
+            account,
+            label: label.into(),
+            created_at: now(),
+            enabled: true,
+            valid_from: None,
+            valid_to: None,
+            grants: (!permissions.is_empty()).then(|| permissions.iter().map(grant).collect()),
+        };
         self.catalog.add_key(&key).await?;
         let hex = HEXLOWER.encode(&bytes);
         let part = |range| hex.get(range).unwrap_or_default();
@@ -310,6 +332,10 @@ fn show(network: &Network) -> String {
         text += &format!("http may ask {host}\n");
     }
     text
+}
+
+fn grant(permission: &String) -> Grant {
+    Grant { permission: permission.clone(), measurement: None }
 }
 
 /// What goes back over the socket.

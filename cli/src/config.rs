@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use sonde_api::LimitsConfig;
 
 /// The HTTP port that the API listens on by default.
 pub const API_PORT: u16 = 8080;
@@ -27,6 +28,8 @@ pub struct Config {
     pub api: ApiSection,
     /// `[collector]`
     pub collector: CollectorSection,
+    /// `[limits]`
+    pub limits: LimitsSection,
 }
 
 /// `[network]`
@@ -76,6 +79,43 @@ impl Default for ApiSection {
             public_url: None,
             allow_targets: Vec::new(),
             min_interval: MIN_INTERVAL,
+        }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Requests in a minute from an IPv4 address or an IPv6 /64; 0 is without limit.
+    pub address_per_minute: u32,
+    /// Requests in a minute with one key.
+    pub key_per_minute: u32,
+    /// Requests in a minute that make measurements, with one key.
+    pub create_per_minute: u32,
+    /// Are loopback addresses counted, too?
+    pub loopback: bool,
+    /// The proxies whose word on where a request comes from is taken.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        let LimitsConfig { address_per_minute, key_per_minute, create_per_minute, loopback, trusted_proxies } =
+            LimitsConfig::default();
+        Self { address_per_minute, key_per_minute, create_per_minute, loopback, trusted_proxies }
+    }
+}
+
+impl LimitsSection {
+    /// As the API wants it.
+    pub fn to_api(&self) -> LimitsConfig {
+        LimitsConfig {
+            address_per_minute: self.address_per_minute,
+            key_per_minute: self.key_per_minute,
+            create_per_minute: self.create_per_minute,
+            loopback: self.loopback,
+            trusted_proxies: self.trusted_proxies.clone(),
         }
     }
 }

@@ -80,6 +80,7 @@ impl Server {
                 public_url: config.api.public_url.clone(),
                 allow_targets: config.api.allow_targets.clone(),
                 min_interval: config.api.min_interval,
+                limits: config.limits.to_api(),
             },
         };
         // Before the API: whoever has seen that answer can administer.

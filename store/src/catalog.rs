@@ -7,7 +7,7 @@ mod measurements;
 mod orders;
 mod probes;
 
-pub use accounts::{Account, Accounts, ApiKey};
+pub use accounts::{Account, Accounts, ApiKey, Grant};
 pub use measurements::{
     Measurement, MeasurementEdit, MeasurementFilter, Measurements, NewMeasurement, ONEOFF_EXPIRY_SECS,
     ONEOFF_ONGOING_BASE_SECS, Participant, Status,

@@ -60,6 +60,7 @@ suite! {
     catalog_suite(Catalog):
         accounts::a_mail_address_has_one_account_in_any_case,
         accounts::keys_are_found_by_their_digest,
+        accounts::a_key_changes_whole_and_only_for_its_account,
         accounts::a_token_lets_one_key_join,
         accounts::a_token_is_good_until_it_expires,
         probes::a_session_is_the_probes_connection,

@@ -219,7 +219,16 @@ impl Lab {
         let number = self.next.fetch_add(1, Ordering::SeqCst);
         let uuid = Uuid::from_u128(0x1111_2222_3333_4444_5555_0000_0000_0000 + u128::from(number));
         let created_at = UnixNanos::from_secs(NOW - 1000);
-        let key = ApiKey { digest: sonde_api::digest(uuid), account, label: "test".into(), created_at, enabled };
+        let key = ApiKey {
+            digest: sonde_api::digest(uuid),
+            account,
+            label: "test".into(),
+            created_at,
+            enabled,
+            valid_from: None,
+            valid_to: None,
+            grants: None,
+        };
         self.runtime.block_on(self.catalog.add_key(&key)).unwrap();
         uuid.to_string()
     }

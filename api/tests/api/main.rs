@@ -7,7 +7,9 @@
 mod create;
 mod egress;
 mod garbage;
+mod keys;
 mod lab;
+mod limits;
 mod lists;
 mod manage;
 mod openapi;

@@ -1,7 +1,7 @@
 //! Accounts, API keys, join tokens.
 
 use async_trait::async_trait;
-use sonde_protocol::ids::AccountId;
+use sonde_protocol::ids::{AccountId, MeasurementId};
 use sonde_protocol::time::UnixNanos;
 
 use super::Digest;
@@ -31,6 +31,21 @@ pub struct ApiKey {
     pub created_at: UnixNanos,
     /// Can it be used?
     pub enabled: bool,
+    /// From when it is good; since ever when absent.
+    pub valid_from: Option<UnixNanos>,
+    /// From when on it is not good any more; never when absent.
+    pub valid_to: Option<UnixNanos>,
+    /// What it may do; everything when absent.
+    pub grants: Option<Vec<Grant>>,
+}
+
+/// One thing that a key may do. What the names mean is the API's business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The permission's name.
+    pub permission: String,
+    /// With this measurement only.
+    pub measurement: Option<MeasurementId>,
 }
 
 /// Accounts, their keys, and the tokens by which probes join.
@@ -47,6 +62,12 @@ pub trait Accounts: Send + Sync {
 
     /// The key with this digest.
     async fn key(&self, digest: &Digest) -> Result<Option<ApiKey>, StoreError>;
+
+    /// Replaces everything about a key but its account and the time it was made; false when the account has no such key.
+    async fn change_key(&self, key: &ApiKey) -> Result<bool, StoreError>;
+
+    /// Removes a key; false when the account has no such key.
+    async fn remove_key(&self, account: AccountId, digest: &Digest) -> Result<bool, StoreError>;
 
     /// An account's keys.
     async fn keys(&self, account: AccountId) -> Result<Vec<ApiKey>, StoreError>;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use sonde_protocol::ids::{AccountId, ProbeId};
+use sonde_protocol::ids::{AccountId, MeasurementId, ProbeId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::time::UnixNanos;
 
 use super::{Fixture, at};
 use crate::Catalog;
-use crate::catalog::{Admission, ApiKey, Probe};
+use crate::catalog::{Admission, ApiKey, Grant, Probe};
 
 /// An account for a check.
 pub(super) async fn account(catalog: &Arc<dyn Catalog>, email: &str) -> AccountId {
@@ -49,6 +49,9 @@ pub(super) async fn keys_are_found_by_their_digest(place: &impl Fixture<dyn Cata
         label: format!("key {n}"),
         created_at: at(i64::from(n)),
         enabled,
+        valid_from: None,
+        valid_to: None,
+        grants: None,
     };
     let keys = [key(1, ada, true), key(2, ada, false), key(3, bob, true)];
     for key in &keys {
@@ -64,6 +67,38 @@ pub(super) async fn keys_are_found_by_their_digest(place: &impl Fixture<dyn Cata
     assert_eq!(catalog.key(&[4; 32]).await.unwrap(), None, "a key of nobody");
     assert_eq!(catalog.keys(ada).await.unwrap(), keys[..2]);
     assert_eq!(catalog.keys(AccountId(999)).await.unwrap(), []);
+}
+
+pub(super) async fn a_key_changes_whole_and_only_for_its_account(place: &impl Fixture<dyn Catalog>) {
+    let catalog = place.open().await;
+    let (ada, bob) = (account(&catalog, "ada@example.net").await, account(&catalog, "bob@example.net").await);
+    let grant = |name: &str, id: Option<u64>| Grant { permission: name.into(), measurement: id.map(MeasurementId) };
+    let mut key = ApiKey {
+        digest: [1; 32],
+        account: ada,
+        label: "first".into(),
+        created_at: at(1),
+        enabled: true,
+        valid_from: Some(at(5)),
+        valid_to: Some(at(9)),
+        grants: Some(vec![grant("b", Some(7)), grant("a", None)]),
+    };
+    catalog.add_key(&key).await.unwrap();
+    assert_eq!(catalog.key(&key.digest).await.unwrap().as_ref(), Some(&key));
+    key = ApiKey { label: "second".into(), enabled: false, valid_from: None, grants: Some(vec![]), ..key };
+    assert!(!catalog.change_key(&ApiKey { account: bob, ..key.clone() }).await.unwrap());
+    assert!(catalog.change_key(&key).await.unwrap());
+    drop(catalog);
+    let catalog = place.open().await;
+    assert_eq!(catalog.keys(ada).await.unwrap(), [key.clone()], "no grant is not every grant");
+    key = ApiKey { valid_to: None, grants: Some(vec![grant("c", None)]), ..key };
+    assert!(catalog.change_key(&key).await.unwrap());
+    assert!(!catalog.remove_key(bob, &key.digest).await.unwrap());
+    assert_eq!(catalog.keys(ada).await.unwrap(), [key.clone()]);
+    assert!(catalog.remove_key(ada, &key.digest).await.unwrap());
+    assert!(!catalog.remove_key(ada, &key.digest).await.unwrap());
+    assert!(!catalog.change_key(&key).await.unwrap());
+    assert_eq!(catalog.key(&key.digest).await.unwrap(), None);
 }
 
 fn known(admission: Admission) -> Probe {

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use sonde_protocol::ids::AccountId;
+use sonde_protocol::ids::{AccountId, MeasurementId};
 use sonde_protocol::time::UnixNanos;
 
 use super::SqliteCatalog;
 use crate::StoreError;
-use crate::catalog::{Account, Accounts, ApiKey, Digest};
+use crate::catalog::{Account, Accounts, ApiKey, Digest, Grant};
 
 pub(super) fn add(db: &Connection, email: &str, now: UnixNanos) -> rusqlite::Result<Option<Account>> {
     let email = email.to_lowercase();
@@ -33,13 +33,70 @@ pub(super) fn by_email(db: &Connection, email: &str) -> rusqlite::Result<Option<
 }
 
 pub(super) fn add_key(db: &Connection, key: &ApiKey) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO api_key (digest, account, label, created_at, enabled) VALUES (?, ?, ?, ?, ?)")?
-        .execute(params![key.digest, key.account.0.cast_signed(), key.label, key.created_at.0, key.enabled])?;
+    db.prepare_cached(
+        "INSERT INTO api_key (digest, account, label, created_at, enabled, valid_from, valid_to, everything)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        key.digest,
+        key.account.0.cast_signed(),
+        key.label,
+        key.created_at.0,
+        key.enabled,
+        key.valid_from.map(|at| at.0),
+        key.valid_to.map(|at| at.0),
+        key.grants.is_none(),
+    ])?;
+    add_grants(db, key)
+}
+
+fn add_grants(db: &Connection, key: &ApiKey) -> rusqlite::Result<()> {
+    let mut insert =
+        db.prepare_cached("INSERT INTO key_grant (digest, position, permission, measurement) VALUES (?, ?, ?, ?)")?;
+    for (position, grant) in (0_i64..).zip(key.grants.iter().flatten()) {
+        let measurement = grant.measurement.map(|id| id.0.cast_signed());
+        insert.execute(params![key.digest, position, grant.permission, measurement])?;
+    }
     Ok(())
 }
 
-const KEY_COLUMNS: &str = "digest, account, label, created_at, enabled";
+pub(super) fn change_key(db: &Connection, key: &ApiKey) -> rusqlite::Result<bool> {
+    let changed = db
+        .prepare_cached(
+            "UPDATE api_key SET label = ?3, enabled = ?4, valid_from = ?5, valid_to = ?6, everything = ?7
+             WHERE digest = ?1 AND account = ?2",
+        )?
+        .execute(params![
+            key.digest,
+            key.account.0.cast_signed(),
+            key.label,
+            key.enabled,
+            key.valid_from.map(|at| at.0),
+            key.valid_to.map(|at| at.0),
+            key.grants.is_none(),
+        ])?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    db.prepare_cached("DELETE FROM key_grant WHERE digest = ?")?.execute([key.digest])?;
+    add_grants(db, key)?;
+    Ok(true)
+}
 
+pub(super) fn remove_key(db: &Connection, account: AccountId, digest: &Digest) -> rusqlite::Result<bool> {
+    db.prepare_cached(
+        "DELETE FROM key_grant WHERE digest = (SELECT digest FROM api_key WHERE digest = ? AND account = ?)",
+    )?
+    .execute(params![digest, account.0.cast_signed()])?;
+    let removed = db
+        .prepare_cached("DELETE FROM api_key WHERE digest = ? AND account = ?")?
+        .execute(params![digest, account.0.cast_signed()])?;
+    Ok(removed > 0)
+}
+
+const KEY_COLUMNS: &str = "digest, account, label, created_at, enabled, valid_from, valid_to, everything";
+
+/// A key whose grants, unless it may do everything, are still to be read.
 fn read_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
     Ok(ApiKey {
         digest: row.get("digest")?,
@@ -47,19 +104,42 @@ fn read_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         label: row.get("label")?,
         created_at: UnixNanos(row.get("created_at")?),
         enabled: row.get("enabled")?,
+        valid_from: row.get::<_, Option<i64>>("valid_from")?.map(UnixNanos),
+        valid_to: row.get::<_, Option<i64>>("valid_to")?.map(UnixNanos),
+        grants: (!row.get::<_, bool>("everything")?).then(Vec::new),
     })
 }
 
+fn with_grants(db: &Connection, mut key: ApiKey) -> rusqlite::Result<ApiKey> {
+    if let Some(grants) = &mut key.grants {
+        *grants = db
+            .prepare_cached("SELECT permission, measurement FROM key_grant WHERE digest = ? ORDER BY position")?
+            .query_map([key.digest], |row| {
+                let measurement = row.get::<_, Option<i64>>("measurement")?;
+                Ok(Grant {
+                    permission: row.get("permission")?,
+                    measurement: measurement.map(|id| MeasurementId(id.cast_unsigned())),
+                })
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+    }
+    Ok(key)
+}
+
 pub(super) fn key(db: &Connection, digest: &Digest) -> rusqlite::Result<Option<ApiKey>> {
-    db.prepare_cached(&format!("SELECT {KEY_COLUMNS} FROM api_key WHERE digest = ?"))?
+    let key = db
+        .prepare_cached(&format!("SELECT {KEY_COLUMNS} FROM api_key WHERE digest = ?"))?
         .query_row([digest], read_key)
-        .optional()
+        .optional()?;
+    key.map(|key| with_grants(db, key)).transpose()
 }
 
 pub(super) fn keys(db: &Connection, account: AccountId) -> rusqlite::Result<Vec<ApiKey>> {
-    db.prepare_cached(&format!("SELECT {KEY_COLUMNS} FROM api_key WHERE account = ? ORDER BY created_at, digest"))?
+    let keys: Vec<ApiKey> = db
+        .prepare_cached(&format!("SELECT {KEY_COLUMNS} FROM api_key WHERE account = ? ORDER BY created_at, digest"))?
         .query_map([account.0.cast_signed()], read_key)?
-        .collect()
+        .collect::<rusqlite::Result<_>>()?;
+    keys.into_iter().map(|key| with_grants(db, key)).collect()
 }
 
 pub(super) fn add_join_token(
@@ -105,6 +185,14 @@ impl Accounts for SqliteCatalog {
 
     async fn key(&self, digest: &Digest) -> Result<Option<ApiKey>, StoreError> {
         self.read("find a key", |t| key(t, digest))
+    }
+
+    async fn change_key(&self, key: &ApiKey) -> Result<bool, StoreError> {
+        self.write("change a key", |t| change_key(t, key))
+    }
+
+    async fn remove_key(&self, account: AccountId, digest: &Digest) -> Result<bool, StoreError> {
+        self.write("remove a key", |t| remove_key(t, account, digest))
     }
 
     async fn keys(&self, account: AccountId) -> Result<Vec<ApiKey>, StoreError> {

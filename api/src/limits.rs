@@ -1,0 +1,279 @@
+//! How often one address or one key may ask: buckets that fill again with time.
+//!
+//! Every request takes from its address's bucket and from its network's; a request with a key from the key's, too; and
+//! `POST measurements/` from a smaller one of the key's. Whoever finds a bucket empty is told when to come back. Loopback is
+//! not counted. This module knows neither the catalog nor whether a key is any good: a wrong one has a bucket as well, and
+//! trying many of them empties the bucket of the address.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::HeaderMap;
+use axum::http::Method;
+use axum::http::header::{AUTHORIZATION, FORWARDED};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use ipnet::IpNet;
+
+use crate::clock::Clock;
+use crate::error::ApiError;
+
+/// The most buckets of one kind: about 100 bytes each. More callers than that within a minute are refused together rather
+/// than remembered.
+const MAX_BUCKETS: usize = 200_000;
+
+/// After how many requests the full buckets, which say nothing, are thrown away.
+const SWEEP: u64 = 4096;
+
+/// How many entries of `X-Forwarded-For` or `Forwarded` are looked at, from the right.
+const MAX_HOPS: usize = 16;
+
+/// How much a network (/48) may ask, as a multiple of an address.
+const NETWORK_FACTOR: u32 = 8;
+
+/// What may be asked in a minute; as much may come at once. 0 is without limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// From an IPv4 address or an IPv6 /64; a /48 has eight times as much.
+    pub address_per_minute: u32,
+    /// With one key.
+    pub key_per_minute: u32,
+    /// Requests that make measurements, with one key.
+    pub create_per_minute: u32,
+    /// Are loopback addresses counted, too?
+    pub loopback: bool,
+    /// The proxies whose word on where a request comes from is taken.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            address_per_minute: 1200,
+            key_per_minute: 1200,
+            create_per_minute: 120,
+            loopback: false,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// The API's clock, as governor reads it.
+#[derive(Clone)]
+struct Shared(Arc<dyn Clock>);
+
+impl governor::clock::Clock for Shared {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(self.0.steady())
+    }
+}
+
+type Limiter = RateLimiter<Vec<u8>, DashMapStateStore<Vec<u8>>, Shared, NoOpMiddleware<Nanos>>;
+
+struct Buckets {
+    limiter: Limiter,
+    clock: Shared,
+    asked: AtomicU64,
+}
+
+impl Buckets {
+    fn new(per_minute: u32, clock: &Shared) -> Option<Self> {
+        let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
+        let limiter = RateLimiter::new(quota, DashMapStateStore::default(), clock.clone());
+        Some(Self { limiter, clock: clock.clone(), asked: AtomicU64::new(0) })
+    }
+
+    /// Takes one from a bucket; how long to wait if it is empty.
+    fn take(&self, key: Vec<u8>) -> Result<(), Duration> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
+            self.limiter.retain_recent();
+        }
+        // What does not fit shares one bucket.
+        let key = if self.limiter.len() < MAX_BUCKETS { key } else { Vec::new() };
+        self.limiter.check_key(&key).map_err(|not_yet| not_yet.wait_time_from(self.clock.now()))
+    }
+}
+
+/// All buckets.
+pub(crate) struct Limits {
+    address: Option<Buckets>,
+    network: Option<Buckets>,
+    key: Option<Buckets>,
+    create: Option<Buckets>,
+    config: LimitsConfig,
+}
+
+impl Limits {
+    /// Full buckets.
+    pub fn new(config: LimitsConfig, clock: Arc<dyn Clock>) -> Self {
+        let clock = Shared(clock);
+        Self {
+            address: Buckets::new(config.address_per_minute, &clock),
+            network: Buckets::new(config.address_per_minute.saturating_mul(NETWORK_FACTOR), &clock),
+            key: Buckets::new(config.key_per_minute, &clock),
+            create: Buckets::new(config.create_per_minute, &clock),
+            config,
+        }
+    }
+
+    fn take(&self, peer: IpAddr, request: &Request) -> Result<(), Duration> {
+        let from = origin(peer, request.headers(), &self.config.trusted_proxies);
+        if from.is_loopback() && !self.config.loopback {
+            return Ok(());
+        }
+        let (address, network) = keys_of(from);
+        take(self.address.as_ref(), address)?;
+        if let Some(network) = network {
+            take(self.network.as_ref(), network)?;
+        }
+        let Some(key) = key_of(request) else { return Ok(()) };
+        if makes_measurements(request) {
+            take(self.create.as_ref(), key.clone())?;
+        }
+        take(self.key.as_ref(), key)
+    }
+}
+
+fn take(buckets: Option<&Buckets>, key: Vec<u8>) -> Result<(), Duration> {
+    buckets.map_or(Ok(()), |buckets| buckets.take(key))
+}
+
+/// The bucket of an address, and of the network around it.
+fn keys_of(from: IpAddr) -> (Vec<u8>, Option<Vec<u8>>) {
+    match from {
+        IpAddr::V4(address) => (address.octets().to_vec(), None),
+        IpAddr::V6(address) => {
+            let head = |bytes| address.octets().iter().copied().take(bytes).collect();
+            (head(8), Some(head(6)))
+        }
+    }
+}
+
+/// The bucket of the key that was sent: its digest, so that the key itself lies nowhere.
+fn key_of(request: &Request) -> Option<Vec<u8>> {
+    let header = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+    let query = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("key="));
+    let sent = header.or(query.map(str::as_bytes))?;
+    // The same key in another spelling is the same key.
+    let plain: Vec<u8> = sent.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
+    let plain = plain.get(plain.len().saturating_sub(32)..).unwrap_or_default();
+    Some(ring::digest::digest(&ring::digest::SHA256, plain).as_ref().to_vec())
+}
+
+fn makes_measurements(request: &Request) -> bool {
+    request.method() == Method::POST && request.uri().path().starts_with("/api/v2/measurements")
+}
+
+/// Where a request comes from: the peer, or, when that is a trusted proxy, the rightmost address that is none.
+fn origin(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let peer = plain(peer);
+    if !is_trusted(&peer) {
+        return peer;
+    }
+    let mut from = peer;
+    for address in forwarded(headers).into_iter().take(MAX_HOPS) {
+        // What is no address was not written by a proxy that we trust: the last good word counts.
+        let Some(address) = address else { break };
+        from = address;
+        if !is_trusted(&address) {
+            break;
+        }
+    }
+    from
+}
+
+/// The addresses that proxies have written down, the last one first.
+fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let x: Vec<&str> = lines(headers, "x-forwarded-for");
+    if !x.is_empty() {
+        return x.iter().rev().map(|text| address(text)).collect();
+    }
+    let entry = |text: &&str| {
+        let is_for = |pair: &&str| pair.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("for="));
+        address(text.split(';').map(str::trim).find(is_for)?.get(4..)?)
+    };
+    lines(headers, FORWARDED.as_str()).iter().rev().map(entry).collect()
+}
+
+fn lines<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).collect()
+}
+
+/// `192.0.2.1`, `192.0.2.1:80`, `"[2001:db8::1]:80"`.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"');
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip())).map(plain)
+}
+
+/// An IPv4 address that came in an IPv6 one, as on a socket that serves both.
+fn plain(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(inner) => Ipv6Addr::to_canonical(&inner),
+        IpAddr::V4(_) => address,
+    }
+}
+
+/// Around every request. One without a peer (there is none but in tests of the router alone) is not counted.
+pub(crate) async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    match peer.map_or(Ok(()), |peer| limits.take(peer, &request)) {
+        Ok(()) => next.run(request).await,
+        Err(after) => ApiError::too_many("Too many requests; see Retry-After.", after).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(peer: &str, headers: &[(&'static str, &str)]) -> String {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        origin(peer.parse().unwrap(), &map, &trusted).to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_where_a_request_comes_from() {
+        const X: &str = "x-forwarded-for";
+        assert_eq!(from("192.0.2.1", &[(X, "198.51.100.1")]), "192.0.2.1");
+        assert_eq!(from("::ffff:192.0.2.1", &[]), "192.0.2.1");
+        assert_eq!(from("10.1.1.1", &[]), "10.1.1.1");
+        assert_eq!(
+            from("10.1.1.1", &[(X, "203.0.113.9, 198.51.100.1")]),
+            "198.51.100.1",
+            "what the client wrote counts not"
+        );
+        assert_eq!(from("10.1.1.1", &[(X, "203.0.113.9"), (X, "198.51.100.1,10.2.2.2")]), "198.51.100.1");
+        assert_eq!(from("10.1.1.1", &[(X, "198.51.100.1, unknown")]), "10.1.1.1");
+        assert_eq!(
+            from("fd00::1", &[("forwarded", "for=192.0.2.9, For=\"[2001:db8::7]:443\";proto=https")]),
+            "2001:db8::7"
+        );
+    }
+
+    #[test]
+    fn an_ipv6_customer_is_one_caller() {
+        let keys = |text: &str| keys_of(text.parse().unwrap());
+        assert_eq!(keys("2001:db8:1:2::1"), keys("2001:db8:1:2:ffff::9"));
+        assert_ne!(keys("2001:db8:1:2::1").0, keys("2001:db8:1:3::1").0);
+        assert_eq!(keys("2001:db8:1:2::1").1, keys("2001:db8:1:3::1").1);
+        assert_ne!(keys("192.0.2.1"), keys("192.0.2.2"));
+    }
+}
