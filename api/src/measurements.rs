@@ -36,7 +36,8 @@ pub(crate) struct OfKind(pub Kind);
 /// Adds the paths of this module.
 pub(crate) fn routes(routes: &mut Routes) {
     routes.add(routes!(list, create::create));
-    routes.add(routes!(mine, create::create));
+    routes.add(routes!(mine));
+    routes.add_at("/api/v2/measurements/my/", routes!(create::create));
     for kind in Kind::ALL {
         let (schemas, paths, methods) = routes!(list, create::create);
         let methods = methods.layer(Extension(OfKind(kind)));

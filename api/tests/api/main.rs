@@ -10,5 +10,6 @@ mod lab;
 mod lists;
 mod manage;
 mod openapi;
+mod participation;
 mod results;
 mod views;

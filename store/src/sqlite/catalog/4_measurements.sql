@@ -68,4 +68,4 @@ CREATE TABLE participant_log (
     at           INTEGER NOT NULL,
     joined       INTEGER NOT NULL   -- 0: it left
 ) STRICT;
-CREATE INDEX participant_log_measurement ON participant_log (measurement);
+CREATE INDEX participant_log_measurement ON participant_log (measurement, probe);

@@ -109,8 +109,8 @@ fn add(db: &Connection, measurement: i64, probe: ProbeId, is_oneoff: bool, now: 
         Some(None) => return Ok(false),
         Some(Some(_)) if is_oneoff => return Ok(false),
         Some(Some(_)) => {
-            db.prepare_cached("UPDATE participant SET left_at = NULL WHERE measurement = ? AND probe = ?")?
-                .execute([measurement, probe])?;
+            db.prepare_cached("UPDATE participant SET left_at = NULL, since = ? WHERE measurement = ? AND probe = ?")?
+                .execute([now.0, measurement, probe])?;
             db.prepare_cached("UPDATE measurement SET departed = departed - 1 WHERE id = ?")?.execute([measurement])?;
         }
         None => {
@@ -151,11 +151,13 @@ fn request(row: &Row<'_>) -> rusqlite::Result<ParticipationRequest> {
     })
 }
 
-/// The first participants are not in the log: they came when the measurement was made.
+/// The first participants are not in the log: they came when the measurement was made, and what the log says of them
+/// begins with their leaving, if anything.
 fn events(db: &Connection, id: MeasurementId) -> rusqlite::Result<Vec<ParticipantEvent>> {
     db.prepare_cached(
-        "SELECT probe, since, 1 FROM participant WHERE measurement = ?1 AND since = (
-            SELECT created_at FROM measurement WHERE id = ?1)
+        "SELECT probe, (SELECT created_at FROM measurement WHERE id = ?1), 1 FROM participant
+            WHERE measurement = ?1 AND NOT ifnull((SELECT joined FROM participant_log AS log
+                WHERE log.measurement = ?1 AND log.probe = participant.probe ORDER BY id LIMIT 1), 0)
          UNION ALL SELECT * FROM (SELECT probe, at, joined FROM participant_log WHERE measurement = ?1 ORDER BY id)",
     )?
     .query_map([id.0.cast_signed()], |row| {
