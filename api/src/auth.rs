@@ -1,8 +1,7 @@
 //! Who is calling: the API key, as `Authorization: Key <uuid>` or `?key=<uuid>`. Keys are kept as digests only, and are
 //! never logged.
 //!
-//! A handler that takes [`Access`] asks it for the permission that it needs. One that takes [`Who`] or [`Caller`] names none,
-//! and so counts only keys that may do everything: a narrow key is the public to it, or refused.
+//! A handler that takes [`Access`] asks it for the permission that it needs.
 
 use std::sync::Arc;
 
@@ -25,15 +24,6 @@ const NO_KEY: &str = "Authentication credentials were not provided.";
 /// The key that was sent, if one was. A key that is no good is refused, not ignored.
 #[derive(Debug, Clone)]
 pub(crate) struct Access(Option<ApiKey>);
-
-/// Whoever is looking: an account when a key that may do everything was sent, else the public.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Who(pub Viewer);
-
-/// An account; without a key that may do everything the request is refused.
-#[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "for handlers that no narrow permission is about; there is none at present")]
-pub(crate) struct Caller(pub AccountId);
 
 impl Access {
     /// The account, if the key may do this with this measurement (with all of them when none is named).
@@ -70,30 +60,6 @@ impl FromRequestParts<Arc<Api>> for Access {
         };
         usable(&key, api.clock.now()).map_err(ApiError::forbidden)?;
         Ok(Access(Some(key)))
-    }
-}
-
-impl FromRequestParts<Arc<Api>> for Who {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
-        match Access::from_request_parts(parts, api).await?.0 {
-            Some(key) if permission::may_everything(&key) => Ok(Who(Viewer::Account(key.account))),
-            _ => Ok(Who(Viewer::Public)),
-        }
-    }
-}
-
-impl FromRequestParts<Arc<Api>> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
-        let access = Access::from_request_parts(parts, api).await?;
-        let key = access.key()?;
-        if permission::may_everything(key) {
-            return Ok(Caller(key.account));
-        }
-        Err(ApiError::forbidden("This needs an API key with all permissions."))
     }
 }
 

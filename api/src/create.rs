@@ -12,7 +12,7 @@ use serde_json::json;
 use sonde_protocol::ids::{AccountId, MeasurementId, ProbeId};
 use sonde_protocol::net::Family;
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::NewMeasurement;
+use sonde_store::catalog::{NewMeasurement, Origin};
 use sonde_store::view::Viewer;
 use tokio::task::JoinSet;
 
@@ -21,6 +21,7 @@ use crate::auth::Access;
 use crate::body::JsonBody;
 use crate::definition::{self, Asked};
 use crate::error::{ApiError, Problem};
+use crate::groups;
 use crate::measurements::OfKind;
 use crate::permission::Permission;
 use crate::sources;
@@ -39,9 +40,13 @@ pub(crate) async fn create(
     let only = only.map(|Extension(OfKind(kind))| kind);
     let http_hosts = api.dispatch.http_hosts().await;
     let asked = definition::read(&body, only, &api.config, &http_hosts, now).map_err(ApiError::body)?;
+    let groups = groups::joined(&api, account, &body).await?;
     let resolved = resolve_all(&api, &asked).await?;
     let chosen = choose_all(&api, account, &asked, now).await?;
-    let new = assemble(account, asked, &resolved, &chosen);
+    let mut new = assemble(account, asked, &resolved, &chosen);
+    for (one, group) in new.iter_mut().zip(groups) {
+        one.group = group;
+    }
     // In a task of its own, so that a client that goes away cannot part the commit from the news of it.
     let ids = tokio::spawn(commit(api, new, now)).await.map_err(|_| ApiError::internal())??;
     Ok((StatusCode::CREATED, Json(json!({ "measurements": ids }))).into_response())
@@ -127,6 +132,7 @@ fn assemble(
                 (Some(text), resolved.get(&(name, family)).cloned().unwrap_or_default())
             }
         };
+        let origin = addresses.first().and_then(|&address| origin(address));
         NewMeasurement {
             owner: account,
             spec: definition.spec,
@@ -146,9 +152,16 @@ fn assemble(
             probes_requested,
             probe_sources: probe_sources.clone(),
             probes: chosen.get(&family).cloned().unwrap_or_default(),
+            group: None,
+            origin,
         }
     });
     new.collect()
+}
+
+/// Where a target's address comes from. Nobody here knows yet.
+fn origin(_address: IpAddr) -> Option<Origin> {
+    None
 }
 
 async fn commit(api: Arc<Api>, new: Vec<NewMeasurement>, now: UnixNanos) -> Result<Vec<MeasurementId>, ApiError> {

@@ -3,14 +3,22 @@
 use serde_json::{Map, Value, json};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::StoreError;
-use sonde_store::catalog::{Measurement, Status};
+use sonde_store::catalog::{Measurement, Slice, Status};
 use sonde_store::view::Viewer;
 
 use crate::Api;
+use crate::datetimes::Datetimes;
 use crate::error::ApiError;
 use crate::fields::Selection;
 use crate::here::Here;
 use crate::kinds;
+use crate::participation;
+
+/// The most requests for participation that the object holds, the newest; their own list has them all.
+const MAX_REQUESTS: u64 = 500;
+
+/// The fields that are times.
+const TIMES: &[&str] = &["creation_time", "start_time", "stop_time", "status.when"];
 
 /// The object, as `viewer` sees it, with the fields that were asked for.
 pub(crate) async fn write(
@@ -19,10 +27,35 @@ pub(crate) async fn write(
     measurement: &Measurement,
     selection: &Selection,
     here: &Here,
+    datetimes: Datetimes,
 ) -> Result<Value, ApiError> {
     let mut object = plain(measurement, viewer, api.clock.now(), here);
     if selection.wants("probes") {
-        object.insert("probes".into(), probes(api, measurement, here).await?);
+        object.insert("probes".into(), probes(api, measurement, here, false).await?);
+    }
+    if selection.wants("current_probes") {
+        object.insert("current_probes".into(), probes(api, measurement, here, true).await?);
+    }
+    if selection.wants("participation_requests") {
+        let slice = Slice { offset: 0, limit: MAX_REQUESTS, descending: true };
+        let requests = api.catalog.participation_requests(measurement.id, None, slice).await?.items;
+        let requests = requests.iter().rev().map(|request| participation::write(request, datetimes, here));
+        object.insert("participation_requests".into(), requests.collect());
+    }
+    if selection.wants("participant_logs") {
+        let events = api.catalog.participant_log(measurement.id).await?;
+        let events = events.iter().map(|event| {
+            let mut log = json!({
+                "prb_id": event.probe,
+                "timestamp": event.at.as_secs(),
+                "action": if event.joined { "join" } else { "leave" },
+            });
+            if let Some(log) = log.as_object_mut() {
+                datetimes.apply(log, &["timestamp"]);
+            }
+            log
+        });
+        object.insert("participant_logs".into(), events.collect());
     }
     if selection.wants("probe_sources") {
         // What is stored was written by us; were it damaged, it would show as an empty list.
@@ -36,12 +69,14 @@ pub(crate) async fn write(
             matches!(status, Status::Specified | Status::Scheduled | Status::Ongoing).into(),
         );
     }
+    datetimes.apply(&mut object, TIMES);
     Ok(selection.apply(object))
 }
 
-/// The probes that take part. blaeu takes the length of this list for the number of results to wait for.
-async fn probes(api: &Api, measurement: &Measurement, here: &Here) -> Result<Value, StoreError> {
-    let parts = api.catalog.participants(measurement.id).await?;
+/// The probes that take part; of a one-off perhaps only those that have not answered yet. blaeu takes the length of this list for the number of results to wait for.
+async fn probes(api: &Api, measurement: &Measurement, here: &Here, now_only: bool) -> Result<Value, StoreError> {
+    let mut parts = api.catalog.participants(measurement.id).await?;
+    parts.retain(|part| part.left_at.is_none() && (!now_only || !part.settled));
     let probes =
         parts.iter().map(|part| json!({ "id": part.probe, "url": here.api(&format!("probes/{}/", part.probe)) }));
     Ok(probes.collect())
@@ -57,9 +92,10 @@ fn plain(measurement: &Measurement, viewer: Viewer, now: UnixNanos, here: &Here)
         (true, _) => None,
         (false, _) => seconds(asked.stop),
     };
+    let present = measurement.participants.saturating_sub(measurement.departed);
     let per_day = match asked.interval {
-        Some(interval) => u64::from(measurement.participants) * 86_400 / u64::from(interval.max(1)),
-        None => u64::from(measurement.participants),
+        Some(interval) => u64::from(present) * 86_400 / u64::from(interval.max(1)),
+        None => u64::from(present),
     };
     let general = json!({
         "id": measurement.id,
@@ -74,19 +110,18 @@ fn plain(measurement: &Measurement, viewer: Viewer, now: UnixNanos, here: &Here)
         "spread": asked.spread,
         "is_oneoff": asked.is_oneoff,
         "is_public": asked.is_public,
-        "is_all_scheduled": measurement.participants >= asked.probes_requested,
+        "is_all_scheduled": present >= asked.probes_requested,
         "in_wifi_group": false,
         "resolve_on_probe": asked.resolve_on_probe,
-        "participant_count": measurement.participants,
+        "participant_count": present,
         "probes_requested": asked.probes_requested,
-        "probes_scheduled": measurement.participants,
-        // Groups have no page of their own yet.
-        "group": null,
+        "probes_scheduled": present,
+        "group": here.api(&format!("measurements/groups/{}/", measurement.group)),
         "group_id": measurement.group,
         "target": asked.target,
         "target_ip": asked.resolved.first(),
-        "target_asn": null,
-        "target_prefix": null,
+        "target_asn": asked.origin.as_ref().map(|origin| origin.asn),
+        "target_prefix": asked.origin.as_ref().and_then(|origin| origin.prefix.as_deref()),
         "resolved_ips": if asked.resolved.is_empty() { Value::Null } else { json!(asked.resolved) },
         "result": here.api(&format!("measurements/{}/results/", measurement.id)),
         "credits_per_result": kinds::credits(&asked.spec, asked.is_oneoff),

@@ -10,7 +10,7 @@ use crate::params::Params;
 /// How many a page has when nobody says.
 const DEFAULT_SIZE: u64 = 50;
 /// How many a page has at most; a greater wish is cut to it (Atlas).
-const MAX_SIZE: u64 = 500;
+pub(crate) const MAX_SIZE: u64 = 500;
 
 /// Which page, how long, in which order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,13 @@ impl Paging {
             Some(_) => return Err(ApiError::parameter("sort", "This server sorts by id or -id.")),
         };
         Ok(Self { page, size, descending })
+    }
+
+    /// As [`Paging::read_at_most`], for lists that read `sort` themselves.
+    pub fn read_unsorted(params: &Params, most: u64) -> Result<Self, ApiError> {
+        let mut params = params.clone();
+        params.forget("sort");
+        Self::read_at_most(&params, most)
     }
 
     /// What to ask the catalog for.

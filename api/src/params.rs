@@ -37,6 +37,11 @@ impl Params {
         self.given(name).map(str::trim).filter(|value| !value.is_empty())
     }
 
+    /// Leaves a parameter out.
+    pub fn forget(&mut self, name: &str) {
+        self.0.retain(|(key, _)| key != name);
+    }
+
     /// A value that parses.
     pub fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };

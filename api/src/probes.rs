@@ -14,7 +14,7 @@ use sonde_store::view::{Viewer, network, snapped};
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::auth::{Access, Who};
+use crate::auth::Access;
 use crate::error::ApiError;
 use crate::fields::Selection;
 use crate::here::Here;
@@ -62,10 +62,11 @@ const STATES: [(u8, &str); 5] =
 #[utoipa::path(get, path = "/api/v2/probes/", tag = "probes", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
-    Who(viewer): Who,
+    access: Access,
     params: Params,
     here: Here,
 ) -> Result<Json<Value>, ApiError> {
+    let viewer = access.viewer(Permission::ListProbes, None);
     page(&api, viewer, filter(&params)?, &params, &here).await
 }
 
@@ -86,10 +87,11 @@ pub(crate) async fn mine(
 #[utoipa::path(get, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn show(
     State(api): State<Arc<Api>>,
-    Who(viewer): Who,
+    access: Access,
     Id(id): Id,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
+    let viewer = access.viewer(Permission::ListProbes, None);
     let probe = api.catalog.probe(ProbeId(id)).await?.ok_or_else(ApiError::not_found)?;
     Ok(Json(Selection::read(&params).apply(object(&probe, viewer, api.clock.now()))))
 }

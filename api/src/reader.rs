@@ -12,7 +12,7 @@ use crate::error::Problem;
 use crate::times;
 
 /// The most tags one thing has.
-const MAX_TAGS: usize = 64;
+pub(crate) const MAX_TAGS: usize = 64;
 
 /// An object being read. A field that is missing, `null` or unusable reads as `None`; the last is a problem as well.
 pub(crate) struct Reader<'a> {

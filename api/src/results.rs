@@ -12,7 +12,7 @@ use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::result::Report;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::StoreError;
-use sonde_store::catalog::Measurement;
+use sonde_store::catalog::{Measurement, ProbeFilter, Slice};
 use sonde_store::results::{Cursor, ResultQuery, StoredReport};
 use utoipa_axum::routes;
 
@@ -31,6 +31,9 @@ use crate::stream::{Pieces, respond};
 pub(crate) fn routes(routes: &mut Routes) {
     routes.add(routes!(all));
     routes.add(routes!(latest));
+    for path in ["measurement-latest", "measurements-latest"] {
+        routes.add_at(&format!("/api/v2/{path}/{{id}}/"), routes!(latest_by_probe));
+    }
 }
 
 /// How many reports are read from the store, and written into one piece of the body, at a time.
@@ -69,61 +72,82 @@ pub(crate) async fn latest(
     let viewer = access.viewer(Permission::GetNonPublicResults, Some(MeasurementId(id)));
     let measurement = visible(&api, viewer, MeasurementId(id)).await?;
     let format = Format::read(&params)?;
+    let reports = Reports::Ready(newest(&api, &params, measurement.id).await?);
+    respond(Lines::new(api, measurement, format, reports, Masks::new(viewer)), format.content_type()).await
+}
+
+/// `GET measurement-latest/{id}/` and `measurements-latest/{id}/`, the older form of `latest`: an object with a list of
+/// results for each probe.
+#[utoipa::path(get, path = "/api/v2/measurement-latest/{id}/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+pub(crate) async fn latest_by_probe(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    Id(id): Id,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let viewer = access.viewer(Permission::GetNonPublicResults, Some(MeasurementId(id)));
+    let measurement = visible(&api, viewer, MeasurementId(id)).await?;
+    let reports = Reports::Ready(newest(&api, &params, measurement.id).await?);
+    respond(Lines::new(api, measurement, Format::ByProbe, reports, Masks::new(viewer)), "application/json").await
+}
+
+/// The newest reports that `versions`, `lookback_days` and the rest ask for, those of a probe together.
+async fn newest(api: &Api, params: &Params, measurement: MeasurementId) -> Result<Vec<StoredReport>, ApiError> {
     let versions = params.parsed("versions")?.unwrap_or(1);
     if !(1..=MAX_VERSIONS).contains(&versions) {
         return Err(ApiError::parameter("versions", format!("Enter a number between 1 and {MAX_VERSIONS}.")));
     }
-    let named = probes(&params)?;
-    let from = match (params.parsed::<u32>("lookback_days")?.map_or(LOOKBACK_DAYS, i64::from), &named) {
-        (0, None) => return Err(ApiError::parameter("lookback_days", "0, for unlimited, needs probe_ids.")),
-        (0, Some(_)) => None,
+    let named = params.ids("probe_ids")?.is_some();
+    let from = match (params.parsed::<u32>("lookback_days")?.map_or(LOOKBACK_DAYS, i64::from), named) {
+        (0, false) => return Err(ApiError::parameter("lookback_days", "0, for unlimited, needs probe_ids.")),
+        (0, true) => None,
         (days, _) => Some(UnixNanos::from_secs(api.clock.now().as_secs().saturating_sub(days * 86_400))),
     };
-    let probes = taking_part(&api, measurement.id, named).await?;
+    let probes = taking_part(api, measurement, params).await?;
     let expected = Some(probes.len());
-    let query = ResultQuery { measurement: measurement.id, from, to: None, probes: Some(probes) };
-    let reports = Reports::Ready(api.results.latest(&query, versions, expected).await?);
-    respond(Lines::new(api, measurement, format, reports, Masks::new(viewer)), format.content_type()).await
+    let query = ResultQuery { measurement, from, to: None, probes: Some(probes) };
+    Ok(api.results.latest(&query, versions, expected).await?)
 }
 
 /// Which reports `start`, `stop` (both inclusive) and `probe_ids` ask for.
 pub(crate) async fn query(api: &Api, params: &Params, measurement: MeasurementId) -> Result<ResultQuery, ApiError> {
     let from = params.time("start")?.map(UnixNanos::from_secs);
     let to = params.time("stop")?.map(|stop| UnixNanos::from_secs(stop.saturating_add(1)));
-    let probes = taking_part(api, measurement, probes(params)?).await?;
+    let probes = taking_part(api, measurement, params).await?;
     Ok(ResultQuery { measurement, from, to, probes: Some(probes) })
 }
 
-/// The probes that take part, or did, among those that are named. A probe may report what it likes under any number; only
-/// what was asked of it is a result.
-async fn taking_part(
-    api: &Api,
-    measurement: MeasurementId,
-    named: Option<Vec<ProbeId>>,
-) -> Result<Vec<ProbeId>, StoreError> {
+/// The probes that take part, or did, among those that are asked for. A probe may report what it likes under any number;
+/// only what was asked of it is a result.
+async fn taking_part(api: &Api, measurement: MeasurementId, params: &Params) -> Result<Vec<ProbeId>, ApiError> {
     let parts = api.catalog.participants(measurement).await?;
     let mut probes: Vec<ProbeId> = parts.into_iter().map(|part| part.probe).collect();
-    if let Some(named) = named {
-        probes.retain(|probe| named.contains(probe));
-    }
     probes.sort_unstable();
+    if let Some(named) = params.ids("probe_ids")? {
+        probes.retain(|probe| named.binary_search(&probe.0).is_ok());
+    }
+    if either(params, ["anchors-only", "anchors_only"])? {
+        // There are no anchors yet.
+        probes.clear();
+    }
+    if either(params, ["public-only", "public_only"])? {
+        // Public is a probe that shows its addresses to everybody, as the field `is_public` of its object says.
+        let filter = ProbeFilter { ids: Some(probes.clone()), ..ProbeFilter::default() };
+        let all = Slice { offset: 0, limit: probes.len() as u64, descending: false };
+        let found = api.catalog.probes(&filter, all).await?.items;
+        probes = found.iter().filter(|probe| probe.address_is_public).map(|probe| probe.id).collect();
+        probes.sort_unstable();
+    }
     Ok(probes)
 }
 
-/// The probes that are asked for, sorted; all of them when nothing narrows them.
-fn probes(params: &Params) -> Result<Option<Vec<ProbeId>>, ApiError> {
-    for name in ["public-only", "public_only"] {
-        if params.flag(name)? == Some(true) {
-            return Err(ApiError::parameter(name, "This filter is not offered yet by this server."));
-        }
+/// A flag that clients spell in two ways.
+fn either(params: &Params, names: [&str; 2]) -> Result<bool, ApiError> {
+    let mut set = false;
+    for name in names {
+        set |= params.flag(name)? == Some(true);
     }
-    for name in ["anchors-only", "anchors_only"] {
-        // There are no anchors yet.
-        if params.flag(name)? == Some(true) {
-            return Ok(Some(Vec::new()));
-        }
-    }
-    Ok(params.ids("probe_ids")?.map(|ids| ids.into_iter().map(ProbeId).collect()))
+    Ok(set)
 }
 
 /// How results are written.
@@ -133,6 +157,8 @@ enum Format {
     Json,
     /// One object per line.
     Text,
+    /// One object with a list for each probe. Those of a probe follow each other.
+    ByProbe,
 }
 
 impl Format {
@@ -146,7 +172,7 @@ impl Format {
 
     const fn content_type(self) -> &'static str {
         match self {
-            Format::Json => "application/json",
+            Format::Json | Format::ByProbe => "application/json",
             Format::Text => "text/plain; charset=utf-8",
         }
     }
@@ -206,14 +232,14 @@ struct Lines {
     format: Format,
     reports: Reports,
     masks: Masks,
-    /// Has a result been written?
-    begun: bool,
+    /// Whose result was written last?
+    begun: Option<ProbeId>,
     ended: bool,
 }
 
 impl Lines {
     fn new(api: Arc<Api>, measurement: Measurement, format: Format, reports: Reports, masks: Masks) -> Self {
-        Self { api, measurement, format, reports, masks, begun: false, ended: false }
+        Self { api, measurement, format, reports, masks, begun: None, ended: false }
     }
 
     fn write(&mut self, out: &mut Vec<u8>, stored: &StoredReport) {
@@ -242,10 +268,16 @@ impl Lines {
             view: &view,
             ..ResultContext::new(stored.probe)
         };
-        if self.format == Format::Json {
-            out.extend_from_slice(if self.begun { b",\n" } else { b"[" });
+        match self.format {
+            Format::Json => out.extend_from_slice(if self.begun.is_some() { b",\n" } else { b"[" }),
+            Format::ByProbe if self.begun == Some(stored.probe) => out.extend_from_slice(b",\n"),
+            Format::ByProbe => {
+                let before = if self.begun.is_some() { "],\n" } else { "{" };
+                out.extend_from_slice(format!("{before}\"{}\":[", stored.probe).as_bytes());
+            }
+            Format::Text => {}
         }
-        self.begun = true;
+        self.begun = Some(stored.probe);
         write_result(out, &result, &context);
         if self.format == Format::Text {
             out.push(b'\n');
@@ -253,7 +285,9 @@ impl Lines {
     }
 
     fn end(&self) -> &'static [u8] {
-        match (self.format, self.begun) {
+        match (self.format, self.begun.is_some()) {
+            (Format::ByProbe, true) => b"]}",
+            (Format::ByProbe, false) => b"{}",
             (Format::Json, true) => b"]",
             (Format::Json, false) => b"[]",
             (Format::Text, _) => b"",

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sonde_protocol::ids::{Asn, MeasurementId, ProbeId};
 use sonde_protocol::net::Family;
 use sonde_protocol::seed::mix;
-use sonde_store::catalog::{Probe, ProbeFilter, Slice};
+use sonde_store::catalog::{NewParticipationRequest, Probe, ProbeFilter, Slice};
 use sonde_store::view::{Viewer, network};
 
 use crate::Api;
@@ -204,6 +204,55 @@ fn candidates(kind: &str, value: &str, fields: &mut Reader<'_>) -> Option<Candid
 fn list<T>(csv: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     let items: Option<Vec<T>> = csv.split(',').map(str::trim).filter(|item| !item.is_empty()).map(read).collect();
     items.filter(|items| (1..=MAX_NAMES).contains(&items.len()))
+}
+
+impl Source {
+    /// The source as a request for participation is recorded.
+    pub fn request(&self) -> NewParticipationRequest {
+        NewParticipationRequest {
+            removes: false,
+            requested: self.requested,
+            source: self.kind.clone(),
+            value: self.value.clone(),
+            tags_include: self.include.join(","),
+            tags_exclude: self.exclude.join(","),
+        }
+    }
+
+    /// The probes that are named one by one.
+    pub fn named(&self) -> &[ProbeId] {
+        match &self.candidates {
+            Candidates::Probes(ids) => ids,
+            _ => &[],
+        }
+    }
+}
+
+/// Reads sources that stand in a list of their own, and what is wrong with them.
+pub(crate) fn read_each(items: &[Value]) -> (Vec<Source>, Vec<Problem>) {
+    let (mut sources, mut problems) = (Vec::new(), Vec::new());
+    for (index, item) in items.iter().enumerate() {
+        if let Some(mut fields) = Reader::new(item, format!("/{index}"), &mut problems) {
+            sources.extend(source(&mut fields));
+        }
+    }
+    (sources, problems)
+}
+
+/// As [`choose`] for one source, without the probes that are taken already.
+pub(crate) async fn choose_others(
+    api: &Api,
+    viewer: Viewer,
+    source: &Source,
+    family: Family,
+    seed: u64,
+    taken: impl Fn(&ProbeId) -> bool,
+) -> Result<Vec<ProbeId>, ApiError> {
+    let mut fitting = fitting(api, viewer, source, family).await?;
+    fitting.retain(|probe| !taken(probe));
+    fitting.sort_unstable_by_key(|id| (mix(seed ^ mix(id.0)), id.0));
+    fitting.truncate(source.requested as usize);
+    Ok(fitting)
 }
 
 /// The sources as the measurement keeps them: Atlas's `probe_sources`.

@@ -5,14 +5,16 @@
 mod accounts;
 mod measurements;
 mod orders;
+mod participation;
 mod probes;
 
 pub use accounts::{Account, Accounts, ApiKey, Grant};
 pub use measurements::{
-    Measurement, MeasurementEdit, MeasurementFilter, Measurements, NewMeasurement, ONEOFF_EXPIRY_SECS,
-    ONEOFF_ONGOING_BASE_SECS, Participant, Status,
+    Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
+    NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,
 };
 pub use orders::Orders;
+pub use participation::{Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest};
 pub use probes::{Admission, Connection, NewSession, Probe, ProbeFilter, Probes};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.
@@ -39,6 +41,6 @@ pub struct Page<T> {
 }
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
-pub trait Catalog: Accounts + Probes + Measurements + Orders {}
+pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation {}
 
-impl<T: Accounts + Probes + Measurements + Orders + ?Sized> Catalog for T {}
+impl<T: Accounts + Probes + Measurements + Orders + Participation + ?Sized> Catalog for T {}

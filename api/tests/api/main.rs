@@ -13,6 +13,7 @@ mod limits;
 mod lists;
 mod manage;
 mod openapi;
+mod participation;
 mod results;
 mod tls;
 mod views;

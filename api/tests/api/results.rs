@@ -103,10 +103,14 @@ fn times_and_probes_narrow_the_results() {
     assert_eq!(get(&format!("probe_ids={one}-{two},77&start={NOW}")), [(one, NOW), (two, NOW)]);
     assert_eq!(get("probe_ids=77").len(), 0);
     assert_eq!(get("anchors-only=true").len(), 0);
+    assert_eq!(get("public_only=1").len(), 0, "neither probe shows its addresses");
     assert_eq!(get(&format!("start={}", NOW + 1)).len(), 0);
-    for (query, place) in
-        [("start=x", "start"), ("stop=-5", "stop"), ("probe_ids=a", "probe_ids"), ("public_only=1", "public_only")]
-    {
+    for (query, place) in [
+        ("start=x", "start"),
+        ("stop=-5", "stop"),
+        ("probe_ids=a", "probe_ids"),
+        ("public_only=perhaps", "public_only"),
+    ] {
         let reply = lab.get(&format!("/api/v2/measurements/{id}/results/?{query}"));
         assert_eq!(reply.refused(400, 104), [place], "{query}");
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use sonde_protocol::ids::{AccountId, MeasurementId, ProbeId};
+use sonde_protocol::ids::{AccountId, Asn, MeasurementId, ProbeId};
 use sonde_protocol::net::Family;
 use sonde_protocol::spec::{Kind, Spec};
 use sonde_protocol::time::UnixNanos;
@@ -50,6 +50,19 @@ pub struct NewMeasurement {
     pub probe_sources: String,
     /// The probes chosen.
     pub probes: Vec<ProbeId>,
+    /// The group of an earlier measurement of the same owner that it joins; otherwise those made together are one.
+    pub group: Option<MeasurementId>,
+    /// Where the target's first address comes from, as far as anybody knows.
+    pub origin: Option<Origin>,
+}
+
+/// Where an address comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The AS that announces it.
+    pub asn: Asn,
+    /// The prefix that it announces.
+    pub prefix: Option<String>,
 }
 
 /// A measurement.
@@ -67,6 +80,8 @@ pub struct Measurement {
     pub stopped_at: Option<UnixNanos>,
     /// How many probes take or took part.
     pub participants: u32,
+    /// How many of them have left.
+    pub departed: u32,
     /// How many of a one-off's probes have delivered their result, or the reason why there is none.
     pub settled: u32,
 }
@@ -90,6 +105,99 @@ pub struct MeasurementFilter {
     pub status: Option<(Vec<Status>, UnixNanos)>,
     /// This text is in the description or the target (any case).
     pub search: Option<String>,
+    /// Everybody may see it, or not.
+    pub is_public: Option<bool>,
+    /// In this group.
+    pub group: Option<MeasurementId>,
+    /// Numbers within limits.
+    pub limits: Vec<(NumberField, Limit)>,
+    /// Texts, in any case.
+    pub texts: Vec<(TextField, TextMatch, String)>,
+    /// The target's first address is in this network, of so many bits.
+    pub target_in: Option<(IpAddr, u8)>,
+    /// The target's first address is announced by one of these.
+    pub target_asn: Option<Vec<Asn>>,
+    /// It has all of these tags.
+    pub tags: Vec<String>,
+    /// One of these takes part now.
+    pub current_probes: Option<Vec<ProbeId>>,
+    /// In which order, each perhaps descending; by id at last. Empty: as the slice says.
+    pub order: Vec<(MeasurementOrder, bool)>,
+}
+
+/// A number that measurements have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NumberField {
+    /// Its own.
+    Id,
+    /// When it begins, in seconds.
+    Start,
+    /// When it ends or ended, in seconds; none for a one-off that is not over at the given time.
+    Stop(UnixNanos),
+    /// Seconds between runs; none for a one-off.
+    Interval,
+}
+
+/// What a number has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Limit {
+    /// Smaller.
+    Below(i64),
+    /// Smaller or equal.
+    AtMost(i64),
+    /// Greater.
+    Above(i64),
+    /// Greater or equal.
+    AtLeast(i64),
+    /// One of these.
+    OneOf(Vec<i64>),
+}
+
+/// A text that measurements have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextField {
+    /// The target as asked for.
+    Target,
+    /// The description.
+    Description,
+    /// ICMP, UDP or TCP, where the kind has a choice.
+    Protocol,
+}
+
+/// How a text is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextMatch {
+    /// Whole.
+    Is,
+    /// Anywhere.
+    Contains,
+    /// At the beginning.
+    StartsWith,
+    /// At the end.
+    EndsWith,
+}
+
+/// What a list is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MeasurementOrder {
+    /// The number.
+    Id,
+    /// When it begins.
+    Start,
+    /// When it ends or ended, at the given time.
+    Stop(UnixNanos),
+    /// Periodic ones first.
+    IsOneoff,
+    /// Seconds between runs.
+    Interval,
+    /// The kind's name.
+    Kind,
+    /// The family.
+    Af,
+    /// The number of the state at the given time.
+    StatusNumber(UnixNanos),
+    /// The name of the state at the given time.
+    StatusName(UnixNanos),
 }
 
 /// What an owner changes of a measurement that is there already.
@@ -99,6 +207,8 @@ pub struct MeasurementEdit {
     pub description: Option<Option<String>>,
     /// Everybody may see it, or not.
     pub is_public: Option<bool>,
+    /// Other tags.
+    pub tags: Option<Vec<String>>,
 }
 
 /// A measurement's state (Atlas's numbers and names).
@@ -112,14 +222,31 @@ pub enum Status {
     Ongoing,
     /// Over, by time or by hand.
     Stopped,
+    /// The operator ended it.
+    ForcedToStop,
     /// No probe fits.
     NoSuitableProbes,
+    /// It could not be carried out.
+    Failed,
+    /// It was not allowed.
+    Denied,
+    /// It was taken back before it began.
+    Canceled,
 }
 
 impl Status {
     /// Every state.
-    pub const ALL: [Status; 5] =
-        [Status::Specified, Status::Scheduled, Status::Ongoing, Status::Stopped, Status::NoSuitableProbes];
+    pub const ALL: [Status; 9] = [
+        Status::Specified,
+        Status::Scheduled,
+        Status::Ongoing,
+        Status::Stopped,
+        Status::ForcedToStop,
+        Status::NoSuitableProbes,
+        Status::Failed,
+        Status::Denied,
+        Status::Canceled,
+    ];
 
     /// Atlas's number.
     pub const fn number(self) -> u8 {
@@ -128,7 +255,11 @@ impl Status {
             Status::Scheduled => 1,
             Status::Ongoing => 2,
             Status::Stopped => 4,
+            Status::ForcedToStop => 5,
             Status::NoSuitableProbes => 6,
+            Status::Failed => 7,
+            Status::Denied => 8,
+            Status::Canceled => 9,
         }
     }
 
@@ -139,7 +270,11 @@ impl Status {
             Status::Scheduled => "Scheduled",
             Status::Ongoing => "Ongoing",
             Status::Stopped => "Stopped",
+            Status::ForcedToStop => "Forced to stop",
             Status::NoSuitableProbes => "No suitable probes",
+            Status::Failed => "Failed",
+            Status::Denied => "Denied",
+            Status::Canceled => "Canceled",
         }
     }
 }
@@ -186,6 +321,8 @@ pub struct Participant {
     pub since: UnixNanos,
     /// A one-off's result, or the reason why there is none, is durable.
     pub settled: bool,
+    /// When it left; its results stay.
+    pub left_at: Option<UnixNanos>,
 }
 
 /// Measurements and who takes part in them.

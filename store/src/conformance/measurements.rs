@@ -36,6 +36,8 @@ pub(super) fn ping(owner: AccountId, probes: &[ProbeId]) -> NewMeasurement {
         probes_requested: 1,
         probe_sources: "[]".into(),
         probes: probes.to_vec(),
+        group: None,
+        origin: None,
     }
 }
 
@@ -285,7 +287,11 @@ pub(super) async fn edits_change_what_is_said(place: &impl Fixture<dyn Catalog>)
     let id = add(&catalog, ping(ada, &[probe(&catalog, ada, 1).await])).await;
     let other = add(&catalog, ping(ada, &[])).await;
     let before = catalog.measurement(id).await.unwrap().unwrap();
-    let edit = MeasurementEdit { description: Some(Some("Seen from home".into())), is_public: Some(false) };
+    let edit = MeasurementEdit {
+        description: Some(Some("Seen from home".into())),
+        is_public: Some(false),
+        ..Default::default()
+    };
     catalog.edit_measurement(id, &edit).await.unwrap();
     drop(catalog);
     let catalog = place.open().await;
@@ -295,11 +301,11 @@ pub(super) async fn edits_change_what_is_said(place: &impl Fixture<dyn Catalog>)
     assert_eq!(catalog.measurement(id).await.unwrap().unwrap(), expected);
     let search = MeasurementFilter { search: Some("FROM HOME".into()), ..Default::default() };
     assert_eq!(found(&catalog, &search).await, [id]);
-    catalog.edit_measurement(id, &MeasurementEdit { description: Some(None), is_public: None }).await.unwrap();
+    catalog.edit_measurement(id, &MeasurementEdit { description: Some(None), ..Default::default() }).await.unwrap();
     expected.asked.description = None;
     assert_eq!(catalog.measurement(id).await.unwrap().unwrap(), expected);
     assert_eq!(found(&catalog, &search).await, []);
-    catalog.edit_measurement(id, &MeasurementEdit { description: None, is_public: Some(true) }).await.unwrap();
+    catalog.edit_measurement(id, &MeasurementEdit { is_public: Some(true), ..Default::default() }).await.unwrap();
     assert_eq!(catalog.measurement(id).await.unwrap().unwrap(), before);
     catalog.edit_measurement(MeasurementId(1), &edit).await.unwrap();
     assert_eq!(catalog.measurement(other).await.unwrap().unwrap().asked.description, None);

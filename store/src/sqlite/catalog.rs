@@ -15,6 +15,7 @@ use crate::StoreError;
 mod accounts;
 mod measurements;
 mod orders;
+mod participation;
 mod probes;
 
 const SCHEMA: Schema = Schema {
@@ -44,9 +45,12 @@ impl SqliteCatalog {
     /// Opens the catalog at `path`; makes it if there is none. A newer version's is refused as unreadable.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        let writer = Mutex::new(SCHEMA.open(path)?);
+        let mut writer = SCHEMA.open(path)?;
+        let name = path.display().to_string();
+        measurements::fill_in(&mut writer).map_err(|error| SCHEMA.error("bring up to date", &name, error))?;
+        let writer = Mutex::new(writer);
         let reader = Some(Mutex::new(SCHEMA.open_to_read(path)?));
-        Ok(Self { reader, writer, name: path.display().to_string() })
+        Ok(Self { reader, writer, name })
     }
 
     /// A catalog that is gone when it is dropped, for tests.

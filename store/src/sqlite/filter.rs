@@ -1,6 +1,8 @@
 //! Conditions of a list, and the part of the list that somebody wants. The text of a condition is always ours; what
 //! callers ask for is bound to it.
 
+use std::borrow::Cow;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
@@ -9,15 +11,34 @@ use crate::catalog::{Page, Slice};
 /// Conditions that must all hold.
 #[derive(Default)]
 pub(super) struct Filter {
-    conditions: Vec<&'static str>,
+    conditions: Vec<Cow<'static, str>>,
     values: Vec<Value>,
+    /// What comes before `id` in the order, and its values.
+    order: String,
+    order_values: Vec<Value>,
+    /// The order names the id itself.
+    ordered: bool,
 }
 
 impl Filter {
     /// Adds a condition, with a value for each `?` in it.
-    pub(super) fn and(&mut self, condition: &'static str, values: impl IntoIterator<Item = Value>) {
-        self.conditions.push(condition);
+    pub(super) fn and(&mut self, condition: impl Into<Cow<'static, str>>, values: impl IntoIterator<Item = Value>) {
+        self.conditions.push(condition.into());
         self.values.extend(values);
+    }
+
+    /// Sorts by this first, then by what is added later, at last by `id`.
+    pub(super) fn order_by(&mut self, key: &str, descending: bool, values: impl IntoIterator<Item = Value>) {
+        if self.ordered {
+            return;
+        }
+        self.order.push_str(key);
+        self.order.push_str(if descending { " DESC" } else { " ASC" });
+        self.order_values.extend(values);
+        match key {
+            "id" => self.ordered = true,
+            _ => self.order.push_str(", "),
+        }
     }
 
     /// The part `slice` of the rows of `from` that meet the conditions, by `id`.
@@ -37,7 +58,13 @@ impl Filter {
             .prepare_cached(&format!("SELECT count(*) FROM {from} {conditions}"))?
             .query_row(params_from_iter(&self.values), |row| row.get(0))?;
         let direction = if slice.descending { "DESC" } else { "ASC" };
-        let sql = format!("SELECT {columns} FROM {from} {conditions} ORDER BY id {direction} LIMIT ? OFFSET ?");
+        let last = if self.ordered { String::new() } else { format!("id {direction}") };
+        let order = format!("{}{last}", self.order);
+        let sql = format!("SELECT {columns} FROM {from} {conditions} ORDER BY {order} LIMIT ? OFFSET ?");
+        if slice.limit == 0 {
+            return Ok(Page { total: total.cast_unsigned(), items: Vec::new() });
+        }
+        self.values.append(&mut self.order_values);
         self.values.push(clamped(slice.limit));
         self.values.push(clamped(slice.offset));
         let mut statement = connection.prepare_cached(&sql)?;

@@ -551,6 +551,8 @@ impl World {
             probes_requested: chosen.len() as u32,
             probe_sources: "[]".into(),
             probes: chosen.iter().map(|&n| self.probes[n].id).collect(),
+            group: None,
+            origin: None,
         };
         let ids = block_on(cx.catalog.add_measurements(std::slice::from_ref(&new), now)).expect("the catalog works");
         cx.truth.count(if oneoff { "one-offs" } else { "periodic measurements" });

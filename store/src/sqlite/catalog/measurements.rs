@@ -1,29 +1,30 @@
 //! Measurements as they were asked for, who takes part in them, and lists of them.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value as Json;
 use sonde_protocol::bounded::Bytes;
-use sonde_protocol::ids::{AccountId, MeasurementId, ProbeId};
-use sonde_protocol::net::Family;
+use sonde_protocol::ids::{AccountId, Asn, MeasurementId, ProbeId};
+use sonde_protocol::net::{Family, Transport};
 use sonde_protocol::spec::{Kind, Spec, Target};
 use sonde_protocol::time::UnixNanos;
 
 use super::super::filter::{Filter, numbers};
 use super::super::{damaged, refused};
-use super::{SqliteCatalog, orders};
+use super::{SqliteCatalog, orders, participation};
 use crate::StoreError;
 use crate::catalog::{
-    Measurement, MeasurementEdit, MeasurementFilter, Measurements, NewMeasurement, ONEOFF_ONGOING_BASE_SECS, Page,
-    Participant, Slice, Status,
+    Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
+    NumberField, ONEOFF_ONGOING_BASE_SECS, Origin, Page, Participant, Slice, Status, TextField, TextMatch,
 };
 
 const COLUMNS: &str = "id, group_id, created_at, owner, kind, spec, af, target, resolved, resolve_on_probe, is_oneoff,
     interval, spread, start, start_given, stop, description, is_public, tags, probes_requested, probe_sources,
-    stopped_at, participants, settled";
+    stopped_at, participants, settled, departed, target_asn, target_prefix";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Measurement> {
     let number: u8 = row.get("kind")?;
@@ -51,9 +52,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Measurement> {
             probes_requested: row.get("probes_requested")?,
             probe_sources: row.get("probe_sources")?,
             probes: Vec::new(),
+            group: None,
+            origin: match row.get::<_, Option<u32>>("target_asn")? {
+                Some(asn) => Some(Origin { asn: Asn(asn), prefix: row.get("target_prefix")? }),
+                None => None,
+            },
         },
         stopped_at: row.get::<_, Option<i64>>("stopped_at")?.map(UnixNanos),
         participants: row.get("participants")?,
+        departed: row.get("departed")?,
         settled: row.get("settled")?,
     })
 }
@@ -83,13 +90,14 @@ pub(super) fn add(db: &Connection, new: &[NewMeasurement], now: UnixNanos) -> ru
         check(one)?;
         let probes: BTreeSet<ProbeId> = one.probes.iter().copied().collect();
         let id = insert(db, one, now, probes.len())?;
-        let group = ids.first().copied().unwrap_or(id);
+        let group = one.group.or(ids.first().copied()).unwrap_or(id);
         db.prepare_cached("UPDATE measurement SET group_id = ? WHERE id = ?")?
             .execute([group.0.cast_signed(), id.0.cast_signed()])?;
         let mut join = db.prepare_cached("INSERT INTO participant (measurement, probe, since) VALUES (?, ?, ?)")?;
         for probe in &probes {
             join.execute(params![id.0.cast_signed(), probe.0.cast_signed(), now.0])?;
         }
+        participation::record_first(db, id)?;
         ids.push(id);
         chosen.extend(probes);
     }
@@ -108,8 +116,9 @@ fn insert(
         .prepare_cached(
             "INSERT INTO measurement (group_id, created_at, owner, kind, spec, af, target, resolved, resolve_on_probe,
                 is_oneoff, interval, spread, start, start_given, stop, description, is_public, tags, probes_requested,
-                probe_sources, participants, target_folded, description_folded)
-             VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                probe_sources, participants, target_folded, description_folded, target_asn, target_prefix, address_key,
+                protocol)
+             VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         )?
         .query_row(
             params![
@@ -135,6 +144,10 @@ fn insert(
                 i64::try_from(participants).map_err(refused)?,
                 new.target.as_deref().map(folded),
                 new.description.as_deref().map(folded),
+                new.origin.as_ref().map(|origin| origin.asn.0),
+                new.origin.as_ref().and_then(|origin| origin.prefix.as_deref()),
+                new.resolved.first().map_or_else(String::new, |&address| address_key(address)),
+                protocol(&new.spec),
             ],
             |row| row.get(0),
         )?;
@@ -149,6 +162,10 @@ pub(super) fn edit(db: &Connection, id: MeasurementId, edit: &MeasurementEdit) -
     }
     if let Some(is_public) = edit.is_public {
         db.prepare_cached("UPDATE measurement SET is_public = ? WHERE id = ?")?.execute(params![is_public, id])?;
+    }
+    if let Some(tags) = &edit.tags {
+        db.prepare_cached("UPDATE measurement SET tags = ? WHERE id = ?")?
+            .execute(params![Json::from(tags.as_slice()).to_string(), id])?;
     }
     Ok(())
 }
@@ -169,14 +186,218 @@ pub(super) fn by_id(db: &Connection, id: MeasurementId) -> rusqlite::Result<Opti
 ///
 /// Comparing seconds is the same as comparing nanoseconds here, since that end is at a whole second. SQLite's division
 /// rounds towards zero, the protocol's down; the comparison with 0 makes up for it.
-const HAS_STATUS: &str = "CASE
+macro_rules! status {
+    () => {
+        "CASE
     WHEN participants = 0 THEN 6
     WHEN stopped_at IS NOT NULL THEN 4
     WHEN ? < start THEN 1
     WHEN is_oneoff AND settled >= participants
         AND ? >= start / 1000000000 - (start % 1000000000 < 0) + ? + probes_requested / 4 THEN 4
     WHEN stop IS NOT NULL AND ? >= stop THEN 4
-    ELSE 2 END IN (SELECT value FROM json_each(?))";
+    ELSE 2 END"
+    };
+}
+
+const HAS_STATUS: &str = concat!(status!(), " IN (SELECT value FROM json_each(?))");
+
+/// What [`status`] binds.
+fn status_values(now: UnixNanos) -> [Value; 4] {
+    [Value::from(now.0), Value::from(now.as_secs()), Value::from(ONEOFF_ONGOING_BASE_SECS), Value::from(now.0)]
+}
+
+/// The end that the object of a measurement shows, in seconds. Bound: as [`status`], and the seconds over which a one-off
+/// counts as ongoing.
+const SHOWN_STOP: &str = concat!(
+    "CASE ",
+    status!(),
+    " WHEN 4 THEN CASE
+        WHEN stopped_at IS NOT NULL THEN stopped_at / 1000000000
+        WHEN is_oneoff AND settled >= participants
+            THEN min(ifnull(stop, 9223372036854775807) / 1000000000, start / 1000000000 + ? + probes_requested / 4)
+        ELSE stop / 1000000000 END
+    ELSE CASE WHEN is_oneoff THEN NULL ELSE stop / 1000000000 END END"
+);
+
+fn stop_values(now: UnixNanos) -> impl IntoIterator<Item = Value> {
+    status_values(now).into_iter().chain([Value::from(ONEOFF_ONGOING_BASE_SECS)])
+}
+
+/// The states' names in the order of the alphabet, as numbers to sort by.
+const STATUS_NAME: &str = concat!(
+    "CASE ",
+    status!(),
+    " WHEN 9 THEN 0 WHEN 8 THEN 1 WHEN 7 THEN 2 WHEN 5 THEN 3 WHEN 6 THEN 4 WHEN 2 THEN 5 WHEN 1 THEN 6 WHEN 0 THEN 7
+    ELSE 8 END"
+);
+
+fn more_conditions(conditions: &mut Filter, filter: &MeasurementFilter) {
+    if let Some(is_public) = filter.is_public {
+        conditions.and("is_public = ?", [Value::from(is_public)]);
+    }
+    if let Some(group) = filter.group {
+        conditions.and("group_id = ?", [Value::from(group.0.cast_signed())]);
+    }
+    for (field, limit) in &filter.limits {
+        number_condition(conditions, *field, limit);
+    }
+    for (field, how, text) in &filter.texts {
+        let column = match field {
+            TextField::Target => "target_folded",
+            TextField::Description => "description_folded",
+            TextField::Protocol => "protocol",
+        };
+        let text = Value::from(folded(text));
+        match how {
+            TextMatch::Is => conditions.and(format!("{column} = ?"), [text]),
+            TextMatch::Contains => conditions.and(format!("instr({column}, ?) > 0"), [text]),
+            TextMatch::StartsWith => {
+                conditions.and(format!("substr({column}, 1, length(?)) = ?"), [text.clone(), text]);
+            }
+            TextMatch::EndsWith => conditions.and(
+                format!("length({column}) >= length(?) AND substr({column}, length({column}) - length(?) + 1) = ?"),
+                [text.clone(), text.clone(), text],
+            ),
+        }
+    }
+    if let Some((address, bits)) = filter.target_in {
+        let (low, high) = address_range(address, bits);
+        conditions.and("address_key BETWEEN ? AND ?", [Value::from(low), Value::from(high)]);
+    }
+    if let Some(asns) = &filter.target_asn {
+        conditions
+            .and("target_asn IN (SELECT value FROM json_each(?))", [numbers(asns.iter().map(|asn| u64::from(asn.0)))]);
+    }
+    for tag in &filter.tags {
+        conditions.and("id IN (SELECT measurement FROM measurement_tag WHERE tag = ?)", [Value::from(tag.clone())]);
+    }
+    if let Some(probes) = &filter.current_probes {
+        conditions.and(
+            "id IN (SELECT measurement FROM participant WHERE left_at IS NULL AND settled = 0
+                AND probe IN (SELECT value FROM json_each(?)))",
+            [numbers(probes.iter().map(|probe| probe.0))],
+        );
+    }
+}
+
+fn number_condition(conditions: &mut Filter, field: NumberField, limit: &Limit) {
+    let (column, mut values) = match field {
+        NumberField::Id => ("id", Vec::new()),
+        NumberField::Start => ("start", Vec::new()),
+        NumberField::Interval => ("interval", Vec::new()),
+        NumberField::Stop(now) => (SHOWN_STOP, Vec::from_iter(stop_values(now))),
+    };
+    // The start is kept in nanoseconds, and compared so that its index is of use: a second begins with its first one.
+    let is_start = field == NumberField::Start;
+    let begin = |seconds: i64| if is_start { seconds.saturating_mul(1_000_000_000) } else { seconds };
+    let after = |number: i64| begin(number.saturating_add(1));
+    let comparison = match limit {
+        Limit::Below(number) => {
+            values.push(Value::from(begin(*number)));
+            "< ?"
+        }
+        Limit::AtLeast(number) => {
+            values.push(Value::from(begin(*number)));
+            ">= ?"
+        }
+        Limit::AtMost(number) => {
+            values.push(Value::from(after(*number)));
+            "< ?"
+        }
+        Limit::Above(number) => {
+            values.push(Value::from(after(*number)));
+            ">= ?"
+        }
+        Limit::OneOf(numbers) => {
+            values.push(Value::from(Json::from(numbers.as_slice()).to_string()));
+            if is_start {
+                "/ 1000000000 IN (SELECT value FROM json_each(?))"
+            } else {
+                "IN (SELECT value FROM json_each(?))"
+            }
+        }
+    };
+    conditions.and(format!("{column} {comparison}"), values);
+}
+
+fn order_by(conditions: &mut Filter, key: MeasurementOrder, descending: bool) {
+    let none = Vec::new();
+    match key {
+        MeasurementOrder::Id => conditions.order_by("id", descending, none),
+        MeasurementOrder::Start => conditions.order_by("start", descending, none),
+        MeasurementOrder::IsOneoff => conditions.order_by("is_oneoff", descending, none),
+        MeasurementOrder::Interval => conditions.order_by("interval", descending, none),
+        MeasurementOrder::Kind => conditions.order_by("kind_name", descending, none),
+        MeasurementOrder::Af => conditions.order_by("af", descending, none),
+        MeasurementOrder::Stop(now) => conditions.order_by(SHOWN_STOP, descending, stop_values(now)),
+        MeasurementOrder::StatusNumber(now) => conditions.order_by(status!(), descending, status_values(now)),
+        MeasurementOrder::StatusName(now) => conditions.order_by(STATUS_NAME, descending, status_values(now)),
+    }
+}
+
+/// An address as text that sorts as addresses do: the family and hexadecimal digits.
+fn address_key(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("4{:08x}", address.to_bits()),
+        IpAddr::V6(address) => format!("6{:032x}", address.to_bits()),
+    }
+}
+
+/// The keys of the first and the last address of a network.
+fn address_range(address: IpAddr, bits: u8) -> (String, String) {
+    let (first, last) = match address {
+        IpAddr::V4(address) => {
+            let rest = u32::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
+            let (first, last) = (address.to_bits() & !rest, address.to_bits() | rest);
+            (IpAddr::V4(first.into()), IpAddr::V4(last.into()))
+        }
+        IpAddr::V6(address) => {
+            let rest = u128::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
+            let (first, last) = (address.to_bits() & !rest, address.to_bits() | rest);
+            (IpAddr::V6(first.into()), IpAddr::V6(last.into()))
+        }
+    };
+    (address_key(first), address_key(last))
+}
+
+/// The protocol of a definition, in lower case; empty where its kind has no choice.
+fn protocol(spec: &Spec) -> &'static str {
+    let transport = match spec {
+        Spec::Traceroute(traceroute) => traceroute.protocol,
+        Spec::Dns(dns) => dns.protocol,
+        _ => return "",
+    };
+    match transport {
+        Transport::Icmp => "icmp",
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+    }
+}
+
+/// Fills in what rows of the first version could not say in SQL alone.
+pub(super) fn fill_in(db: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = db.transaction()?;
+    {
+        let mut select =
+            transaction.prepare("SELECT id, kind, spec, resolved FROM measurement WHERE address_key IS NULL")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let resolved: Vec<IpAddr> = serde_json::from_str(&row.get::<_, String>(3)?).map_err(damaged)?;
+            let spec = Kind::from_number(row.get(1)?)
+                .map(|kind| Spec::from_cbor(kind, &row.get::<_, Vec<u8>>(2)?).map_err(damaged));
+            let protocol = spec.transpose()?.map_or("", |spec| protocol(&spec));
+            transaction.execute(
+                "UPDATE measurement SET address_key = ?, protocol = ? WHERE id = ?",
+                params![
+                    resolved.first().map_or_else(String::new, |&a| address_key(a)),
+                    protocol,
+                    row.get::<_, i64>(0)?
+                ],
+            )?;
+        }
+    }
+    transaction.commit()
+}
 
 pub(super) fn list(db: &Connection, filter: &MeasurementFilter, slice: Slice) -> rusqlite::Result<Page<Measurement>> {
     let mut conditions = Filter::default();
@@ -203,13 +424,9 @@ pub(super) fn list(db: &Connection, filter: &MeasurementFilter, slice: Slice) ->
     if let Some((states, now)) = &filter.status {
         conditions.and(
             HAS_STATUS,
-            [
-                Value::from(now.0),
-                Value::from(now.as_secs()),
-                Value::from(ONEOFF_ONGOING_BASE_SECS),
-                Value::from(now.0),
-                numbers(states.iter().map(|&state: &Status| u64::from(state.number()))),
-            ],
+            status_values(*now)
+                .into_iter()
+                .chain([numbers(states.iter().map(|&state: &Status| u64::from(state.number())))]),
         );
     }
     if let Some(text) = &filter.search {
@@ -219,16 +436,21 @@ pub(super) fn list(db: &Connection, filter: &MeasurementFilter, slice: Slice) ->
             [Value::from(text.clone()), Value::from(text)],
         );
     }
+    more_conditions(&mut conditions, filter);
+    for &(key, descending) in &filter.order {
+        order_by(&mut conditions, key, descending);
+    }
     conditions.page(db, COLUMNS, "measurement", slice, read)
 }
 
 pub(super) fn participants(db: &Connection, id: MeasurementId) -> rusqlite::Result<Vec<Participant>> {
-    db.prepare_cached("SELECT probe, since, settled FROM participant WHERE measurement = ? ORDER BY probe")?
+    db.prepare_cached("SELECT probe, since, settled, left_at FROM participant WHERE measurement = ? ORDER BY probe")?
         .query_map([id.0.cast_signed()], |row| {
             Ok(Participant {
                 probe: ProbeId(row.get::<_, i64>(0)?.cast_unsigned()),
                 since: UnixNanos(row.get(1)?),
                 settled: row.get(2)?,
+                left_at: row.get::<_, Option<i64>>(3)?.map(UnixNanos),
             })
         })?
         .collect()

@@ -43,7 +43,7 @@ pub(super) fn of_probe(db: &Connection, probe: ProbeId, now: UnixNanos) -> rusql
         "SELECT id, kind, spec, af, target, resolved, resolve_on_probe, is_oneoff, interval, spread, start, start_given,
             stop, since
          FROM participant JOIN measurement ON measurement.id = participant.measurement
-         WHERE participant.probe = ? AND participant.settled = 0 AND stopped_at IS NULL AND (stop IS NULL OR stop > ?)
+         WHERE participant.probe = ? AND participant.settled = 0 AND left_at IS NULL AND stopped_at IS NULL AND (stop IS NULL OR stop > ?)
          ORDER BY id",
     )?;
     let mut rows = statement.query(params![probe.0.cast_signed(), now.0])?;
@@ -110,7 +110,7 @@ pub(super) fn stop(db: &Connection, id: MeasurementId, now: UnixNanos) -> rusqli
     }
     let probes: Vec<ProbeId> = measurements::participants(db, id)?
         .into_iter()
-        .filter(|participant| !participant.settled)
+        .filter(|participant| !participant.settled && participant.left_at.is_none())
         .map(|participant| participant.probe)
         .collect();
     changed(db, probes.iter().copied())?;
