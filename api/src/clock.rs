@@ -1,6 +1,7 @@
 //! The wall clock, as something a test can set.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sonde_protocol::time::UnixNanos;
 
@@ -8,6 +9,11 @@ use sonde_protocol::time::UnixNanos;
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> UnixNanos;
+
+    /// Time that only goes forward, from some beginning: for what must not be stuck when the wall clock is set back.
+    fn steady(&self) -> Duration {
+        Duration::from_nanos(self.now().0.unsigned_abs())
+    }
 }
 
 /// The machine's own clock.
@@ -19,5 +25,10 @@ impl Clock for SystemClock {
         // A clock before 1970 or after 2262 is as good as no clock.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixNanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    fn steady(&self) -> Duration {
+        static BEGINNING: OnceLock<Instant> = OnceLock::new();
+        BEGINNING.get_or_init(Instant::now).elapsed()
     }
 }

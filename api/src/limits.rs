@@ -17,7 +17,8 @@ use axum::http::Method;
 use axum::http::header::{AUTHORIZATION, FORWARDED};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use governor::clock::{Clock as _, Reference};
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
@@ -66,7 +67,7 @@ impl Default for LimitsConfig {
     }
 }
 
-/// The API's clock, as governor reads it: nanoseconds since 1970.
+/// The API's clock, as governor reads it.
 #[derive(Clone)]
 struct Shared(Arc<dyn Clock>);
 
@@ -74,11 +75,11 @@ impl governor::clock::Clock for Shared {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        Nanos::from(self.0.now().0.unsigned_abs())
+        Nanos::from(self.0.steady())
     }
 }
 
-type Limiter = RateLimiter<Vec<u8>, DashMapStateStore<Vec<u8>>, Shared>;
+type Limiter = RateLimiter<Vec<u8>, DashMapStateStore<Vec<u8>>, Shared, NoOpMiddleware<Nanos>>;
 
 struct Buckets {
     limiter: Limiter,
