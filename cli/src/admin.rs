@@ -272,7 +272,7 @@ impl AdminContext {
             enabled: true,
             valid_from: None,
             valid_to: None,
-            grants: (!permissions.is_empty()).then(|| permissions.iter().map(grant).collect()),
+            grants: (!permissions.is_empty()).then(|| permissions.iter().map(|name| grant(name)).collect()),
         };
         self.catalog.add_key(&key).await?;
         let hex = HEXLOWER.encode(&bytes);
@@ -334,8 +334,8 @@ fn show(network: &Network) -> String {
     text
 }
 
-fn grant(permission: &String) -> Grant {
-    Grant { permission: permission.clone(), measurement: None }
+fn grant(permission: &str) -> Grant {
+    Grant { permission: permission.to_owned(), measurement: None }
 }
 
 /// What goes back over the socket.
