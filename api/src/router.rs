@@ -140,6 +140,8 @@ fn complete(path: &str, item: &mut PathItem) {
         refusal(operation, 429, "Too many requests; `Retry-After` says when to come back");
         if path.contains('{') {
             refusal(operation, 404, "There is none, or it is not for this viewer to know of");
+        } else if has_pages(operation) {
+            refusal(operation, 404, "The list has no such page");
         }
         if operation.request_body.is_some() {
             refusal(operation, 408, "The body took too long to arrive");
@@ -147,6 +149,11 @@ fn complete(path: &str, item: &mut PathItem) {
             refusal(operation, 415, "The body has a Content-Encoding");
         }
     }
+}
+
+fn has_pages(operation: &Operation) -> bool {
+    let parameters = operation.parameters.iter().flatten();
+    parameters.into_iter().any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "page"))
 }
 
 fn refusal(operation: &mut Operation, status: u16, what: &str) {

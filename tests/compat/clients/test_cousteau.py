@@ -155,7 +155,6 @@ def periodic(lab):
     return number
 
 
-@without("participation")
 def test_participation(lab, periodic):
     wanted = lab.probes["v4only"]["id"]
     for action, settled in [("add", 2), ("remove", 1)]:
@@ -169,7 +168,6 @@ def test_participation(lab, periodic):
         )
 
 
-@without("tags")
 def test_tags(lab, oneoffs):
     number = oneoffs["ping", 4]
     tagger = cousteau.MeasurementTagger(**lab.access, key=lab.key)

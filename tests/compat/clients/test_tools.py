@@ -144,7 +144,6 @@ def test_measurement_search(made, start):
     assert str(made["ping"]) not in out.split()
 
 
-@without("filters of measurements")
 def test_measurement_search_by_time(made, start):
     out = start("ripe-atlas", "measurement-search", "--status", "ongoing", "--started-after", "2020-01-01", "--limit", 500).end()
     assert str(made["dns"]) in out and "Ongoing" in out
