@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -126,11 +127,16 @@ async fn converse<S>(stream: S, peer: SocketAddr, router: Router, mut stopping: 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // Handlers learn from it who is at the other end.
-    let router = router.layer(Extension(ConnectInfo(peer)));
+    // Handlers learn from it who is at the other end. Not a layer of the router: that would copy every route for every
+    // connection, megabytes of them.
+    let router = TowerToHyperService::new(router);
+    let router = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.call(request)
+    });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
-    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();
+    let connection = server.serve_connection(TokioIo::new(stream), router).with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
         done = &mut connection => return report(done),
