@@ -74,7 +74,7 @@ pub struct Measurement {
     pub group: MeasurementId,
     /// When it was made.
     pub created_at: UnixNanos,
-    /// What was asked for (`probes` is empty here; see [`Catalog::participants`]).
+    /// What was asked for (`probes` is empty here; see `participants`).
     pub asked: NewMeasurement,
     /// When it was stopped by hand.
     pub stopped_at: Option<UnixNanos>,

@@ -15,7 +15,7 @@ pub trait Orders: Send + Sync {
 
     /// A probe's orders at `now` and their revision: every participation in a measurement that is neither stopped nor
     /// past its end, one-offs only until settled. The revision is kept per probe and grows with every change that
-    /// [`Catalog::add_measurements`], [`Catalog::stop_measurement`] and [`Catalog::settle_oneoffs`] make.
+    /// `add_measurements`, `stop_measurement` and `settle_oneoffs` make.
     async fn orders(&self, probe: ProbeId, now: UnixNanos) -> Result<(Revision, Vec<Order>), StoreError>;
 
     /// Records that one-offs have their result, or the reason why there is none, from these probes. Idempotent; pairs
