@@ -93,7 +93,7 @@ pub struct Api {
     pub config: ApiConfig,
 }
 
-/// Every path. Those of [`Routes`] exist with and without the slash at their end, because clients use both with every method
+/// Every path. Those of `Routes` exist with and without the slash at their end, because clients use both with every method
 /// and a redirected `POST` would become a `GET`.
 pub fn router(api: Api) -> Router {
     let limits = Arc::new(Limits::new(api.config.limits.clone(), Arc::clone(&api.clock)));
