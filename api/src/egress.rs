@@ -16,14 +16,14 @@ use ipnet::IpNet;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use sonde_protocol::address::{special, tcp_port_allowed};
+use sonde_protocol::address::tcp_port_allowed;
 use sonde_protocol::net::Family;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::target::{Resolve, host_name};
+use crate::target::{Resolve, check, host_name};
 
 /// The longest URL. Browsers and proxies agree on about this much.
 const MAX_URL: usize = 2048;
@@ -264,16 +264,6 @@ impl Egress {
 
 fn late(what: &str, limit: Duration) -> EgressError {
     EgressError::Failed(format!("{what} took more than {} s.", limit.as_secs()))
-}
-
-fn check(address: IpAddr, allowed: &[IpNet]) -> Result<(), String> {
-    if allowed.iter().any(|net| net.contains(&address)) {
-        return Ok(());
-    }
-    match special(address, &[]) {
-        None => Ok(()),
-        Some(block) => Err(format!("{} is for {} ({}) and cannot be reached.", block.block, block.name, block.rfc)),
-    }
 }
 
 /// The status of an answer; nothing after its first line is read.

@@ -1,7 +1,7 @@
 //! How often one address or one key may ask: buckets that fill again with time.
 //!
 //! Every request takes from its address's bucket and from its network's; a request with a key from the key's, too; and
-//! `POST measurements/` from a smaller one of the key's. Whoever finds a bucket empty is told when to come back. Loopback is
+//! a `POST` below `measurements/` from a smaller one of the key's. Whoever finds a bucket empty is told when to come back. Loopback is
 //! not counted. This module knows neither the catalog nor whether a key is any good: a wrong one has a bucket as well, and
 //! trying many of them empties the bucket of the address.
 
@@ -47,7 +47,7 @@ pub struct LimitsConfig {
     pub address_per_minute: u32,
     /// With one key.
     pub key_per_minute: u32,
-    /// Requests that make measurements, with one key.
+    /// Requests that make measurements or change them by `POST`, with one key.
     pub create_per_minute: u32,
     /// Are loopback addresses counted, too?
     pub loopback: bool,

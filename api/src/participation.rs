@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 use sonde_protocol::ids::{MeasurementId, ProbeId};
-use sonde_store::catalog::{Measurement, NewParticipationRequest, ParticipationRequest, Status};
+use sonde_store::catalog::{Change, Measurement, NewParticipationRequest, ParticipationRequest, Status};
 use sonde_store::view::Viewer;
 use utoipa_axum::routes;
 
@@ -143,7 +143,10 @@ async fn change(
         asked.iter().map(|one| NewParticipationRequest { removes: one.removes, ..one.source.request() }).collect();
     // In a task of its own, so that a client that goes away cannot part the commit from the news of it.
     let changing = tokio::spawn(async move {
-        let (ids, probes) = api.catalog.change_participation(measurement.id, &records, &join, &leave, now).await?;
+        let change = Change { requests: &records, join: &join, leave: &leave, most: MAX_PROBES };
+        let Some((ids, probes)) = api.catalog.change_participation(measurement.id, change, now).await? else {
+            return Err(ApiError::body_at("", format!("A measurement has at most {MAX_PROBES} probes.")));
+        };
         if !probes.is_empty() {
             api.dispatch.orders_changed(&probes).await;
         }
@@ -227,16 +230,6 @@ async fn choose(
         let taken = |probe: &ProbeId| stays(probe) || join.contains(probe);
         let found = sources::choose_others(api, viewer, &one.source, measurement.asked.af, seed, taken).await?;
         join.extend(found);
-    }
-    let present = measurement.participants.saturating_sub(measurement.departed) as usize;
-    if present + join.len() > MAX_PROBES as usize {
-        return Err(ApiError::body_at(
-            "",
-            format!(
-                "A measurement has at most {MAX_PROBES} probes; {present} take part, and {} would join.",
-                join.len()
-            ),
-        ));
     }
     Ok((join, leave))
 }

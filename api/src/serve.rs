@@ -7,8 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -68,10 +68,7 @@ pub async fn serve(listeners: Vec<impl Into<Listener>>, router: Router, shutdown
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        let listener = listener.into();
-        let router = router.clone();
-        let router = if listener.tls.is_some() { router.layer(Extension(OverTls)) } else { router };
-        acceptors.spawn(accept(listener, router, Arc::clone(&permits), stopping.clone()));
+        acceptors.spawn(accept(listener.into(), router.clone(), Arc::clone(&permits), stopping.clone()));
     }
     drop(stopping);
     shutdown.await;
@@ -97,13 +94,13 @@ async fn accept(listener: Listener, router: Router, permits: Arc<Semaphore>, sto
         tokio::spawn(async move {
             prepare(&stream);
             match tls {
-                None => converse(stream, peer, router, stopping).await,
+                None => converse(stream, peer, None, router, stopping).await,
                 Some(tls) => {
                     // Nobody waits for an answer yet: a stop ends handshakes at once.
                     let handshake = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream));
                     let done = tokio::select! { done = handshake => done, _ = stopping.changed() => return };
                     match done {
-                        Ok(Ok(stream)) => converse(stream, peer, router, stopping).await,
+                        Ok(Ok(stream)) => converse(stream, peer, Some(OverTls), router, stopping).await,
                         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                         Err(_) => tracing::debug!("a TLS handshake took too long"),
                     }
@@ -123,15 +120,23 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// One connection, until either side ends it.
-async fn converse<S>(stream: S, peer: SocketAddr, router: Router, mut stopping: watch::Receiver<()>)
-where
+async fn converse<S>(
+    stream: S,
+    peer: SocketAddr,
+    over_tls: Option<OverTls>,
+    router: Router,
+    mut stopping: watch::Receiver<()>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // Handlers learn from it who is at the other end. Not a layer of the router: that would copy every route for every
-    // connection, megabytes of them.
+    // Handlers learn who is at the other end, and how they came. Not by a layer of the router: that would copy every route for
+    // every connection, megabytes of them.
     let router = TowerToHyperService::new(router);
     let router = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        if let Some(over_tls) = over_tls {
+            request.extensions_mut().insert(over_tls);
+        }
         router.call(request)
     });
     let mut server = http1::Builder::new();

@@ -126,13 +126,14 @@ pub(crate) async fn resolve(
     Ok(addresses)
 }
 
-fn check(address: IpAddr, allowed: &[IpNet]) -> Result<(), String> {
+/// Refuses a special address that is no exception of the operator's: as a target, and as where the server itself connects.
+pub(crate) fn check(address: IpAddr, allowed: &[IpNet]) -> Result<(), String> {
     if allowed.iter().any(|net| net.contains(&address)) {
         return Ok(());
     }
     match special(address, &[]) {
         None => Ok(()),
-        Some(block) => Err(format!("{} is for {} ({}) and cannot be measured.", block.block, block.name, block.rfc)),
+        Some(block) => Err(format!("{} is for {} ({}) and cannot be used.", block.block, block.name, block.rfc)),
     }
 }
 

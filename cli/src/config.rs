@@ -91,7 +91,7 @@ pub struct LimitsSection {
     pub address_per_minute: u32,
     /// Requests in a minute with one key.
     pub key_per_minute: u32,
-    /// Requests in a minute that make measurements, with one key.
+    /// Requests in a minute that make measurements or change them by `POST`, with one key.
     pub create_per_minute: u32,
     /// Are loopback addresses counted, too?
     pub loopback: bool,

@@ -14,7 +14,9 @@ pub use measurements::{
     NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,
 };
 pub use orders::Orders;
-pub use participation::{Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest};
+pub use participation::{
+    Change, Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest,
+};
 pub use probes::{Admission, Connection, NewSession, Probe, ProbeFilter, Probes};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 mod accounts;
 mod measurements;
 mod orders;
+mod participation;
 mod probes;
 mod results;
 mod results_order;
@@ -76,6 +77,9 @@ suite! {
         measurements::the_status_filter_agrees_with_the_status,
         measurements::a_search_takes_text_as_it_is,
         measurements::edits_change_what_is_said,
+        participation::who_joins_gets_an_order_and_who_leaves_loses_it,
+        participation::no_more_take_part_than_may,
+        participation::a_oneoff_waits_for_nobody_who_left,
         orders::an_order_says_what_was_asked_for,
         orders::the_revision_grows_with_every_change,
         orders::orders_end_by_time,

@@ -48,6 +48,19 @@ pub struct ParticipantEvent {
     pub joined: bool,
 }
 
+/// Joining and leaving as it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// The requests, for the record.
+    pub requests: &'a [NewParticipationRequest],
+    /// Who joins.
+    pub join: &'a [ProbeId],
+    /// Who leaves; this comes first.
+    pub leave: &'a [ProbeId],
+    /// How many may take part afterwards.
+    pub most: u32,
+}
+
 /// What came of a change: the requests' numbers, and whose orders are others now.
 pub type Changed = (Vec<u64>, Vec<ProbeId>);
 
@@ -55,15 +68,14 @@ pub type Changed = (Vec<u64>, Vec<ProbeId>);
 #[async_trait]
 pub trait Participation: Send + Sync {
     /// Records requests and carries them out: probes join that never took part or have left (of a one-off only the
-    /// former, since it runs once), and others leave. The whole is refused when there is no such measurement.
+    /// former, since it runs once), and others leave. `None`, and nothing has changed: there is no such measurement, or more
+    /// than [`Change::most`] would take part.
     async fn change_participation(
         &self,
         id: MeasurementId,
-        requests: &[NewParticipationRequest],
-        join: &[ProbeId],
-        leave: &[ProbeId],
+        change: Change<'_>,
         now: UnixNanos,
-    ) -> Result<Changed, StoreError>;
+    ) -> Result<Option<Changed>, StoreError>;
 
     /// The requests of a measurement, of one kind of source if one is named, by number.
     async fn participation_requests(

@@ -22,11 +22,8 @@ const SCHEMA: Schema = Schema {
     what: "catalog",
     migrations: &[
         include_str!("catalog/1.sql"),
-        include_str!("catalog/2_accounts.sql"),
-        include_str!("catalog/3_credits.sql"),
-        include_str!("catalog/4_measurements.sql"),
-        include_str!("catalog/5_probes.sql"),
-        include_str!("catalog/6_alerts.sql"),
+        include_str!("catalog/2_keys.sql"),
+        include_str!("catalog/3_measurements.sql"),
     ],
 };
 

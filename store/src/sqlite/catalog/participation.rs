@@ -9,11 +9,10 @@ use sonde_protocol::ids::{AccountId, MeasurementId, ProbeId};
 use sonde_protocol::time::UnixNanos;
 
 use super::super::filter::Filter;
-use super::super::refused;
 use super::{SqliteCatalog, measurements, orders};
 use crate::StoreError;
 use crate::catalog::{
-    Changed, NewParticipationRequest, Page, ParticipantEvent, Participation, ParticipationRequest, Slice,
+    Change, Changed, NewParticipationRequest, Page, ParticipantEvent, Participation, ParticipationRequest, Slice,
 };
 
 /// The requests that a new measurement was made with, and those who came first.
@@ -30,15 +29,20 @@ pub(super) fn record_first(db: &Connection, id: MeasurementId) -> rusqlite::Resu
     Ok(())
 }
 
-fn change(
-    db: &Connection,
-    id: MeasurementId,
-    requests: &[NewParticipationRequest],
-    join: &[ProbeId],
-    leave: &[ProbeId],
-    now: UnixNanos,
-) -> rusqlite::Result<Changed> {
-    let Some(measurement) = measurements::by_id(db, id)? else { return Err(refused("there is no such measurement")) };
+/// `Ok(None)` comes before anything is written.
+fn change(db: &Connection, id: MeasurementId, asked: Change<'_>, now: UnixNanos) -> rusqlite::Result<Option<Changed>> {
+    let Change { requests, join, leave, most } = asked;
+    let Some(measurement) = measurements::by_id(db, id)? else { return Ok(None) };
+    let mut present: BTreeSet<ProbeId> = measurements::participants(db, id)?
+        .into_iter()
+        .filter(|part| part.left_at.is_none())
+        .map(|part| part.probe)
+        .collect();
+    present.retain(|probe| !leave.contains(probe));
+    present.extend(join);
+    if present.len() > most as usize {
+        return Ok(None);
+    }
     let number = id.0.cast_signed();
     let mut ids = Vec::new();
     for request in requests {
@@ -75,7 +79,7 @@ fn change(
         }
     }
     orders::changed(db, changed.iter().copied())?;
-    Ok((ids, changed.into_iter().collect()))
+    Ok(Some((ids, changed.into_iter().collect())))
 }
 
 /// A probe leaves. A one-off waits for it no longer.
@@ -208,12 +212,10 @@ impl Participation for SqliteCatalog {
     async fn change_participation(
         &self,
         id: MeasurementId,
-        requests: &[NewParticipationRequest],
-        join: &[ProbeId],
-        leave: &[ProbeId],
+        change: Change<'_>,
         now: UnixNanos,
-    ) -> Result<Changed, StoreError> {
-        self.write("change who takes part", |t| change(t, id, requests, join, leave, now))
+    ) -> Result<Option<Changed>, StoreError> {
+        self.write("change who takes part", |t| self::change(t, id, change, now))
     }
 
     async fn participation_requests(

@@ -1,1 +1,0 @@
--- Credits: a double-entry ledger, quotas.

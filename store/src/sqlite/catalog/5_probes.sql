@@ -1,1 +1,0 @@
--- Probes: anchors, tags, origin AS and country.
