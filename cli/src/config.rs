@@ -30,6 +30,8 @@ pub struct Config {
     pub collector: CollectorSection,
     /// `[limits]`
     pub limits: LimitsSection,
+    /// `[alerts]`
+    pub alerts: AlertsSection,
 }
 
 /// `[network]`
@@ -120,6 +122,25 @@ impl LimitsSection {
     }
 }
 
+/// `[alerts]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlertsSection {
+    /// Are rules watched and webhooks sent?
+    pub enabled: bool,
+    /// Roots beside the machine's that receivers' certificates may come from, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roots: Option<PathBuf>,
+    /// Special addresses that webhooks may go to all the same: for labs.
+    pub allow: Vec<IpNet>,
+}
+
+impl Default for AlertsSection {
+    fn default() -> Self {
+        Self { enabled: true, roots: None, allow: Vec::new() }
+    }
+}
+
 /// `[collector]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -200,6 +221,7 @@ mod tests {
                 private_key: Some("/etc/sonde/private-key.pem".into()),
                 ..ApiSection::default()
             },
+            alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };
         assert_eq!(config, expected);

@@ -3,12 +3,14 @@
 //! Methods are atomic: they take effect whole or not at all, and are durable when they return.
 
 mod accounts;
+mod alerts;
 mod measurements;
 mod orders;
 mod participation;
 mod probes;
 
 pub use accounts::{Account, Accounts, ApiKey, Grant};
+pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
     NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,
@@ -43,6 +45,6 @@ pub struct Page<T> {
 }
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
-pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation {}
+pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation + Alerts {}
 
-impl<T: Accounts + Probes + Measurements + Orders + Participation + ?Sized> Catalog for T {}
+impl<T: Accounts + Probes + Measurements + Orders + Participation + Alerts + ?Sized> Catalog for T {}

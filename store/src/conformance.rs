@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 
 mod accounts;
+mod alerts;
 mod measurements;
 mod orders;
 mod participation;
@@ -85,6 +86,9 @@ suite! {
         orders::orders_end_by_time,
         orders::stopping_a_measurement,
         orders::settling_oneoffs,
+        alerts::a_rule_is_its_owners,
+        alerts::a_state_and_what_is_told_of_it_come_together,
+        alerts::a_delivery_is_due_until_it_is_over,
 }
 
 suite! {

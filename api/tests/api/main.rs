@@ -4,6 +4,7 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
 mod create;
 mod egress;
 mod garbage;
@@ -15,5 +16,6 @@ mod manage;
 mod openapi;
 mod participation;
 mod results;
+mod status_check;
 mod tls;
 mod views;

@@ -13,6 +13,7 @@ use super::Schema;
 use crate::StoreError;
 
 mod accounts;
+mod alerts;
 mod measurements;
 mod orders;
 mod participation;
@@ -24,6 +25,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/1.sql"),
         include_str!("catalog/2_keys.sql"),
         include_str!("catalog/3_measurements.sql"),
+        include_str!("catalog/7_alerts.sql"),
     ],
 };
 
