@@ -93,7 +93,7 @@ pub(crate) async fn make(
     Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], Json(object)).into_response())
 }
 
-/// `GET alerts/{id}/`.
+/// `GET alerts/{id}/`: one rule, and how it is.
 #[utoipa::path(get, path = "/api/v2/alerts/{id}/", tag = "alerts", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn show(State(api): State<Arc<Api>>, access: Access, Id(id): Id) -> Result<Json<Value>, ApiError> {
     let account = access.may(Permission::ListAlerts, None)?;

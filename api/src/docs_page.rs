@@ -17,9 +17,9 @@ h1{margin:0;font-size:1.6rem}h2{margin:2rem 0 .5rem;font-size:1.1rem}p{margin:.3
 nav a{margin-right:1rem}details{border-bottom:1px solid var(--line)}summary{padding:.4rem 0;cursor:pointer}
 summary:hover{background:var(--soft)}summary b{display:inline-block;width:4.5rem;font-size:.85rem}
 details div{padding:0 0 .8rem 4.5rem}code{font-size:.95rem;overflow-wrap:anywhere}.what{opacity:.8}
-table{border-collapse:collapse;width:100%}caption{text-align:left;font-weight:600;font-size:.85rem;padding-top:.5rem}
+summary .what{display:block;padding-left:4.5rem}table{border-collapse:collapse;width:100%}caption{text-align:left;font-weight:600;font-size:.85rem;padding-top:.5rem}
 th,td{text-align:left;vertical-align:top;padding:.2rem .8rem .2rem 0;font-weight:400}
-@media(max-width:40rem){details div{padding-left:0}}
+@media(max-width:40rem){details div,summary .what{padding-left:0}}
 ";
 
 /// The page.

@@ -83,7 +83,7 @@ fn number(params: &Params, name: &str) -> Result<Option<f64>, ApiError> {
     }
 }
 
-/// `GET measurements/{id}/status-check`.
+/// `GET measurements/{id}/status-check`: whether every probe's newest result looks well.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/status-check/", tag = "results", params(
     ("id" = u64, Path),
     ("max_packet_loss" = Option<f64>, Query, description = "More percent lost than this is an alert (75)"),
