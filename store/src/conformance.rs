@@ -14,6 +14,7 @@ use async_trait::async_trait;
 
 mod accounts;
 mod alerts;
+mod measurement_filters;
 mod measurements;
 mod orders;
 mod participation;
@@ -78,6 +79,7 @@ suite! {
         measurements::the_status_filter_agrees_with_the_status,
         measurements::a_search_takes_text_as_it_is,
         measurements::edits_change_what_is_said,
+        measurement_filters::every_filter_and_order,
         participation::who_joins_gets_an_order_and_who_leaves_loses_it,
         participation::no_more_take_part_than_may,
         participation::a_oneoff_waits_for_nobody_who_left,
