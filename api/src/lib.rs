@@ -48,6 +48,7 @@ mod params;
 mod participation;
 mod path;
 mod permission;
+mod probe_filters;
 mod probes;
 mod reader;
 mod results;

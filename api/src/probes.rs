@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value, json};
 use sonde_protocol::atlas::FIRMWARE;
-use sonde_protocol::ids::{Asn, ProbeId};
+use sonde_protocol::ids::ProbeId;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Probe, ProbeFilter};
 use sonde_store::view::{Viewer, network, snapped};
@@ -18,10 +18,11 @@ use crate::auth::Access;
 use crate::error::ApiError;
 use crate::fields::Selection;
 use crate::here::Here;
-use crate::paging::Paging;
+use crate::paging::{MAX_SIZE, Paging};
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::probe_filters::{self, STATES};
 use crate::router::Routes;
 use crate::times::iso;
 
@@ -32,32 +33,6 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(routes!(show));
 }
 
-/// Atlas's filters that the catalog has no answer to yet.
-const NOT_YET: &[&str] = &[
-    "id__lt",
-    "id__lte",
-    "id__gt",
-    "id__gte",
-    "asn_v4",
-    "asn_v6",
-    "prefix",
-    "prefix_v4",
-    "prefix_v6",
-    "is_public",
-    "radius",
-    "latitude",
-    "longitude",
-    "firmware_version",
-    "first_connected",
-    "last_connected",
-    "favourite",
-    "hidden",
-];
-
-/// The states of a probe: Atlas's numbers and names. The last two a probe here is never in.
-const STATES: [(u8, &str); 5] =
-    [(0, "Never Connected"), (1, "Connected"), (2, "Disconnected"), (3, "Abandoned"), (4, "Written Off")];
-
 /// `GET probes/`.
 #[utoipa::path(get, path = "/api/v2/probes/", tag = "probes", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
@@ -67,7 +42,7 @@ pub(crate) async fn list(
     here: Here,
 ) -> Result<Json<Value>, ApiError> {
     let viewer = access.viewer(Permission::ListProbes, None);
-    page(&api, viewer, filter(&params)?, &params, &here).await
+    page(&api, viewer, probe_filters::read(&params, viewer)?, &params, &here).await
 }
 
 /// `GET probes/my/`.
@@ -79,8 +54,9 @@ pub(crate) async fn mine(
     here: Here,
 ) -> Result<Json<Value>, ApiError> {
     let account = access.may(Permission::ListProbes, None)?;
-    let filter = ProbeFilter { owner: Some(account), ..filter(&params)? };
-    page(&api, Viewer::Account(account), filter, &params, &here).await
+    let viewer = Viewer::Account(account);
+    let filter = ProbeFilter { owner: Some(account), ..probe_filters::read(&params, viewer)? };
+    page(&api, viewer, filter, &params, &here).await
 }
 
 /// `GET probes/{id}/`.
@@ -103,76 +79,11 @@ async fn page(
     params: &Params,
     here: &Here,
 ) -> Result<Json<Value>, ApiError> {
-    let (paging, selection) = (Paging::read(params)?, Selection::read(params));
+    let (paging, selection) = (Paging::read_unsorted(params, MAX_SIZE)?, Selection::read(params));
     let found = api.catalog.probes(&filter, paging.slice()).await?;
     let now = api.clock.now();
     let results = found.items.iter().map(|probe| selection.apply(object(probe, viewer, now))).collect();
     paging.envelope(found.total, results, here).map(Json)
-}
-
-/// Reads the filters of a list.
-fn filter(params: &Params) -> Result<ProbeFilter, ApiError> {
-    params.refuse(NOT_YET)?;
-    let ids = match params.ids("id__in")? {
-        None => params.ids("id")?,
-        some => some,
-    };
-    let mut filter =
-        ProbeFilter { ids: ids.map(|ids| ids.into_iter().map(ProbeId).collect()), ..ProbeFilter::default() };
-    for name in ["country_code", "country_code__in"] {
-        match params.csv(name).as_deref() {
-            None => {}
-            Some([country]) => filter.country = Some((*country).to_owned()),
-            Some(_) => return Err(ApiError::parameter(name, "This server filters by one country at a time.")),
-        }
-    }
-    if let Some(text) = params.get("asn") {
-        let asn = text.parse().map_err(|_| ApiError::parameter("asn", "Enter the number of an AS."))?;
-        filter.asn = Some(Asn(asn));
-    }
-    if let Some(tags) = params.csv("tags") {
-        filter.tags = tags.into_iter().map(str::to_ascii_lowercase).collect();
-    }
-    // There are no anchors yet.
-    if params.flag("is_anchor")? == Some(true) {
-        filter.ids = Some(Vec::new());
-    }
-    for name in ["status", "status__in", "status_name"] {
-        if let Some(words) = params.csv(name) {
-            states(name, &words, &mut filter)?;
-        }
-    }
-    Ok(filter)
-}
-
-/// The states that a filter names, by number or by name in any case.
-fn states(parameter: &str, words: &[&str], filter: &mut ProbeFilter) -> Result<(), ApiError> {
-    let mut wanted = [false; STATES.len()];
-    for word in words {
-        let known = STATES.iter().find(|(number, name)| *word == number.to_string() || word.eq_ignore_ascii_case(name));
-        match known.and_then(|(number, _)| wanted.get_mut(usize::from(*number))) {
-            Some(wanted) => *wanted = true,
-            None => return Err(ApiError::parameter(parameter, "This is not a status.")),
-        }
-    }
-    let [never, connected, disconnected, ..] = wanted;
-    (filter.connected, filter.never_connected) = match (never, connected, disconnected) {
-        (true, true, true) => (None, None),
-        (false, true, true) => (None, Some(false)),
-        (true, false, true) => (Some(false), None),
-        (true, false, false) => (None, Some(true)),
-        (false, true, false) => (Some(true), None),
-        (false, false, true) => (Some(false), Some(false)),
-        // What is abandoned or written off only.
-        (false, false, false) => {
-            filter.ids = Some(Vec::new());
-            (None, None)
-        }
-        (true, true, false) => {
-            return Err(ApiError::parameter(parameter, "This combination is not offered yet by this server."));
-        }
-    };
-    Ok(())
 }
 
 /// A probe as JSON: RIPE Atlas's object, every field of it present.
@@ -206,7 +117,7 @@ pub(crate) fn object(probe: &Probe, viewer: Viewer, now: UnixNanos) -> Map<Strin
         "first_connected": probe.first_connected.map(UnixNanos::as_secs),
         "last_connected": probe.last_connected.map(UnixNanos::as_secs),
         "geometry": place.map(|(latitude, longitude)| json!({ "type": "Point", "coordinates": [longitude, latitude] })),
-        "is_anchor": false,
+        "is_anchor": probe.is_anchor,
         "is_public": probe.address_is_public,
         "status": { "id": number, "name": name, "since": since.map(iso) },
         "status_since": since.map(UnixNanos::as_secs),
@@ -221,11 +132,12 @@ pub(crate) fn object(probe: &Probe, viewer: Viewer, now: UnixNanos) -> Map<Strin
 /// A probe's state: Atlas's number and name.
 pub(crate) fn state(probe: &Probe) -> (u8, &'static str) {
     let [never, connected, disconnected, ..] = STATES;
-    match probe.connection {
+    let (number, name, _) = match probe.connection {
         None => never,
         Some(connection) if connection.connected => connected,
         Some(_) => disconnected,
-    }
+    };
+    (number, name)
 }
 
 /// What people call a tag: `system: IPv4 Works` for `system-ipv4-works`, others as they are.

@@ -6,6 +6,7 @@ mod accounts;
 mod measurements;
 mod orders;
 mod participation;
+mod probe_filter;
 mod probes;
 
 pub use accounts::{Account, Accounts, ApiKey, Grant};
@@ -17,7 +18,8 @@ pub use orders::Orders;
 pub use participation::{
     Change, Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest,
 };
-pub use probes::{Admission, Connection, NewSession, Probe, ProbeFilter, Probes};
+pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
+pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.
 pub type Digest = [u8; 32];

@@ -16,6 +16,7 @@ mod accounts;
 mod measurements;
 mod orders;
 mod participation;
+mod probe_filters;
 mod probes;
 mod results;
 mod results_order;
@@ -70,6 +71,10 @@ suite! {
         probes::families_are_shown_by_global_addresses,
         probes::session_addresses_are_kept,
         probes::lists_of_probes,
+        probe_filters::what_owners_and_files_say_of_probes,
+        probe_filters::probes_by_where_they_are,
+        probe_filters::what_is_hidden_is_not_found_by_it_either,
+        probe_filters::orders_of_probes,
         measurements::what_was_asked_for_is_kept,
         measurements::measurements_made_together_are_a_group,
         measurements::nothing_is_half_made,
