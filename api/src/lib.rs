@@ -20,6 +20,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
+use sonde_store::places::Places;
 use sonde_store::{Catalog, Results};
 
 mod auth;
@@ -48,6 +49,7 @@ mod params;
 mod participation;
 mod path;
 mod permission;
+mod places;
 mod probe_filters;
 mod probes;
 mod reader;
@@ -69,6 +71,7 @@ pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use limits::LimitsConfig;
 pub use permission::is_permission;
+pub use places::{PlaceFiles, PlacesError};
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
@@ -90,6 +93,8 @@ pub struct Api {
     pub resolver: Arc<dyn Resolve>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where addresses come from.
+    pub places: Arc<dyn Places>,
     /// What the operator has set.
     pub config: ApiConfig,
 }

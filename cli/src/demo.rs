@@ -215,6 +215,7 @@ fn server_config(options: &DemoOptions) -> Config {
         },
         collector: CollectorSection { listen: vec![free_port()], addresses: Vec::new() },
         limits: LimitsSection::default(),
+        ..Config::default()
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use sonde_api::{
-    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, SystemClock, SystemResolver,
-    certificate_names,
+    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, PlaceFiles, SystemClock,
+    SystemResolver, certificate_names,
 };
 use sonde_collector::server::Handle;
 use sonde_collector::{Collector, CollectorConfig, Network};
@@ -23,6 +23,7 @@ use tracing::info;
 use crate::admin::{self, AdminContext, Net};
 use crate::config::{ApiSection, Config};
 use crate::data::DataDir;
+use crate::upkeep;
 
 /// How long the probes get to leave when the server stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -53,6 +54,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     api: JoinHandle<()>,
     admin: JoinHandle<()>,
+    upkeep: [JoinHandle<()>; 2],
     certificates: Option<JoinHandle<()>>,
     _data: DataDir,
 }
@@ -65,17 +67,24 @@ impl Server {
         let (catalog, results) = (data.catalog()?, data.results()?);
         let network = open_network(&data.network(), config)?;
         let listen = CollectorConfig { listen: config.collector.listen.clone() };
-        let collector = Collector::start(&listen, catalog.clone(), results.clone(), network)
+        let places = PlaceFiles::open(config.places.asn.clone(), config.places.country.clone())
+            .context("the tables of `[places]` cannot be used")?;
+        let collector = Collector::start(&listen, catalog.clone(), results.clone(), places.clone(), network)
             .await
             .context("the collector cannot start")?;
         let handle = collector.handle();
         let context = Arc::new(AdminContext { catalog: catalog.clone(), network: Net::Live(handle.clone()) });
+        let upkeep = [
+            tokio::spawn(upkeep::keep_places(catalog.clone(), places.clone())),
+            tokio::spawn(upkeep::keep_tags(catalog.clone(), results.clone())),
+        ];
         let api = Api {
             catalog,
             results,
             dispatch: Arc::new(Direct(handle)),
             resolver: Arc::new(SystemResolver::default()),
             clock: Arc::new(SystemClock),
+            places: places.clone(),
             config: ApiConfig {
                 public_url: config.api.public_url.clone(),
                 allow_targets: config.api.allow_targets.clone(),
@@ -117,7 +126,7 @@ impl Server {
         }
         let certificates =
             certificates.map(|certificates| tokio::spawn(certificates.keep_fresh(Arc::new(SystemClock))));
-        Ok(Self { collector, addresses, tls_addresses, context, stop, api, admin, certificates, _data: data })
+        Ok(Self { collector, addresses, tls_addresses, context, stop, api, admin, upkeep, certificates, _data: data })
     }
 
     /// Where the API listens.
@@ -154,6 +163,7 @@ impl Server {
         self.collector.stop(Drain { after_ms: DRAIN_AFTER_MS, spread_ms }, DRAIN_PATIENCE).await;
         let _ = self.stop.send(true);
         self.admin.abort();
+        self.upkeep.iter().for_each(JoinHandle::abort);
         if let Some(certificates) = &self.certificates {
             certificates.abort();
         }

@@ -3,6 +3,8 @@
 //! Methods are atomic: they take effect whole or not at all, and are durable when they return.
 
 mod accounts;
+mod anchors;
+mod evidence;
 mod measurements;
 mod orders;
 mod participation;
@@ -10,6 +12,8 @@ mod probe_filter;
 mod probes;
 
 pub use accounts::{Account, Accounts, ApiKey, Grant};
+pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
+pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
     NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,
@@ -45,6 +49,6 @@ pub struct Page<T> {
 }
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
-pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation {}
+pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors {}
 
-impl<T: Accounts + Probes + Measurements + Orders + Participation + ?Sized> Catalog for T {}
+impl<T: Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors + ?Sized> Catalog for T {}

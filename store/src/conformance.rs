@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 
 mod accounts;
+mod evidence;
 mod measurements;
 mod orders;
 mod participation;
@@ -75,6 +76,10 @@ suite! {
         probe_filters::probes_by_where_they_are,
         probe_filters::what_is_hidden_is_not_found_by_it_either,
         probe_filters::orders_of_probes,
+        evidence::measurements_that_ask_the_probes_resolvers,
+        evidence::the_newest_evidence_decides_on_resolvers,
+        evidence::sessions_say_when_probes_were_there,
+        evidence::anchors_come_and_go,
         measurements::what_was_asked_for_is_kept,
         measurements::measurements_made_together_are_a_group,
         measurements::nothing_is_half_made,

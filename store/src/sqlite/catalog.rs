@@ -13,6 +13,8 @@ use super::Schema;
 use crate::StoreError;
 
 mod accounts;
+mod anchors;
+mod evidence;
 mod measurements;
 mod orders;
 mod participation;

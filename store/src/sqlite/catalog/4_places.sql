@@ -31,6 +31,10 @@ CREATE TABLE resolver_evidence (
     PRIMARY KEY (probe, family)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX resolver_evidence_at ON resolver_evidence (at);
+-- Measurements whose results show how the probes' own resolvers answer.
+CREATE INDEX measurement_resolving ON measurement (id, stop, stopped_at) WHERE target IS NULL OR resolve_on_probe = 1;
+
 CREATE TABLE anchor (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     probe       INTEGER NOT NULL REFERENCES probe,

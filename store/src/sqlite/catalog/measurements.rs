@@ -181,6 +181,17 @@ pub(super) fn by_id(db: &Connection, id: MeasurementId) -> rusqlite::Result<Opti
         .optional()
 }
 
+/// Those that ask the probes' own resolvers, and may have been running after `since`.
+pub(super) fn resolving(db: &Connection, since: UnixNanos, limit: u64) -> rusqlite::Result<Vec<Measurement>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM measurement INDEXED BY measurement_resolving WHERE (target IS NULL OR resolve_on_probe = 1)
+            AND (stop IS NULL OR stop > ?1) AND (stopped_at IS NULL OR stopped_at > ?1) ORDER BY id DESC LIMIT ?2"
+    ))?
+    .query_map([since.0, limit], read)?
+    .collect()
+}
+
 /// The rule of [`Measurement::status`] in SQL, which must give the same state for every row and time; the conformance
 /// suite compares them. Bound: now, now in seconds, [`ONEOFF_ONGOING_BASE_SECS`], now, the states.
 ///
