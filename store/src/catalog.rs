@@ -23,7 +23,7 @@ pub use participation::{
     Change, Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest,
 };
 pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
-pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes};
+pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.
 pub type Digest = [u8; 32];

@@ -467,3 +467,16 @@ pub fn skipped(measurement: MeasurementId, at: i64, runs: u32) -> Report {
 pub fn ip(text: &str) -> Ip {
     Ip(text.parse().unwrap())
 }
+
+/// Compares with a file in `golden/`; `SONDE_BLESS=1` writes it anew.
+#[track_caller]
+pub fn golden(name: &str, found: &Value) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/golden").join(name);
+    let found = serde_json::to_string_pretty(found).unwrap() + "\n";
+    if std::env::var_os("SONDE_BLESS").is_some() {
+        std::fs::write(path, found).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, expected, "{} differs; SONDE_BLESS=1 writes it anew", path.display());
+}

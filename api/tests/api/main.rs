@@ -14,6 +14,7 @@ mod lists;
 mod manage;
 mod openapi;
 mod participation;
+mod probe_edits;
 mod probe_lists;
 mod results;
 mod tls;

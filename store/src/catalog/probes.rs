@@ -123,6 +123,21 @@ pub struct ProbeOrigin {
     pub country: Option<Option<String>>,
 }
 
+/// What connected probes are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ranking {
+    /// The AS by IPv4.
+    AsnV4,
+    /// The AS by IPv6.
+    AsnV6,
+    /// The /24.
+    NetworkV4,
+    /// The /48.
+    NetworkV6,
+    /// The country.
+    Country,
+}
+
 /// Probes and their sessions.
 #[async_trait]
 pub trait Probes: Send + Sync {
@@ -159,4 +174,7 @@ pub trait Probes: Send + Sync {
 
     /// The tags in use, sorted, each with the number of probes that have it.
     async fn probe_tags(&self, slice: Slice) -> Result<Page<(String, u64)>, StoreError>;
+
+    /// What the most connected probes have in common, and how many they are; by number, then by name.
+    async fn probe_ranking(&self, by: Ranking, limit: u64) -> Result<Vec<(String, u64)>, StoreError>;
 }

@@ -10,7 +10,7 @@ use super::probes::{ALL, session};
 use super::{EPOCH, Fixture, at};
 use crate::Catalog;
 use crate::catalog::{
-    Circle, Coordinate, Limit, ProbeEdit, ProbeFilter, ProbeNumber, ProbeOrder, ProbeOrigin, ProbeState, Slice,
+    Circle, Coordinate, Limit, ProbeEdit, ProbeFilter, ProbeNumber, ProbeOrder, ProbeOrigin, ProbeState, Ranking, Slice,
 };
 use crate::view::Viewer;
 
@@ -241,6 +241,17 @@ pub(super) async fn orders_of_probes(place: &impl Fixture<dyn Catalog>) {
     for (order, expected) in cases {
         check(&catalog, &ids, ProbeFilter { order, ..ProbeFilter::default() }, expected).await;
     }
+    // Of those that are connected: two in the Netherlands, one in Australia.
+    let ranking = async |by, limit| catalog.probe_ranking(by, limit).await.unwrap();
+    let named = |ranked: &[(&str, u64)]| -> Vec<(String, u64)> {
+        ranked.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    };
+    assert_eq!(ranking(Ranking::Country, 9).await, named(&[("NL", 2), ("AU", 1)]));
+    assert_eq!(ranking(Ranking::Country, 1).await, named(&[("NL", 2)]));
+    assert_eq!(ranking(Ranking::AsnV4, 9).await, named(&[("64500", 2), ("4294967295", 1)]));
+    assert_eq!(ranking(Ranking::AsnV6, 9).await, named(&[("64501", 1)]));
+    assert_eq!(ranking(Ranking::NetworkV4, 9).await, named(&[("20.0.0.0/24", 2), ("20.9.0.0/24", 1)]));
+    assert_eq!(ranking(Ranking::NetworkV6, 9).await, named(&[("2a00:1:2::/48", 2)]));
     let filter = ProbeFilter {
         order: vec![(ProbeOrder::Country, true)],
         states: Some(vec![ProbeState::Connected, ProbeState::Disconnected]),

@@ -1,11 +1,14 @@
-//! What is said of probes: by their owners, and by the operator's files.
+//! What is said of probes, by their owners and by the operator's files, and how many say the same.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rusqlite::{Connection, params};
 use sonde_protocol::ids::ProbeId;
 
+use super::super::damaged;
 use super::super::filter::Filter;
 use super::probes::tag_probe;
-use crate::catalog::{Page, ProbeEdit, ProbeOrigin, Slice};
+use crate::catalog::{Page, ProbeEdit, ProbeOrigin, Ranking, Slice};
 use crate::view::snapped;
 
 pub(super) fn edit(db: &Connection, id: ProbeId, edit: &ProbeEdit) -> rusqlite::Result<()> {
@@ -71,4 +74,30 @@ pub(super) fn tags(db: &Connection, slice: Slice) -> rusqlite::Result<Page<(Stri
     all.page(db, "id, probes", "(SELECT tag AS id, count(*) AS probes FROM probe_tag GROUP BY tag)", slice, |row| {
         Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
     })
+}
+
+pub(super) fn ranking(db: &Connection, by: Ranking, limit: u64) -> rusqlite::Result<Vec<(String, u64)>> {
+    let key = match by {
+        Ranking::AsnV4 => "CAST(asn_v4 AS TEXT)",
+        Ranking::AsnV6 => "CAST(asn_v6 AS TEXT)",
+        Ranking::Country => "country",
+        // The family's digit, and four bits a digit.
+        Ranking::NetworkV4 => "substr(address_v4_key, 1, 7)",
+        Ranking::NetworkV6 => "substr(address_v6_key, 1, 13)",
+    };
+    let name = |key: String| -> rusqlite::Result<String> {
+        let digits = || u64::from_str_radix(key.get(1..).unwrap_or_default(), 16).map_err(damaged);
+        Ok(match by {
+            Ranking::NetworkV4 => format!("{}/24", Ipv4Addr::from_bits((digits()? << 8) as u32)),
+            Ranking::NetworkV6 => format!("{}/48", Ipv6Addr::from_bits(u128::from(digits()?) << 80)),
+            _ => key,
+        })
+    };
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {key} AS name, count(*) AS probes FROM probe WHERE connected = 1 AND name IS NOT NULL
+         GROUP BY name ORDER BY probes DESC, name LIMIT ?"
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned())))?;
+    rows.map(|row| row.and_then(|(key, probes)| Ok((name(key)?, probes)))).collect()
 }

@@ -16,7 +16,7 @@ use super::{SqliteCatalog, accounts, probe_edits, probe_filter};
 use crate::StoreError;
 use crate::catalog::{
     Admission, Connection as Connected, Digest, NewSession, Page, Probe, ProbeEdit, ProbeFilter, ProbeOrigin, Probes,
-    Slice,
+    Ranking, Slice,
 };
 use crate::view::snapped;
 
@@ -275,5 +275,9 @@ impl Probes for SqliteCatalog {
 
     async fn probe_tags(&self, slice: Slice) -> Result<Page<(String, u64)>, StoreError> {
         self.read("list probes' tags", |t| probe_edits::tags(t, slice))
+    }
+
+    async fn probe_ranking(&self, by: Ranking, limit: u64) -> Result<Vec<(String, u64)>, StoreError> {
+        self.read("count probes", |t| probe_edits::ranking(t, by, limit))
     }
 }
