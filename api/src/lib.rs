@@ -5,7 +5,7 @@
 //! measure; that is all it has to do with the probes.
 //!
 //! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
-//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `keys` → the store. What
+//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `anchors`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
 //! problem at once; `target` and `sources` are about the two ends of a measurement. Every output goes through
 //! [`sonde_store::view::Viewer`]. Start reading at [`router`].
@@ -23,6 +23,7 @@ use axum::{Json, Router};
 use sonde_store::places::Places;
 use sonde_store::{Catalog, Results};
 
+mod anchors;
 mod auth;
 mod body;
 mod clock;
@@ -113,6 +114,7 @@ pub fn router(api: Api) -> Router {
     results::routes(&mut routes);
     skipped::routes(&mut routes);
     probes::routes(&mut routes);
+    anchors::routes(&mut routes);
     keys::routes(&mut routes);
     let (router, document) = routes.finish();
     router

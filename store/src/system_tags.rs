@@ -77,7 +77,7 @@ pub fn derive_from_result(spec: &Spec, resolves_on_probe: bool, result: &Measure
                 DnsReply::Answer(answer) => answer.message.get(3).is_some_and(|flags| matches!(flags & 0x0f, 2 | 5)),
                 DnsReply::NotAllowed => false,
             };
-            (seen.responses.len() > 0 && replies().all(fails)).then_some((family, false))
+            (!seen.responses.is_empty() && replies().all(fails)).then_some((family, false))
         }
         // The probe looked a name up before it measured, and found an address.
         _ if resolves_on_probe && result.time_to_resolve.is_some() && result.dst_addr.is_some() => {

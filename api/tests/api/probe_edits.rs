@@ -1,7 +1,7 @@
 //! What owners say of their probes, tags, rankings, what runs on a probe, and the object field by field.
 
 use serde_json::{Value, json};
-use sonde_protocol::ids::{Asn, ProbeId};
+use sonde_protocol::ids::Asn;
 use sonde_store::catalog::{Anchors, NewAnchor, ProbeEdit, ProbeOrigin, Probes};
 
 use crate::lab::{Lab, NOW, asking, worldwide};
