@@ -126,17 +126,14 @@ async fn taking_part(api: &Api, measurement: MeasurementId, params: &Params) -> 
     if let Some(named) = params.ids("probe_ids")? {
         probes.retain(|probe| named.binary_search(&probe.0).is_ok());
     }
-    if either(params, ["anchors-only", "anchors_only"])? {
-        // There are no anchors yet.
-        probes.clear();
-    }
-    if either(params, ["public-only", "public_only"])? {
-        // Public is a probe that shows its addresses to everybody, as the field `is_public` of its object says.
-        let filter = ProbeFilter { ids: Some(probes.clone()), ..ProbeFilter::default() };
+    let anchors = either(params, ["anchors-only", "anchors_only"])?.then_some(true);
+    // Public is a probe that shows its addresses to everybody, as the field `is_public` of its object says.
+    let public = either(params, ["public-only", "public_only"])?.then_some(true);
+    if anchors.or(public).is_some() {
+        let ids = Some(probes.clone());
+        let filter = ProbeFilter { ids, is_anchor: anchors, is_public: public, ..ProbeFilter::default() };
         let all = Slice { offset: 0, limit: probes.len() as u64, descending: false };
-        let found = api.catalog.probes(&filter, all).await?.items;
-        probes = found.iter().filter(|probe| probe.address_is_public).map(|probe| probe.id).collect();
-        probes.sort_unstable();
+        probes = api.catalog.probes(&filter, all).await?.items.iter().map(|probe| probe.id).collect();
     }
     Ok(probes)
 }

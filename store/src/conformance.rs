@@ -14,10 +14,12 @@ use async_trait::async_trait;
 
 mod accounts;
 mod alerts;
+mod evidence;
 mod measurement_filters;
 mod measurements;
 mod orders;
 mod participation;
+mod probe_filters;
 mod probes;
 mod results;
 mod results_order;
@@ -72,6 +74,14 @@ suite! {
         probes::families_are_shown_by_global_addresses,
         probes::session_addresses_are_kept,
         probes::lists_of_probes,
+        probe_filters::what_owners_and_files_say_of_probes,
+        probe_filters::probes_by_where_they_are,
+        probe_filters::what_is_hidden_is_not_found_by_it_either,
+        probe_filters::orders_of_probes,
+        evidence::measurements_that_ask_the_probes_resolvers,
+        evidence::the_newest_evidence_decides_on_resolvers,
+        evidence::sessions_say_when_probes_were_there,
+        evidence::anchors_come_and_go,
         measurements::what_was_asked_for_is_kept,
         measurements::measurements_made_together_are_a_group,
         measurements::nothing_is_half_made,
