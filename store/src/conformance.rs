@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 
 mod accounts;
+mod bus;
 mod measurements;
 mod orders;
 mod participation;
@@ -22,6 +23,7 @@ mod results_order;
 
 pub use results::{Draft, batch_of};
 
+use crate::bus::Bus;
 use crate::{Catalog, Results};
 
 /// Where a backend keeps its data during one check.
@@ -54,6 +56,11 @@ macro_rules! suite {
             $($module::$check(&make()).await;)+
         }
     };
+}
+
+suite! {
+    /// Checks a bus; `make` gives a new one each time.
+    bus_suite(Bus): bus::everybody_hears_everything_in_order, bus::others_come_and_go
 }
 
 suite! {
