@@ -8,7 +8,7 @@
 //! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
 //! problem at once; `target` and `sources` are about the two ends of a measurement. Every output goes through
-//! [`sonde_store::view::Viewer`]. Start reading at [`router`].
+//! [`sonde_store::view::Viewer`]. The streams (`live`) take what the bus tells. Start reading at [`router`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,8 +19,8 @@ use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
-use sonde_store::{Catalog, Results};
+use axum::{Extension, Json, Router};
+use sonde_store::{Bus, Catalog, Results};
 
 mod auth;
 mod body;
@@ -38,6 +38,8 @@ mod here;
 mod keys;
 mod kinds;
 mod limits;
+mod line;
+mod live;
 mod masking;
 mod measurement_filters;
 mod measurement_object;
@@ -74,6 +76,7 @@ pub use tls::{CertificateError, CertificateSource, Certificates, certificate_nam
 
 use error::ApiError;
 use limits::Limits;
+use live::Hub;
 use router::Routes;
 
 /// What the API works with.
@@ -83,6 +86,8 @@ pub struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// What the probes saw.
     pub results: Arc<dyn Results>,
+    /// Tells what happens as it happens.
+    pub bus: Arc<dyn Bus>,
     /// The way to the collector.
     pub dispatch: Arc<dyn Dispatch>,
     /// Looks host names up when a measurement is made.
@@ -96,7 +101,9 @@ pub struct Api {
 /// Every path. Those of `Routes` exist with and without the slash at their end, because clients use both with every method
 /// and a redirected `POST` would become a `GET`.
 pub fn router(api: Api) -> Router {
+    let api = Arc::new(api);
     let limits = Arc::new(Limits::new(api.config.limits.clone(), Arc::clone(&api.clock)));
+    let hub = Arc::new(Hub::new(Arc::clone(&api), Arc::clone(&limits)));
     let mut routes = Routes::new();
     measurements::routes(&mut routes);
     measurement_tags::routes(&mut routes);
@@ -108,6 +115,7 @@ pub fn router(api: Api) -> Router {
     keys::routes(&mut routes);
     let (router, document) = routes.finish();
     router
+        .merge(live::routes())
         .route("/", get(web::page))
         .route("/healthz", get(async || "ok"))
         .route("/api/v2/openapi.json", get(async || Json(document)))
@@ -115,7 +123,8 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
         .layer(middleware::from_fn_with_state(limits, limits::limit))
         .layer(middleware::from_fn(around))
-        .with_state(Arc::new(api))
+        .layer(Extension(hub))
+        .with_state(api)
 }
 
 /// Around every request: a line in the log, without the query because a key may be in it, and permission for other sites'
@@ -125,7 +134,7 @@ async fn around(request: Request, next: Next) -> Response {
     let began = Instant::now();
     let is_read = method == Method::GET || method == Method::HEAD;
     let mut response = next.run(request).await;
-    if is_read && path.starts_with("/api/") {
+    if is_read && (path.starts_with("/api/") || path.starts_with("/stream")) {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
     if !is_read && response.status().is_client_error() {

@@ -175,13 +175,15 @@ fn states(parameter: &str, words: &[&str], filter: &mut ProbeFilter) -> Result<(
     Ok(())
 }
 
+/// The network of a probe's address, as anybody may know it.
+pub(crate) fn prefix(address: IpAddr) -> String {
+    format!("{}/{}", network(address), if address.is_ipv4() { 24 } else { 48 })
+}
+
 /// A probe as JSON: RIPE Atlas's object, every field of it present.
 pub(crate) fn object(probe: &Probe, viewer: Viewer, now: UnixNanos) -> Map<String, Value> {
     let whole = viewer.sees_whole(probe);
     let address = |address: Option<IpAddr>| address.filter(|_| whole);
-    let prefix = |address: Option<IpAddr>| {
-        address.map(|address| format!("{}/{}", network(address), if address.is_ipv4() { 24 } else { 48 }))
-    };
     let place = probe.place.map(|place| if whole { place } else { snapped(place) });
     let (number, name) = state(probe);
     let since = probe.connection.map(|connection| connection.since);
@@ -194,8 +196,8 @@ pub(crate) fn object(probe: &Probe, viewer: Viewer, now: UnixNanos) -> Map<Strin
         "type": "Probe",
         "address_v4": address(probe.address_v4),
         "address_v6": address(probe.address_v6),
-        "prefix_v4": prefix(probe.address_v4),
-        "prefix_v6": prefix(probe.address_v6),
+        "prefix_v4": probe.address_v4.map(prefix),
+        "prefix_v6": probe.address_v6.map(prefix),
         "asn_v4": probe.asn_v4,
         "asn_v6": probe.asn_v6,
         "country_code": probe.country,

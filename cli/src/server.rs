@@ -15,6 +15,7 @@ use sonde_collector::server::Handle;
 use sonde_collector::{Collector, CollectorConfig, Network};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::message::Drain;
+use sonde_store::bus::local::LocalBus;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -65,7 +66,8 @@ impl Server {
         let (catalog, results) = (data.catalog()?, data.results()?);
         let network = open_network(&data.network(), config)?;
         let listen = CollectorConfig { listen: config.collector.listen.clone() };
-        let collector = Collector::start(&listen, catalog.clone(), results.clone(), network)
+        let bus = Arc::new(LocalBus::default());
+        let collector = Collector::start(&listen, catalog.clone(), results.clone(), bus.clone(), network)
             .await
             .context("the collector cannot start")?;
         let handle = collector.handle();
@@ -73,6 +75,7 @@ impl Server {
         let api = Api {
             catalog,
             results,
+            bus,
             dispatch: Arc::new(Direct(handle)),
             resolver: Arc::new(SystemResolver::default()),
             clock: Arc::new(SystemClock),
