@@ -55,8 +55,10 @@ impl Masks {
         if self.probes.len() > MEMORY {
             self.probes.clear();
         }
-        let sessions: BTreeSet<SessionId> =
-            reports().map(|report: &StoredReport| report.session).filter(|id| !self.sessions.contains_key(id)).collect();
+        let sessions: BTreeSet<SessionId> = reports()
+            .map(|report: &StoredReport| report.session)
+            .filter(|id| !self.sessions.contains_key(id))
+            .collect();
         if !sessions.is_empty() {
             self.sessions.extend(sessions.iter().map(|id| (*id, None)));
             let found = catalog.session_addresses(&Vec::from_iter(sessions)).await?;

@@ -41,7 +41,8 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// After how much silence the kernel asks whether a client is still there, and how often it asks again (RFC 9293, 3.8.4).
 /// Live streams may be silent for hours, and nothing else notices that the other end is gone.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
 
 /// How long accepting pauses when the machine has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -148,13 +149,8 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// One connection, until either side ends it.
-async fn converse<S>(
-    stream: S,
-    peer: SocketAddr,
-    over_tls: Option<OverTls>,
-    router: Router,
-    mut serving: Serving,
-) where
+async fn converse<S>(stream: S, peer: SocketAddr, over_tls: Option<OverTls>, router: Router, mut serving: Serving)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // Handlers learn who is at the other end, and how they came. Not by a layer of the router: that would copy every route for

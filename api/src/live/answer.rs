@@ -103,9 +103,6 @@ mod tests {
     fn lines_and_events() {
         let message = Message::result("{\"msm_id\":1}", 1_760_000_000);
         assert_eq!(Form::Lines.write(&message), "[\"atlas_result\",{\"msm_id\":1}]\n");
-        assert_eq!(
-            Form::Events.write(&message),
-            "event: atlas_result\nid: 1760000000\ndata: {\"msm_id\":1}\n\n"
-        );
+        assert_eq!(Form::Events.write(&message), "event: atlas_result\nid: 1760000000\ndata: {\"msm_id\":1}\n\n");
     }
 }

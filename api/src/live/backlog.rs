@@ -16,7 +16,6 @@ use super::fanout::result_message;
 use super::hub::Hub;
 use super::message::{Message, Name};
 use super::subscription::{ReportName, Subscription, name_of, viewer};
-use crate::auth::usable;
 use crate::line;
 use crate::masking::Masks;
 use crate::results::Walk;
@@ -127,7 +126,8 @@ impl Backlog {
                 continue;
             }
             if self.count == MAX_RESULTS {
-                let detail = format!("There were more than {MAX_RESULTS} results before; the others are at the endpoint.");
+                let detail =
+                    format!("There were more than {MAX_RESULTS} results before; the others are at the endpoint.");
                 cut = Some(Message::error("backlog", None, &detail));
                 break;
             }
@@ -155,7 +155,7 @@ async fn begin(hub: &Hub, subscription: &Subscription) -> Result<Option<Reading>
     let Some(id) = subscription.wanted.filter.measurement else { return Ok(None) };
     let key = match &subscription.key {
         // The client may have come with it long ago.
-        Some(key) => catalog.key(&key.digest).await?.filter(|key| usable(key, hub.api.clock.now()).is_ok()),
+        Some(key) => hub.good_key(key).await?,
         None => None,
     };
     let viewer = viewer(key.as_ref(), id);

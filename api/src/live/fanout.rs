@@ -5,6 +5,7 @@
 //! measurement's only for those with its owner's key, and addresses are as [`crate::masking`] says.
 
 use std::cell::OnceCell;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,7 +23,6 @@ use sonde_store::view::Viewer;
 use super::hub::{Hub, List};
 use super::message::{Message, Name};
 use super::subscription::{ReportName, Subscription, name_of, viewer};
-use crate::auth::usable;
 use crate::line;
 use crate::masking::Masks;
 use crate::probes;
@@ -84,9 +84,8 @@ impl Fanout {
     async fn reports(&mut self, hub: &Hub, reports: &[StoredReport]) {
         let lists = hub.find(reports.iter().map(|report| (report.measurement, report.probe)));
         let wanted = reports.iter().zip(lists).filter(|(_, lists)| !lists.is_empty());
-        let tasks: Vec<Task<'_>> = wanted
-            .filter_map(|(report, lists)| Some(Task { report, result: line::read(report)?, lists }))
-            .collect();
+        let tasks: Vec<Task<'_>> =
+            wanted.filter_map(|(report, lists)| Some(Task { report, result: line::read(report)?, lists })).collect();
         if tasks.is_empty() {
             return;
         }
@@ -117,18 +116,13 @@ impl Fanout {
     }
 
     /// Writes one result and gives it to those whom it is for; to how many.
-    fn hand_out(
-        &self,
-        task: &Task<'_>,
-        masks: &Masks,
-        now: Duration,
-        bundles: &mut HashMap<usize, Bundle>,
-    ) -> usize {
+    fn hand_out(&self, task: &Task<'_>, masks: &Masks, now: Duration, bundles: &mut HashMap<usize, Bundle>) -> usize {
         let Some(known) = self.measurements.get(&task.report.measurement) else { return 0 };
         if !known.probes.contains(&task.report.probe) {
             return 0;
         }
-        let views = Views { task, masks, measurement: &known.measurement, public: View::default(), owner: View::default() };
+        let views =
+            Views { task, masks, measurement: &known.measurement, public: View::default(), owner: View::default() };
         let mut count = 0;
         for subscription in task.lists.iter().flat_map(|list| list.iter()) {
             if !fits(subscription, task) {
@@ -192,10 +186,8 @@ impl Fanout {
         lists.dedup_by_key(|list| Arc::as_ptr(list));
         let keys = lists.into_iter().flat_map(|list| list.iter()).filter_map(|subscription| subscription.key.as_ref());
         for key in keys {
-            if !self.keys.contains_key(&key.digest) {
-                let found = hub.api.catalog.key(&key.digest).await?;
-                let found = found.filter(|key| usable(key, hub.api.clock.now()).is_ok());
-                self.keys.insert(key.digest, (now, found));
+            if let Entry::Vacant(unknown) = self.keys.entry(key.digest) {
+                unknown.insert((now, hub.good_key(key).await?));
             }
         }
         Ok(())

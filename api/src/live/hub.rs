@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use sonde_protocol::ids::{MeasurementId, ProbeId};
+use sonde_store::StoreError;
+use sonde_store::catalog::ApiKey;
 
 use super::fanout;
 use super::outbox::{Outbox, lock};
@@ -13,6 +15,7 @@ use super::seats::Seats;
 use super::subscription::Subscription;
 use super::wanted::StreamType;
 use crate::Api;
+use crate::auth::usable;
 use crate::limits::Limits;
 
 /// Subscriptions. Shared, so that a look takes no copy; who changes one that is being looked at makes a new one.
@@ -67,6 +70,12 @@ impl Hub {
     /// A queue for a new client.
     pub fn outbox(&self) -> Arc<Outbox> {
         Arc::new(Outbox::new(Arc::clone(&self.waiting_bytes)))
+    }
+
+    /// A key that a client came with, as it is now; `None` when it is no good any more.
+    pub async fn good_key(&self, key: &ApiKey) -> Result<Option<ApiKey>, StoreError> {
+        let found = self.api.catalog.key(&key.digest).await?;
+        Ok(found.filter(|key| usable(key, self.api.clock.now()).is_ok()))
     }
 
     /// Registers a subscription: what is published from now on comes to it.

@@ -80,7 +80,8 @@ impl Message {
     /// Here so many messages are missing (`None`: nobody knows how many), because the client did not read them, or because
     /// the server did not keep up.
     pub fn missed(count: Option<u64>) -> Self {
-        let detail = "Messages were dropped here, because they were not read as fast as they came. The results are there.";
+        let detail =
+            "Messages were dropped here, because they were not read as fast as they came. The results are there.";
         Self::of(Name::Error, &json!({ "type": "missed", "count": count, "detail": detail }))
     }
 

@@ -155,11 +155,7 @@ impl Parameters<'_> {
     }
 
     /// An object of fields and what is wanted of each; from a query it comes as text.
-    fn fields<T>(
-        &self,
-        name: &'static str,
-        read: impl Fn(&Value) -> Option<T>,
-    ) -> Result<Vec<(String, T)>, Unusable> {
+    fn fields<T>(&self, name: &'static str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<(String, T)>, Unusable> {
         let Some(value) = self.get(name) else { return Ok(Vec::new()) };
         let from_text = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let object = from_text.as_ref().unwrap_or(value).as_object().filter(|object| object.len() <= MAX_FIELDS);
