@@ -8,6 +8,7 @@ mod alerts;
 mod create;
 mod egress;
 mod garbage;
+mod golden;
 mod keys;
 mod lab;
 mod limits;
