@@ -53,6 +53,7 @@ mod participation;
 mod path;
 mod permission;
 mod probes;
+mod query;
 mod reader;
 mod results;
 mod router;

@@ -22,6 +22,7 @@ use crate::paging::Paging;
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::{OneProbe, ProbeList};
 use crate::router::Routes;
 use crate::times::iso;
 
@@ -59,7 +60,7 @@ const STATES: [(u8, &str); 5] =
     [(0, "Never Connected"), (1, "Connected"), (2, "Disconnected"), (3, "Abandoned"), (4, "Written Off")];
 
 /// `GET probes/`.
-#[utoipa::path(get, path = "/api/v2/probes/", tag = "probes", responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/probes/", tag = "probes", params(ProbeList), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -71,7 +72,7 @@ pub(crate) async fn list(
 }
 
 /// `GET probes/my/`.
-#[utoipa::path(get, path = "/api/v2/probes/my/", tag = "probes", responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/probes/my/", tag = "probes", params(ProbeList), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn mine(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -84,7 +85,7 @@ pub(crate) async fn mine(
 }
 
 /// `GET probes/{id}/`.
-#[utoipa::path(get, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path), OneProbe), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn show(
     State(api): State<Arc<Api>>,
     access: Access,

@@ -16,6 +16,7 @@ mod lists;
 mod manage;
 mod openapi;
 mod participation;
+mod queries;
 mod results;
 mod status_check;
 mod tls;

@@ -9,7 +9,7 @@ use sonde_protocol::time::UnixNanos;
 
 use crate::lab::{Lab, NOW, Person, asking, ip, path, result};
 
-mod everywhere;
+pub(crate) mod everywhere;
 
 /// Addresses at the probe's owner's home, in every place where one can appear.
 const PRIVATE: [&str; 10] = [

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{PRIVATE, Scene, scene, shows};
-use crate::lab::Person;
+use crate::lab::Reply;
 
 /// What only rita, its owner, may know of the private measurement; and its number.
 pub(super) const DESCRIPTION: &str = "a plan of rita's";
@@ -121,24 +121,55 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-/// The paths that a path of the document stands for.
-fn filled(scene: &Scene, path: &str, key: &str, alert: &str) -> Vec<String> {
-    let path = path
-        .replace("{source}", "probes")
-        .replace("{tag}", TAG)
-        .replace("{uuid}", key)
-        .replace("{permission}", "measurements.get_measurement");
-    let all = || scene.public.into_iter().chain([scene.private]).map(|id| id.to_string());
-    let ids: Vec<String> = match path.strip_prefix("/api/v2/").and_then(|path| path.split('/').next()) {
-        Some("probes") => vec![scene.probe.to_string()],
-        Some("alerts") => vec![alert.to_owned()],
-        // One a measurement.
-        Some("participation-requests") => (1..=all().count()).map(|id| id.to_string()).collect(),
-        _ => all().collect(),
-    };
-    match path.contains("{id}") {
-        true => ids.iter().map(|id| path.replace("{id}", id)).collect(),
-        false => vec![path],
+/// People and their things, and which path is whose.
+pub(crate) struct World {
+    pub(super) scene: Scene,
+    key: String,
+    alert: String,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let scene = scene();
+        let made = |path: &str, body: &Value, field: &str| {
+            let reply = scene.lab.post_as(&scene.rita, path, body);
+            assert!((200..300).contains(&reply.status), "{reply:?}");
+            reply.json()[field].to_string().trim_matches('"').to_owned()
+        };
+        let target = json!({"type": "measurement", "id": scene.private});
+        let grants = json!([{"permission": "measurements.get_measurement", "target": target}]);
+        let key = made("/api/v2/keys/", &json!({"label": DESCRIPTION, "grants": grants}), "name");
+        let rule = json!({"measurement": scene.private, "description": DESCRIPTION, "metric": "failed", "operator": ">",
+            "threshold": 0, "probes": 1, "runs": 1, "of": 1, "url": "https://hook.example/in"});
+        let alert = made("/api/v2/alerts/", &rule, "id");
+        made(&format!("/api/v2/alerts/{alert}/test/"), &json!({}), "id");
+        Self { scene, key, alert }
+    }
+
+    /// Asks as rita, who may read every path of the document.
+    pub fn as_rita(&self, url: &str) -> Reply {
+        self.scene.lab.get_as(&self.scene.rita, url)
+    }
+
+    /// The paths that a path of the document stands for; the last is of rita's private measurement.
+    pub fn filled(&self, path: &str) -> Vec<String> {
+        let path = path
+            .replace("{source}", "probes")
+            .replace("{tag}", TAG)
+            .replace("{uuid}", &self.key)
+            .replace("{permission}", "measurements.get_measurement");
+        let all = || self.scene.public.into_iter().chain([self.scene.private]).map(|id| id.to_string());
+        let ids: Vec<String> = match path.strip_prefix("/api/v2/").and_then(|path| path.split('/').next()) {
+            Some("probes") => vec![self.scene.probe.to_string()],
+            Some("alerts") => vec![self.alert.clone()],
+            // One a measurement.
+            Some("participation-requests") => (1..=all().count()).map(|id| id.to_string()).collect(),
+            _ => all().collect(),
+        };
+        match path.contains("{id}") {
+            true => ids.iter().map(|id| path.replace("{id}", id)).collect(),
+            false => vec![path],
+        }
     }
 }
 
@@ -164,21 +195,10 @@ impl Viewer<'_> {
 
 #[test]
 fn nobody_is_told_what_is_not_theirs() {
-    let scene = scene();
+    let world = World::new();
+    let scene = &world.scene;
     let (lab, private) = (&scene.lab, scene.private.to_string());
     let dave = lab.person("dave");
-    let made = |person: &Person, path: &str, body: &Value, field: &str| {
-        let reply = lab.post_as(person, path, body);
-        assert!((200..300).contains(&reply.status), "{reply:?}");
-        reply.json()[field].to_string().trim_matches('"').to_owned()
-    };
-    let target = json!({"type": "measurement", "id": scene.private});
-    let grants = json!([{"permission": "measurements.get_measurement", "target": target}]);
-    let key = made(&scene.rita, "/api/v2/keys/", &json!({"label": DESCRIPTION, "grants": grants}), "name");
-    let rule = json!({"measurement": scene.private, "description": DESCRIPTION, "metric": "failed", "operator": ">",
-        "threshold": 0, "probes": 1, "runs": 1, "of": 1, "url": "https://hook.example/in"});
-    let alert = made(&scene.rita, "/api/v2/alerts/", &rule, "id");
-    made(&scene.rita, &format!("/api/v2/alerts/{alert}/test/"), &json!({}), "id");
 
     let viewer = |name, key, is_rita, is_carol| Viewer { name, key, is_rita, is_carol };
     let viewers = [
@@ -197,7 +217,7 @@ fn nobody_is_told_what_is_not_theirs() {
     let mut changes = Vec::new();
     for (path, item) in paths {
         let row = known(path).unwrap_or_else(|| panic!("{path} is new: give it a row, so that it is looked at"));
-        let concrete = filled(&scene, path, &key, &alert);
+        let concrete = world.filled(path);
         let methods = item.as_object().unwrap().keys().filter(|method| *method != "get");
         changes.extend(methods.flat_map(|method| concrete.iter().map(|path| (method.to_uppercase(), path.clone()))));
         if row.elsewhere || item.get("get").is_none() {
