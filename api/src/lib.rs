@@ -61,6 +61,7 @@ mod probe_edit;
 mod probe_filters;
 mod probe_object;
 mod probes;
+mod query;
 mod reader;
 mod results;
 mod router;

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::MethodRouter;
+use axum::{Extension, Router};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
@@ -16,6 +16,7 @@ use utoipa::openapi::{Components, Content, Info, OpenApi, Ref, RefOr, ResponseBu
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::Api;
+use crate::query::Documented;
 
 /// The paths below `/api/v2/` and the stream, with their documentation.
 pub(crate) struct Routes {
@@ -101,6 +102,9 @@ impl Routes {
 
     fn put(&mut self, path: &str, mut item: PathItem, methods: MethodRouter<Arc<Api>>) {
         let bare = path.trim_end_matches('/');
+        let operations = [&item.get, &item.put, &item.post, &item.delete, &item.patch];
+        let documented = Documented::of(path, operations.into_iter().flatten());
+        let methods = methods.layer(Extension(documented));
         let router = std::mem::take(&mut self.router);
         self.router = router.route(bare, methods.clone()).route(&format!("{bare}/"), methods);
         complete(path, &mut item);
