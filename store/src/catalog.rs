@@ -6,9 +6,10 @@ mod accounts;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probes;
 
-pub use accounts::{Account, Accounts, ApiKey, Grant};
+pub use accounts::{Account, Accounts, ApiKey, Consent, Grant};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
     NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,
@@ -17,6 +18,7 @@ pub use orders::Orders;
 pub use participation::{
     Change, Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest,
 };
+pub use people::{Confirmed, Invite, Invited, People, SignUp, SignedUp, WebSession};
 pub use probes::{Admission, Connection, NewSession, Probe, ProbeFilter, Probes};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.
@@ -43,6 +45,6 @@ pub struct Page<T> {
 }
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
-pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation {}
+pub trait Catalog: Accounts + People + Probes + Measurements + Orders + Participation {}
 
-impl<T: Accounts + Probes + Measurements + Orders + Participation + ?Sized> Catalog for T {}
+impl<T: Accounts + People + Probes + Measurements + Orders + Participation + ?Sized> Catalog for T {}

@@ -16,6 +16,7 @@ mod accounts;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probes;
 
 const SCHEMA: Schema = Schema {
@@ -24,6 +25,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/1.sql"),
         include_str!("catalog/2_keys.sql"),
         include_str!("catalog/3_measurements.sql"),
+        include_str!("catalog/5_accounts.sql"),
     ],
 };
 
