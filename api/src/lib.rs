@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION};
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION, COOKIE};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -22,6 +22,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use sonde_store::{Catalog, Results};
 
+mod accounts;
 mod auth;
 mod body;
 mod clock;
@@ -38,6 +39,8 @@ mod here;
 mod keys;
 mod kinds;
 mod limits;
+mod mail;
+mod mail_address;
 mod masking;
 mod measurement_filters;
 mod measurement_object;
@@ -46,12 +49,14 @@ mod measurements;
 mod paging;
 mod params;
 mod participation;
+mod password;
 mod path;
 mod permission;
 mod probes;
 mod reader;
 mod results;
 mod router;
+mod secret;
 mod serve;
 mod skipped;
 mod sources;
@@ -60,14 +65,19 @@ mod target;
 mod times;
 mod tls;
 mod web;
+mod web_session;
 
+pub use accounts::{INVITE_LIFE_SECS, RESET_LIFE_SECS};
 pub use auth::digest;
 pub use clock::{Clock, SystemClock};
-pub use config::ApiConfig;
+pub use config::{AccountsConfig, ApiConfig, Signup};
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use limits::LimitsConfig;
+pub use mail::{MailConfig, MailError, MailWay, Outbox};
+pub use mail_address::is_mail_address;
 pub use permission::is_permission;
+pub use secret::Secret;
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
@@ -89,6 +99,8 @@ pub struct Api {
     pub resolver: Arc<dyn Resolve>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Carries mail; without it people cannot show that an address is theirs, and the operator lets them in.
+    pub outbox: Option<Outbox>,
     /// What the operator has set.
     pub config: ApiConfig,
 }
@@ -106,6 +118,7 @@ pub fn router(api: Api) -> Router {
     skipped::routes(&mut routes);
     probes::routes(&mut routes);
     keys::routes(&mut routes);
+    accounts::routes(&mut routes);
     let (router, document) = routes.finish();
     router
         .route("/", get(web::page))
@@ -123,10 +136,15 @@ pub fn router(api: Api) -> Router {
 async fn around(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = Instant::now();
+    // Whoever shows a cookie may see more than the next one behind the same cache.
+    let has_cookie = request.headers().contains_key(COOKIE);
     let is_read = method == Method::GET || method == Method::HEAD;
     let mut response = next.run(request).await;
     if is_read && path.starts_with("/api/") {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    if has_cookie {
+        response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
     if !is_read && response.status().is_client_error() {
         // Perhaps its body was not read; then the connection ends here, and the client had better know.

@@ -6,4 +6,5 @@ pub mod admin;
 pub mod config;
 pub mod data;
 pub mod demo;
+mod people;
 pub mod server;

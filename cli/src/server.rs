@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use sonde_api::{
-    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, SystemClock, SystemResolver,
+    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Outbox, SystemClock, SystemResolver,
     certificate_names,
 };
 use sonde_collector::server::Handle;
@@ -71,6 +71,7 @@ impl Server {
         let handle = collector.handle();
         let context = Arc::new(AdminContext { catalog: catalog.clone(), network: Net::Live(handle.clone()) });
         let api = Api {
+            outbox: open_outbox(config)?,
             catalog,
             results,
             dispatch: Arc::new(Direct(handle)),
@@ -81,6 +82,7 @@ impl Server {
                 allow_targets: config.api.allow_targets.clone(),
                 min_interval: config.api.min_interval,
                 limits: config.limits.to_api(),
+                accounts: config.accounts.to_api(),
             },
         };
         // Before the API: whoever has seen that answer can administer.
@@ -177,6 +179,12 @@ fn open_certificates(data: &DataDir, config: &ApiSection) -> Result<Option<Arc<C
         return Ok(None);
     }
     Ok(Some(Certificates::open(source, SystemClock.now()).context("HTTPS cannot be served")?))
+}
+
+/// The way for mail, if there is one.
+fn open_outbox(config: &Config) -> Result<Option<Outbox>> {
+    let mail = config.mail.to_api()?;
+    mail.map(|mail| Outbox::start(&mail).context("mail cannot be sent")).transpose()
 }
 
 /// Opens the network of a data directory, or makes it.

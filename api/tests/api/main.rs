@@ -4,6 +4,7 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod create;
 mod egress;
 mod garbage;
