@@ -73,58 +73,59 @@ impl<'a> Texts<'a> {
         }
     }
 
-    fn required(&mut self, name: &str) -> &'a str {
-        let before = self.problems.len();
-        let text = self.optional(name);
-        if text.is_none() && self.problems.len() == before {
+    fn required(&mut self, name: &str) -> Option<&'a str> {
+        if matches!(self.fields?.get(name), None | Some(Value::Null)) {
             self.refuse(name, "This field is required.");
+            return None;
         }
-        text.unwrap_or_default()
+        self.optional(name)
     }
 
     fn email(&mut self) -> Option<Address> {
-        let before = self.problems.len();
-        let address = mail_address::parse(self.required("email"));
-        if address.is_none() && self.problems.len() == before {
+        let address = mail_address::parse(self.required("email")?);
+        if address.is_none() {
             self.refuse("email", "This is no mail address that this server can send to.");
         }
         address
     }
 
     /// A new password.
-    fn new_password(&mut self, name: &str) -> &'a str {
-        let (least, most) = (password::MIN_LENGTH, password::MAX_LENGTH);
-        match self.fields.and_then(|fields| fields.get(name)) {
-            Some(Value::String(text)) if (least..=most).contains(&text.chars().count()) => return text,
-            None | Some(Value::Null) => self.refuse(name, "This field is required."),
-            Some(_) => self.refuse(name, format!("Enter a text of {least} to {most} characters.")),
-        }
-        ""
+    fn new_password(&mut self, name: &str) -> Option<&'a str> {
+        self.password(name, password::MIN_LENGTH)
     }
 
     /// A password to compare.
-    fn old_password(&mut self, name: &str) -> &'a str {
-        match self.fields.and_then(|fields| fields.get(name)) {
-            Some(Value::String(text)) if text.chars().count() <= password::MAX_LENGTH => return text,
+    fn old_password(&mut self, name: &str) -> Option<&'a str> {
+        self.password(name, 0)
+    }
+
+    fn password(&mut self, name: &str, least: usize) -> Option<&'a str> {
+        let most = password::MAX_LENGTH;
+        match self.fields?.get(name) {
+            Some(Value::String(text)) if (least..=most).contains(&text.chars().count()) => return Some(text),
             None | Some(Value::Null) => self.refuse(name, "This field is required."),
-            Some(_) => self.refuse(name, format!("Enter a text of at most {} characters.", password::MAX_LENGTH)),
+            Some(_) => self.refuse(name, format!("Enter a text of {least} to {most} characters.")),
         }
-        ""
+        None
     }
 
     /// A one-time token.
-    fn token(&mut self) -> &'a str {
-        let before = self.problems.len();
-        let token = self.required("token");
-        if token.len() != secret::LENGTH && self.problems.len() == before {
+    fn token(&mut self) -> Option<&'a str> {
+        let token = self.required("token")?;
+        if token.len() != secret::LENGTH {
             self.refuse("token", BAD_TOKEN);
+            return None;
         }
-        token
+        Some(token)
     }
 
     /// Nothing is wrong so far.
-    fn done(self) -> Result<(), ApiError> {
-        if self.problems.is_empty() { Ok(()) } else { Err(ApiError::body(self.problems)) }
+    fn are_good(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn refusal(self) -> ApiError {
+        ApiError::body(self.problems)
     }
 }
 

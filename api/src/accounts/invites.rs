@@ -63,9 +63,7 @@ async fn make(
         return Err(ApiError::forbidden("This network does not take people by invitation."));
     }
     let mut texts = Texts::of(&body);
-    let email = texts.email();
-    texts.done()?;
-    let Some(email) = email else { return Err(ApiError::internal()) };
+    let Some(email) = texts.email() else { return Err(texts.refusal()) };
     caller.mail_to(email.as_ref())?;
     let (token, now) = (new_secret()?, api.clock.now());
     let invite = Invite {

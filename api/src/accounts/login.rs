@@ -72,8 +72,7 @@ async fn log_in(
 ) -> Result<Response, ApiError> {
     let mut texts = Texts::of(&body);
     let (email, password) = (texts.email(), texts.old_password("password"));
-    texts.done()?;
-    let Some(email) = email else { return Err(ApiError::internal()) };
+    let (Some(email), Some(password)) = (email, password) else { return Err(texts.refusal()) };
     caller.attempt_on(email.as_ref())?;
     let account = api.catalog.account_by_email(email.as_ref()).await?;
     let hash = match &account {

@@ -52,7 +52,7 @@ async fn change(
     let own = access.session()?;
     let mut texts = Texts::of(&body);
     let (old, new) = (texts.old_password("old_password"), texts.new_password("password"));
-    texts.done()?;
+    let (Some(old), Some(new)) = (old, new) else { return Err(texts.refusal()) };
     let account = api.catalog.account(own.session.account).await?.ok_or_else(ApiError::not_found)?;
     caller.attempt_on(&account.email)?;
     let hash = api.catalog.password(account.id).await?;

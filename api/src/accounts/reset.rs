@@ -39,9 +39,7 @@ async fn ask(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let mut texts = Texts::of(&body);
-    let email = texts.email();
-    texts.done()?;
-    let Some(email) = email else { return Err(ApiError::internal()) };
+    let Some(email) = texts.email() else { return Err(texts.refusal()) };
     if api.outbox.is_none() {
         return Err(ApiError::forbidden(
             "This server sends no mail; ask whoever runs this network for a new password.",
@@ -88,7 +86,7 @@ async fn confirm(
 ) -> Result<Response, ApiError> {
     let mut texts = Texts::of(&body);
     let (token, password) = (texts.token(), texts.new_password("password"));
-    texts.done()?;
+    let (Some(token), Some(password)) = (token, password) else { return Err(texts.refusal()) };
     caller.attempt()?;
     let hash = password::hash(password).await?;
     match api.catalog.reset_password(&digest_of(token), &hash, api.clock.now()).await? {

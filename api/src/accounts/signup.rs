@@ -76,15 +76,14 @@ async fn sign_up(
     let mut texts = Texts::of(&body);
     let (email, password) = (texts.email(), texts.new_password("password"));
     let version = &rules.consent_version;
-    if texts.required("consent") != version {
+    if texts.required("consent").is_some_and(|consent| consent != version) {
         texts.refuse("consent", format!("Agree to version {version:?} of the terms by naming it here."));
     }
     let invite = texts.optional("invite");
     if rules.signup == Signup::Invite && invite.is_none() {
         texts.refuse("invite", "This network takes people by invitation; enter one.");
     }
-    texts.done()?;
-    let Some(email) = email else { return Err(ApiError::internal()) };
+    let (Some(email), Some(password), true) = (email, password, texts.are_good()) else { return Err(texts.refusal()) };
     caller.attempt_on(email.as_ref())?;
     caller.mail_to(email.as_ref())?;
 
@@ -159,8 +158,7 @@ async fn verify(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let mut texts = Texts::of(&body);
-    let token = texts.token();
-    texts.done()?;
+    let Some(token) = texts.token() else { return Err(texts.refusal()) };
     caller.attempt()?;
     confirm(&api, &digest_of(token)).await
 }
