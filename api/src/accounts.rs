@@ -170,7 +170,7 @@ fn how_to_use(api: &Api, page: &str, token: &Secret) -> String {
 
 /// Posts a letter where there is mail.
 fn post(api: &Api, to: &Address, subject: &str, text: &str) {
-    if let Some(outbox) = &api.outbox {
-        outbox.post(to.clone(), subject, text);
+    if let Some(mailer) = &api.mailer {
+        mailer.post(to.clone(), subject, text);
     }
 }

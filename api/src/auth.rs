@@ -11,13 +11,14 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use sonde_protocol::ids::{AccountId, MeasurementId};
 use sonde_protocol::time::UnixNanos;
+use sonde_store::StoreError;
 use sonde_store::catalog::{ApiKey, Digest, WebSession};
 use sonde_store::view::Viewer;
 use uuid::Uuid;
 
 use crate::Api;
 use crate::error::ApiError;
-use crate::limits::Caller;
+use crate::limits::Allowance;
 use crate::params::Params;
 use crate::permission::{self, Permission};
 use crate::web_session::{self, Own};
@@ -79,7 +80,7 @@ impl FromRequestParts<Arc<Api>> for Access {
                 None => return Ok(Access(None)),
             },
         };
-        Caller::from_request_parts(parts, api).await?.account(held.key.account)?;
+        Allowance::from_request_parts(parts, api).await?.account(held.key.account)?;
         Ok(Access(Some(held)))
     }
 }
@@ -90,6 +91,16 @@ async fn find_key(api: &Api, secret: Uuid) -> Result<ApiKey, ApiError> {
     };
     usable(&key, api.clock.now()).map_err(ApiError::forbidden)?;
     Ok(key)
+}
+
+/// What a caller came with ([`Access::key`]), as it is now; `None` when it is no good any more.
+pub(crate) async fn again(api: &Api, held: &ApiKey) -> Result<Option<ApiKey>, StoreError> {
+    let now = api.clock.now();
+    if let Some(key) = api.catalog.key(&held.digest).await? {
+        return Ok(Some(key).filter(|key| usable(key, now).is_ok()));
+    }
+    let session = api.catalog.web_session(&held.digest, now).await?;
+    Ok(session.as_ref().map(stand_in))
 }
 
 /// A key that may do what the account may, with no end: a key that a session makes outlives it.

@@ -5,32 +5,37 @@
 //! measure; that is all it has to do with the probes.
 //!
 //! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
-//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `keys` → the store. What
+//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `anchors`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
 //! problem at once; `target` and `sources` are about the two ends of a measurement. Every output goes through
-//! [`sonde_store::view::Viewer`]. Start reading at [`router`].
+//! [`sonde_store::view::Viewer`]. The streams (`live`) take what the bus tells. Start reading at [`router`].
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION, COOKIE};
+use axum::http::header::{CACHE_CONTROL, CONNECTION, COOKIE};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
-use sonde_store::{Catalog, Results};
+use axum::{Extension, Json, Router};
+use sonde_store::places::Places;
+use sonde_store::{Bus, Catalog, Results};
 
 mod accounts;
+mod alerts;
+mod anchors;
 mod auth;
 mod body;
 mod clock;
 mod config;
+mod cors;
 mod create;
 mod datetimes;
 mod definition;
 mod dispatch;
+mod docs_page;
 pub mod egress;
 mod error;
 mod fields;
@@ -39,6 +44,8 @@ mod here;
 mod keys;
 mod kinds;
 mod limits;
+mod line;
+mod live;
 mod mail;
 mod mail_address;
 mod masking;
@@ -46,12 +53,17 @@ mod measurement_filters;
 mod measurement_object;
 mod measurement_tags;
 mod measurements;
+mod metric;
 mod paging;
 mod params;
 mod participation;
 mod password;
 mod path;
 mod permission;
+mod places;
+mod probe_edit;
+mod probe_filters;
+mod probe_object;
 mod probes;
 mod reader;
 mod results;
@@ -60,6 +72,7 @@ mod secret;
 mod serve;
 mod skipped;
 mod sources;
+mod status_check;
 mod stream;
 mod target;
 mod times;
@@ -68,22 +81,26 @@ mod web;
 mod web_session;
 
 pub use accounts::{INVITE_LIFE_SECS, RESET_LIFE_SECS};
+pub use alerts::Watch;
 pub use auth::digest;
 pub use clock::{Clock, SystemClock};
 pub use config::{AccountsConfig, ApiConfig, Signup};
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use limits::LimitsConfig;
-pub use mail::{MailConfig, MailError, MailWay, Outbox};
+pub use mail::{MailConfig, MailError, MailWay, Mailer};
 pub use mail_address::is_mail_address;
 pub use permission::is_permission;
+pub use places::{PlaceFiles, PlacesError};
 pub use secret::Secret;
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
 
+use docs_page::DocsPage;
 use error::ApiError;
 use limits::Limits;
+use live::Hub;
 use router::Routes;
 
 /// What the API works with.
@@ -93,6 +110,8 @@ pub struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// What the probes saw.
     pub results: Arc<dyn Results>,
+    /// Tells what happens as it happens.
+    pub bus: Arc<dyn Bus>,
     /// The way to the collector.
     pub dispatch: Arc<dyn Dispatch>,
     /// Looks host names up when a measurement is made.
@@ -100,7 +119,9 @@ pub struct Api {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Carries mail; without it people cannot show that an address is theirs, and the operator lets them in.
-    pub outbox: Option<Outbox>,
+    pub mailer: Option<Mailer>,
+    /// Where addresses come from.
+    pub places: Arc<dyn Places>,
     /// What the operator has set.
     pub config: ApiConfig,
 }
@@ -108,41 +129,53 @@ pub struct Api {
 /// Every path. Those of `Routes` exist with and without the slash at their end, because clients use both with every method
 /// and a redirected `POST` would become a `GET`.
 pub fn router(api: Api) -> Router {
+    let api = Arc::new(api);
     let limits = Arc::new(Limits::new(api.config.limits.clone(), Arc::clone(&api.clock)));
+    let hub = Arc::new(Hub::new(Arc::clone(&api), Arc::clone(&limits)));
     let mut routes = Routes::new();
     measurements::routes(&mut routes);
     measurement_tags::routes(&mut routes);
     groups::routes(&mut routes);
     participation::routes(&mut routes);
     results::routes(&mut routes);
+    status_check::routes(&mut routes);
     skipped::routes(&mut routes);
     probes::routes(&mut routes);
+    anchors::routes(&mut routes);
     keys::routes(&mut routes);
     accounts::routes(&mut routes);
+    alerts::routes(&mut routes);
     let (router, document) = routes.finish();
+    // It is made of the same document, so it cannot be less true.
+    let page = Arc::new(DocsPage::new(&serde_json::to_value(&document).unwrap_or_default()));
+    let docs = get(async move || page.response());
     router
+        .merge(live::routes())
         .route("/", get(web::page))
         .route("/healthz", get(async || "ok"))
         .route("/api/v2/openapi.json", get(async || Json(document)))
+        .route("/api/v2/docs", docs.clone())
+        .route("/api/v2/docs/", docs)
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
         .layer(middleware::from_fn_with_state(limits, limits::limit))
         .layer(middleware::from_fn(around))
-        .with_state(Arc::new(api))
+        .layer(Extension(hub))
+        .with_state(api)
 }
 
-/// Around every request: a line in the log, without the query because a key may be in it, and permission for other sites'
-/// pages to read what is public anyway (a page of another site cannot send a key that it does not have).
+/// Around every request: a line in the log, without the query because a key may be in it, and what other sites' pages may do.
 async fn around(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = Instant::now();
     // Whoever shows a cookie may see more than the next one behind the same cache.
     let has_cookie = request.headers().contains_key(COOKIE);
     let is_read = method == Method::GET || method == Method::HEAD;
-    let mut response = next.run(request).await;
-    if is_read && path.starts_with("/api/") {
-        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if let Some(answer) = cors::preflight(&request) {
+        return answer;
     }
+    let mut response = next.run(request).await;
+    cors::open(&path, response.headers_mut());
     if has_cookie {
         response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }

@@ -1,9 +1,9 @@
 //! How often one address or one account may ask: buckets that fill again with time.
 //!
 //! Every request takes from its address's bucket and from its network's before anything else is done. Once `auth` knows
-//! the account behind it, by key or by session, it takes from the account's ([`Caller::account`]), and a `POST` below
+//! the account behind it, by key or by session, it takes from the account's ([`Allowance::account`]), and a `POST` below
 //! `measurements/` from a smaller one, too. Trying keys empties the bucket of the address. Attempts to log in have small
-//! buckets of their own, one for the address and one for the mail address that is tried ([`Caller::attempt`]). Whoever finds
+//! buckets of their own, one for the address and one for the mail address that is tried ([`Allowance::attempt`]). Whoever finds
 //! a bucket empty is told when to come back. What comes from loopback is not counted, except for attempts on a mail address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -41,7 +41,7 @@ const SWEEP: u64 = 4096;
 const MAX_HOPS: usize = 16;
 
 /// How much a network (/48) may ask, as a multiple of an address.
-const NETWORK_FACTOR: u32 = 8;
+pub(crate) const NETWORK_FACTOR: u32 = 8;
 
 /// How many mails one address is sent within an hour because somebody asked: a person who mistypes needs two or three.
 const MAILS_PER_HOUR: NonZeroU32 = NonZeroU32::new(6).expect("it is not zero");
@@ -61,6 +61,10 @@ pub struct LimitsConfig {
     pub loopback: bool,
     /// The proxies whose word on where a request comes from is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// How many live streams there may be at a time.
+    pub streams: u32,
+    /// How many of them from an IPv4 address or an IPv6 /64; a /48 may have eight times as many.
+    pub streams_per_address: u32,
 }
 
 impl Default for LimitsConfig {
@@ -72,6 +76,8 @@ impl Default for LimitsConfig {
             login_per_minute: 10,
             loopback: false,
             trusted_proxies: Vec::new(),
+            streams: 20_000,
+            streams_per_address: 64,
         }
     }
 }
@@ -117,6 +123,15 @@ impl Buckets {
     }
 }
 
+/// Who asks, as far as it counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The bucket of the address; none for one that is not counted.
+    pub address: Option<Vec<u8>>,
+    /// The bucket of the network around it, if it has one.
+    pub network: Option<Vec<u8>>,
+}
+
 /// All buckets.
 pub(crate) struct Limits {
     address: Option<Buckets>,
@@ -143,32 +158,40 @@ impl Limits {
         }
     }
 
-    /// The address to count, unless it is not counted.
-    fn counted(&self, peer: IpAddr, request: &Request) -> Option<IpAddr> {
-        let from = origin(peer, request.headers(), &self.config.trusted_proxies);
-        (!from.is_loopback() || self.config.loopback).then_some(from)
+    /// Whom a request from this peer counts for.
+    pub fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
+        let from = origin(peer, headers, &self.config.trusted_proxies);
+        if from.is_loopback() && !self.config.loopback {
+            return Caller::default();
+        }
+        let (address, network) = keys_of(from);
+        Caller { address: Some(address), network }
     }
 
-    fn take(&self, from: IpAddr) -> Result<(), Duration> {
-        let (address, network) = keys_of(from);
-        take(self.address.as_ref(), address)?;
-        network.map_or(Ok(()), |network| take(self.network.as_ref(), network))
+    /// Takes one request from a caller's buckets; how long to wait if one is empty.
+    pub fn charge(&self, caller: &Caller) -> Result<(), Duration> {
+        if let Some(address) = &caller.address {
+            take(self.address.as_ref(), address.clone())?;
+        }
+        if let Some(network) = &caller.network {
+            take(self.network.as_ref(), network.clone())?;
+        }
+        Ok(())
     }
 }
 
-/// Whose request this is to the limits; in every request's extensions.
+/// What the caller of this request may still ask; in every request's extensions.
 #[derive(Clone)]
-pub(crate) struct Caller {
+pub(crate) struct Allowance {
     limits: Arc<Limits>,
-    /// Absent when it is not counted.
-    from: Option<IpAddr>,
+    caller: Caller,
     makes_measurements: bool,
 }
 
-impl Caller {
+impl Allowance {
     /// Counts the request for this account.
     pub fn account(&self, account: AccountId) -> Result<(), ApiError> {
-        if self.from.is_none() {
+        if self.caller.address.is_none() {
             return Ok(());
         }
         let key = || account.0.to_be_bytes().to_vec();
@@ -180,8 +203,8 @@ impl Caller {
 
     /// Counts an attempt to come in from this address.
     pub fn attempt(&self) -> Result<(), ApiError> {
-        let Some(from) = self.from else { return Ok(()) };
-        take(self.limits.login.as_ref(), keys_of(from).0).map_err(too_many)
+        let Some(address) = &self.caller.address else { return Ok(()) };
+        take(self.limits.login.as_ref(), address.clone()).map_err(too_many)
     }
 
     /// Counts an attempt to come in with this mail address, wherever it comes from.
@@ -196,7 +219,7 @@ impl Caller {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Caller {
+impl<S: Sync> FromRequestParts<S> for Allowance {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
@@ -287,12 +310,12 @@ fn plain(address: IpAddr) -> IpAddr {
 /// Around every request. One without a peer (there is none but in tests of the router alone) is not counted.
 pub(crate) async fn limit(State(limits): State<Arc<Limits>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let from = peer.and_then(|peer| limits.counted(peer, &request));
-    if let Err(after) = from.map_or(Ok(()), |from| limits.take(from)) {
+    let caller = peer.map(|peer| limits.caller(peer, request.headers())).unwrap_or_default();
+    if let Err(after) = limits.charge(&caller) {
         return too_many(after).into_response();
     }
-    let caller = Caller { limits, from, makes_measurements: makes_measurements(&request) };
-    request.extensions_mut().insert(caller);
+    let allowance = Allowance { limits, caller, makes_measurements: makes_measurements(&request) };
+    request.extensions_mut().insert(allowance);
     next.run(request).await
 }
 

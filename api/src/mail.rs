@@ -70,12 +70,12 @@ pub enum MailError {
 
 /// Where letters are posted.
 #[derive(Clone)]
-pub struct Outbox {
+pub struct Mailer {
     queue: mpsc::Sender<Message>,
     from: Mailbox,
 }
 
-impl Outbox {
+impl Mailer {
     /// Begins to carry letters, on the present runtime, until the last clone of this is dropped.
     pub fn start(config: &MailConfig) -> Result<Self, MailError> {
         let from: Mailbox = config.from.parse().map_err(MailError::From)?;

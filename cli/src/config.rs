@@ -35,6 +35,10 @@ pub struct Config {
     pub accounts: AccountsSection,
     /// `[mail]`
     pub mail: MailSection,
+    /// `[alerts]`
+    pub alerts: AlertsSection,
+    /// `[places]`
+    pub places: PlacesSection,
 }
 
 /// `[network]`
@@ -104,6 +108,10 @@ pub struct LimitsSection {
     pub loopback: bool,
     /// The proxies whose word on where a request comes from is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// How many live streams there may be at a time; 0 is without limit.
+    pub streams: u32,
+    /// How many of them from one address.
+    pub streams_per_address: u32,
 }
 
 impl Default for LimitsSection {
@@ -115,8 +123,19 @@ impl Default for LimitsSection {
             login_per_minute,
             loopback,
             trusted_proxies,
+            streams,
+            streams_per_address,
         } = LimitsConfig::default();
-        Self { address_per_minute, account_per_minute, create_per_minute, login_per_minute, loopback, trusted_proxies }
+        Self {
+            address_per_minute,
+            account_per_minute,
+            create_per_minute,
+            login_per_minute,
+            loopback,
+            trusted_proxies,
+            streams,
+            streams_per_address,
+        }
     }
 }
 
@@ -130,6 +149,8 @@ impl LimitsSection {
             login_per_minute: self.login_per_minute,
             loopback: self.loopback,
             trusted_proxies: self.trusted_proxies.clone(),
+            streams: self.streams,
+            streams_per_address: self.streams_per_address,
         }
     }
 }
@@ -216,6 +237,25 @@ impl MailSection {
     }
 }
 
+/// `[alerts]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlertsSection {
+    /// Are rules watched and webhooks sent?
+    pub enabled: bool,
+    /// Roots beside the machine's that receivers' certificates may come from, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roots: Option<PathBuf>,
+    /// Special addresses that webhooks may go to all the same: for labs.
+    pub allow: Vec<IpNet>,
+}
+
+impl Default for AlertsSection {
+    fn default() -> Self {
+        Self { enabled: true, roots: None, allow: Vec::new() }
+    }
+}
+
 /// `[collector]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -231,6 +271,16 @@ impl Default for CollectorSection {
     fn default() -> Self {
         Self { listen: vec![SocketAddr::new(ANY, COLLECTOR_PORT)], addresses: Vec::new() }
     }
+}
+
+/// `[places]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlacesSection {
+    /// Tables of origin ASes: `.mmdb`, or pfx2as as text. The first that knows an address decides.
+    pub asn: Vec<PathBuf>,
+    /// Tables of countries.
+    pub country: Vec<PathBuf>,
 }
 
 /// Why a configuration cannot be used.
@@ -304,6 +354,7 @@ mod tests {
                 smtp: Some("smtps://user:password@mail.example.net:465".into()),
                 directory: Some("/var/lib/sonde/mail".into()),
             },
+            alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };
         assert_eq!(config, expected);

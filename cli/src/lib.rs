@@ -8,3 +8,4 @@ pub mod data;
 pub mod demo;
 mod people;
 pub mod server;
+pub mod upkeep;

@@ -18,7 +18,7 @@ use crate::body::JsonBody;
 use crate::config::Signup;
 use crate::error::ApiError;
 use crate::here::Here;
-use crate::limits::Caller;
+use crate::limits::Allowance;
 use crate::paging::Paging;
 use crate::params::Params;
 use crate::router::Routes;
@@ -54,7 +54,7 @@ async fn list(
 async fn make(
     State(api): State<Arc<Api>>,
     access: Access,
-    caller: Caller,
+    allowance: Allowance,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let account = access.session()?.session.account;
@@ -64,7 +64,7 @@ async fn make(
     }
     let mut texts = Texts::of(&body);
     let Some(email) = texts.email() else { return Err(texts.refusal()) };
-    caller.mail_to(email.as_ref())?;
+    allowance.mail_to(email.as_ref())?;
     let (token, now) = (new_secret()?, api.clock.now());
     let invite = Invite {
         token: token.digest(),

@@ -20,7 +20,7 @@ use crate::auth::Access;
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::here::Here;
-use crate::limits::Caller;
+use crate::limits::Allowance;
 use crate::paging::Paging;
 use crate::params::Params;
 use crate::password;
@@ -66,14 +66,14 @@ impl<S: Sync> FromRequestParts<S> for Head {
 async fn log_in(
     State(api): State<Arc<Api>>,
     _: SameOrigin,
-    caller: Caller,
+    allowance: Allowance,
     Head(head): Head,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let mut texts = Texts::of(&body);
     let (email, password) = (texts.email(), texts.old_password("password"));
     let (Some(email), Some(password)) = (email, password) else { return Err(texts.refusal()) };
-    caller.attempt_on(email.as_ref())?;
+    allowance.attempt_on(email.as_ref())?;
     let account = api.catalog.account_by_email(email.as_ref()).await?;
     let hash = match &account {
         Some(account) => api.catalog.password(account.id).await?,

@@ -12,7 +12,7 @@ use crate::Api;
 use crate::auth::Access;
 use crate::body::JsonBody;
 use crate::error::ApiError;
-use crate::limits::Caller;
+use crate::limits::Allowance;
 use crate::mail_address;
 use crate::password;
 use crate::router::Routes;
@@ -46,7 +46,7 @@ async fn me(api: &Api, own: &Own) -> Result<Response, ApiError> {
 async fn change(
     State(api): State<Arc<Api>>,
     access: Access,
-    caller: Caller,
+    allowance: Allowance,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let own = access.session()?;
@@ -54,7 +54,7 @@ async fn change(
     let (old, new) = (texts.old_password("old_password"), texts.new_password("password"));
     let (Some(old), Some(new)) = (old, new) else { return Err(texts.refusal()) };
     let account = api.catalog.account(own.session.account).await?.ok_or_else(ApiError::not_found)?;
-    caller.attempt_on(&account.email)?;
+    allowance.attempt_on(&account.email)?;
     let hash = api.catalog.password(account.id).await?;
     if !password::is_right(old, hash).await? {
         return Err(ApiError::body_at("/old_password", "This is not the password."));

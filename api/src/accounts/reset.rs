@@ -14,7 +14,7 @@ use super::{BAD_TOKEN, RESET_LIFE_SECS, Texts, accepted, answer, how_to_use, new
 use crate::Api;
 use crate::body::JsonBody;
 use crate::error::ApiError;
-use crate::limits::Caller;
+use crate::limits::Allowance;
 use crate::password;
 use crate::router::Routes;
 use crate::secret::{Secret, digest_of};
@@ -35,18 +35,18 @@ pub(super) fn routes(routes: &mut Routes) {
 async fn ask(
     State(api): State<Arc<Api>>,
     _: SameOrigin,
-    caller: Caller,
+    allowance: Allowance,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let mut texts = Texts::of(&body);
     let Some(email) = texts.email() else { return Err(texts.refusal()) };
-    if api.outbox.is_none() {
+    if api.mailer.is_none() {
         return Err(ApiError::forbidden(
             "This server sends no mail; ask whoever runs this network for a new password.",
         ));
     }
-    caller.attempt_on(email.as_ref())?;
-    caller.mail_to(email.as_ref())?;
+    allowance.attempt_on(email.as_ref())?;
+    allowance.mail_to(email.as_ref())?;
     let token = new_secret()?;
     // After the answer, so that how long it takes tells nothing.
     tokio::spawn(async move {
@@ -81,13 +81,13 @@ async fn write_to(api: &Api, email: &Address, token: &Secret) -> Result<(), Stor
 async fn confirm(
     State(api): State<Arc<Api>>,
     _: SameOrigin,
-    caller: Caller,
+    allowance: Allowance,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let mut texts = Texts::of(&body);
     let (token, password) = (texts.token(), texts.new_password("password"));
     let (Some(token), Some(password)) = (token, password) else { return Err(texts.refusal()) };
-    caller.attempt()?;
+    allowance.attempt()?;
     let hash = password::hash(password).await?;
     match api.catalog.reset_password(&digest_of(token), &hash, api.clock.now()).await? {
         Some(account) => Ok(answer(StatusCode::OK, object(&account))),

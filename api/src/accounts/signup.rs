@@ -18,7 +18,7 @@ use crate::Api;
 use crate::body::JsonBody;
 use crate::config::Signup;
 use crate::error::ApiError;
-use crate::limits::Caller;
+use crate::limits::Allowance;
 use crate::password;
 use crate::router::Routes;
 use crate::secret::{Secret, digest_of};
@@ -46,7 +46,7 @@ pub(super) fn routes(routes: &mut Routes) {
 #[utoipa::path(get, path = "/api/v2/accounts/signup/", tag = "accounts", responses((status = 200, body = serde_json::Value)))]
 async fn rules(State(api): State<Arc<Api>>) -> Json<Value> {
     let config = &api.config.accounts;
-    let verification = if api.outbox.is_some() { "mail" } else { "operator" };
+    let verification = if api.mailer.is_some() { "mail" } else { "operator" };
     Json(json!({
         "signup": config.signup.name(),
         "consent": config.consent_version,
@@ -66,7 +66,7 @@ async fn rules(State(api): State<Arc<Api>>) -> Json<Value> {
 async fn sign_up(
     State(api): State<Arc<Api>>,
     _: SameOrigin,
-    caller: Caller,
+    allowance: Allowance,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let rules = &api.config.accounts;
@@ -84,11 +84,11 @@ async fn sign_up(
         texts.refuse("invite", "This network takes people by invitation; enter one.");
     }
     let (Some(email), Some(password), true) = (email, password, texts.are_good()) else { return Err(texts.refusal()) };
-    caller.attempt_on(email.as_ref())?;
-    caller.mail_to(email.as_ref())?;
+    allowance.attempt_on(email.as_ref())?;
+    allowance.mail_to(email.as_ref())?;
 
     let token = new_secret()?;
-    let life = if api.outbox.is_some() { VERIFY_LIFE } else { OPERATOR_LIFE };
+    let life = if api.mailer.is_some() { VERIFY_LIFE } else { OPERATOR_LIFE };
     let now = api.clock.now();
     let asked = SignUp {
         token: token.digest(),
@@ -99,7 +99,7 @@ async fn sign_up(
         created_at: now,
         expires: now + life,
     };
-    let answered = match api.outbox {
+    let answered = match api.mailer {
         Some(_) => accepted("A mail to this address says how to go on."),
         None => accepted("Whoever runs this network is going to look at this."),
     };
@@ -154,12 +154,12 @@ async fn store(api: &Api, asked: &SignUp, email: &Address, token: &Secret) -> Re
 async fn verify(
     State(api): State<Arc<Api>>,
     _: SameOrigin,
-    caller: Caller,
+    allowance: Allowance,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let mut texts = Texts::of(&body);
     let Some(token) = texts.token() else { return Err(texts.refusal()) };
-    caller.attempt()?;
+    allowance.attempt()?;
     confirm(&api, &digest_of(token)).await
 }
 

@@ -42,8 +42,8 @@ async fn converse(stream: TcpStream, refused: &mut usize, taken: &mpsc::Sender<S
     }
 }
 
-/// An outbox in front of such a server, and what the server takes.
-async fn outbox(refused: usize) -> (Outbox, mpsc::Receiver<String>) {
+/// An mailer in front of such a server, and what the server takes.
+async fn mailer(refused: usize) -> (Mailer, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("smtp://{}", listener.local_addr().unwrap());
     let (send, taken) = mpsc::channel(9);
@@ -52,13 +52,13 @@ async fn outbox(refused: usize) -> (Outbox, mpsc::Receiver<String>) {
     let carrier = Carrier::new(&MailWay::Smtp(url)).unwrap_or_else(|error| panic!("{error}"));
     const AT_ONCE: [Duration; 2] = [Duration::ZERO; 2];
     tokio::spawn(carry_all(letters, carrier, &AT_ONCE));
-    (Outbox { queue, from: "Sonde <sonde@example.net>".parse().unwrap() }, taken)
+    (Mailer { queue, from: "Sonde <sonde@example.net>".parse().unwrap() }, taken)
 }
 
 #[tokio::test]
 async fn a_letter_arrives_at_a_mail_server() {
-    let (outbox, mut taken) = outbox(0).await;
-    outbox.post("ada@example.net".parse().unwrap(), "Your account", "Hello,\n\nthe token is abc.\n");
+    let (mailer, mut taken) = mailer(0).await;
+    mailer.post("ada@example.net".parse().unwrap(), "Your account", "Hello,\n\nthe token is abc.\n");
     let letter = taken.recv().await.unwrap();
     for line in ["From: Sonde <sonde@example.net>", "To: ada@example.net", "Subject: Your account", "the token is abc."]
     {
@@ -68,17 +68,17 @@ async fn a_letter_arrives_at_a_mail_server() {
 
 #[tokio::test]
 async fn a_letter_that_is_refused_for_the_time_being_is_carried_again() {
-    let (outbox, mut taken) = outbox(2).await;
-    outbox.post("ada@example.net".parse().unwrap(), "first", "1");
+    let (mailer, mut taken) = mailer(2).await;
+    mailer.post("ada@example.net".parse().unwrap(), "first", "1");
     let letter = taken.recv().await.unwrap();
     assert!(letter.contains("Subject: first"), "{letter}");
 }
 
 #[tokio::test]
 async fn a_letter_that_is_refused_too_often_is_dropped_and_the_next_one_goes_out() {
-    let (outbox, mut taken) = outbox(3).await;
-    outbox.post("ada@example.net".parse().unwrap(), "first", "1");
-    outbox.post("ada@example.net".parse().unwrap(), "second", "2");
+    let (mailer, mut taken) = mailer(3).await;
+    mailer.post("ada@example.net".parse().unwrap(), "first", "1");
+    mailer.post("ada@example.net".parse().unwrap(), "second", "2");
     // Three refusals and three attempts at the first one, in some order with those at the second.
     let letter = taken.recv().await.unwrap();
     assert!(letter.contains("Subject: "), "{letter}");
@@ -90,8 +90,8 @@ async fn a_directory_takes_letters_that_only_the_operator_can_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mail");
     let way = MailWay::Directory(path.clone());
-    let outbox = Outbox::start(&MailConfig { from: "sonde@example.net".into(), way }).unwrap_or_else(|_| panic!());
-    outbox.post("ada@example.net".parse().unwrap(), "Your account", "Hello");
+    let mailer = Mailer::start(&MailConfig { from: "sonde@example.net".into(), way }).unwrap_or_else(|_| panic!());
+    mailer.post("ada@example.net".parse().unwrap(), "Your account", "Hello");
     let file = loop {
         let mut files = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
         if let Some(file) = files.find(|path| path.extension().is_some_and(|end| end == "eml")) {
@@ -119,11 +119,11 @@ fn only_this_machine_is_spoken_to_without_tls() {
 #[test]
 fn what_is_wrong_with_a_configuration_does_not_show_a_password() {
     let config = |from: &str, way| MailConfig { from: from.into(), way };
-    let wrong = Outbox::start(&config("sonde@example.net", MailWay::Smtp("imap://user:secret@host".into())));
+    let wrong = Mailer::start(&config("sonde@example.net", MailWay::Smtp("imap://user:secret@host".into())));
     let error = wrong.err().unwrap().to_string();
     assert!(error.contains("smtp") && !error.contains("secret"), "{error}");
     let way = MailWay::Smtp("smtps://user:secret@host".into());
     assert!(!format!("{way:?}").contains("secret"));
-    let error = Outbox::start(&config("nobody", way)).err().unwrap().to_string();
+    let error = Mailer::start(&config("nobody", way)).err().unwrap().to_string();
     assert!(error.contains("from"), "{error}");
 }

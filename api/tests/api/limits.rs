@@ -13,6 +13,7 @@ fn limited(address: u32, account: u32, create: u32) -> LimitsConfig {
         login_per_minute: 0,
         loopback: true,
         trusted_proxies: Vec::new(),
+        ..LimitsConfig::default()
     }
 }
 
