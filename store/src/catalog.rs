@@ -3,12 +3,15 @@
 //! Methods are atomic: they take effect whole or not at all, and are durable when they return.
 
 mod accounts;
+mod credits;
 mod measurements;
 mod orders;
 mod participation;
 mod probes;
+mod quotas;
 
 pub use accounts::{Account, Accounts, ApiKey, Grant};
+pub use credits::{Charging, CreditEntry, CreditSummary, Credits, EntryKind, Ledger, Rates, Transferred};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
     NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,
@@ -18,6 +21,7 @@ pub use participation::{
     Change, Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest,
 };
 pub use probes::{Admission, Connection, NewSession, Probe, ProbeFilter, Probes};
+pub use quotas::{Check, Checked, ONCE_SECS, ONEOFF_BURST_SECS, Once, Price, Quotas, Remembered, TargetUse, Usage};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.
 pub type Digest = [u8; 32];
@@ -43,6 +47,6 @@ pub struct Page<T> {
 }
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
-pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation {}
+pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation + Credits + Quotas {}
 
-impl<T: Accounts + Probes + Measurements + Orders + Participation + ?Sized> Catalog for T {}
+impl<T: Accounts + Probes + Measurements + Orders + Participation + Credits + Quotas + ?Sized> Catalog for T {}

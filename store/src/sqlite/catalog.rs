@@ -13,10 +13,13 @@ use super::Schema;
 use crate::StoreError;
 
 mod accounts;
+mod charging;
+mod credits;
 mod measurements;
 mod orders;
 mod participation;
 mod probes;
+mod quotas;
 
 const SCHEMA: Schema = Schema {
     what: "catalog",
@@ -24,6 +27,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/1.sql"),
         include_str!("catalog/2_keys.sql"),
         include_str!("catalog/3_measurements.sql"),
+        include_str!("catalog/6_credits.sql"),
     ],
 };
 

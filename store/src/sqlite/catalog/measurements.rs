@@ -171,7 +171,7 @@ pub(super) fn edit(db: &Connection, id: MeasurementId, edit: &MeasurementEdit) -
 }
 
 /// Lower case character by character, so that a part of a text folds to a part of the folded text.
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
@@ -201,8 +201,11 @@ macro_rules! status {
 
 const HAS_STATUS: &str = concat!(status!(), " IN (SELECT value FROM json_each(?))");
 
+/// Not over, and not without probes. Binds as [`status`].
+pub(super) const IS_RUNNING: &str = concat!(status!(), " IN (0, 1, 2)");
+
 /// What [`status`] binds.
-fn status_values(now: UnixNanos) -> [Value; 4] {
+pub(super) fn status_values(now: UnixNanos) -> [Value; 4] {
     [Value::from(now.0), Value::from(now.as_secs()), Value::from(ONEOFF_ONGOING_BASE_SECS), Value::from(now.0)]
 }
 
@@ -336,7 +339,7 @@ fn order_by(conditions: &mut Filter, key: MeasurementOrder, descending: bool) {
 }
 
 /// An address as text that sorts as addresses do: the family and hexadecimal digits.
-fn address_key(address: IpAddr) -> String {
+pub(super) fn address_key(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => format!("4{:08x}", address.to_bits()),
         IpAddr::V6(address) => format!("6{:032x}", address.to_bits()),
@@ -344,7 +347,7 @@ fn address_key(address: IpAddr) -> String {
 }
 
 /// The keys of the first and the last address of a network.
-fn address_range(address: IpAddr, bits: u8) -> (String, String) {
+pub(super) fn address_range(address: IpAddr, bits: u8) -> (String, String) {
     let (first, last) = match address {
         IpAddr::V4(address) => {
             let rest = u32::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
