@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use sonde_protocol::spec::INTERVAL;
 
 use crate::limits::LimitsConfig;
+use crate::policy::Policy;
 
 /// The configuration of the API (`[api]` of the server's file).
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct ApiConfig {
     pub min_interval: u32,
     /// How often may be asked.
     pub limits: LimitsConfig,
+    /// What measurements cost, and how much an account may do.
+    pub policy: Policy,
 }
 
 impl Default for ApiConfig {
@@ -26,6 +29,7 @@ impl Default for ApiConfig {
             allow_targets: Vec::new(),
             min_interval: INTERVAL.min,
             limits: LimitsConfig::default(),
+            policy: Policy::free(),
         }
     }
 }

@@ -73,6 +73,16 @@ impl ApiError {
         Self { problems: vec![problem], ..Self::plain(StatusCode::BAD_REQUEST, GENERAL) }
     }
 
+    /// A header has a value that cannot be used.
+    pub fn header(detail: &str) -> Self {
+        Self::plain(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// It makes sense by itself, but not after what came before.
+    pub fn unprocessable(detail: &str) -> Self {
+        Self::plain(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
     /// It does not exist, or this viewer may not know that it does.
     pub fn not_found() -> Self {
         Self::plain(StatusCode::NOT_FOUND, "Not found.")

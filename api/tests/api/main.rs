@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod create;
+mod credits;
 mod egress;
 mod garbage;
 mod keys;
@@ -12,8 +13,11 @@ mod lab;
 mod limits;
 mod lists;
 mod manage;
+mod once;
 mod openapi;
 mod participation;
+mod quotas;
 mod results;
+mod targets;
 mod tls;
 mod views;
