@@ -205,6 +205,7 @@ async fn show(options: &DemoOptions) -> Result<ExitCode> {
 
 fn server_config(options: &DemoOptions) -> Config {
     let loopback = |text: &str| text.parse::<IpNet>();
+    let free = sonde_api::Policy::free();
     Config {
         network: NetworkSection { name: "demo".into() },
         api: ApiSection {
@@ -215,6 +216,9 @@ fn server_config(options: &DemoOptions) -> Config {
         },
         collector: CollectorSection { listen: vec![free_port()], addresses: Vec::new() },
         limits: LimitsSection::default(),
+        credits: free.credits,
+        quotas: free.quotas,
+        targets: free.targets,
     }
 }
 

@@ -53,6 +53,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     api: JoinHandle<()>,
     admin: JoinHandle<()>,
+    charging: JoinHandle<()>,
     certificates: Option<JoinHandle<()>>,
     _data: DataDir,
 }
@@ -81,8 +82,10 @@ impl Server {
                 allow_targets: config.api.allow_targets.clone(),
                 min_interval: config.api.min_interval,
                 limits: config.limits.to_api(),
+                policy: config.policy(),
             },
         };
+        let charging = tokio::spawn(sonde_api::keep_charging(api.clone()));
         // Before the API: whoever has seen that answer can administer.
         let admin = admin::listen(&data.admin_socket(), context.clone())?;
         let (stop, stopped) = watch::channel(false);
@@ -117,7 +120,7 @@ impl Server {
         }
         let certificates =
             certificates.map(|certificates| tokio::spawn(certificates.keep_fresh(Arc::new(SystemClock))));
-        Ok(Self { collector, addresses, tls_addresses, context, stop, api, admin, certificates, _data: data })
+        Ok(Self { collector, addresses, tls_addresses, context, stop, api, admin, charging, certificates, _data: data })
     }
 
     /// Where the API listens.
@@ -154,6 +157,8 @@ impl Server {
         self.collector.stop(Drain { after_ms: DRAIN_AFTER_MS, spread_ms }, DRAIN_PATIENCE).await;
         let _ = self.stop.send(true);
         self.admin.abort();
+        // A round that is cut short is taken up again by the next server.
+        self.charging.abort();
         if let Some(certificates) = &self.certificates {
             certificates.abort();
         }
