@@ -4,6 +4,8 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
+mod anchors;
 mod create;
 mod credits;
 mod egress;
@@ -16,8 +18,11 @@ mod manage;
 mod once;
 mod openapi;
 mod participation;
+mod probe_edits;
+mod probe_lists;
 mod quotas;
 mod results;
+mod status_check;
 mod targets;
 mod tls;
 mod views;

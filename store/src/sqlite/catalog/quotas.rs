@@ -7,7 +7,8 @@ use sonde_protocol::ids::{AccountId, MeasurementId};
 use sonde_protocol::time::UnixNanos;
 
 use super::super::damaged;
-use super::measurements::{self, IS_RUNNING, address_key, address_range, folded, status_values};
+use super::super::filter::{address_key, address_range};
+use super::measurements::{self, IS_RUNNING, folded, status_values};
 use super::{SqliteCatalog, credits, participation};
 use crate::StoreError;
 use crate::catalog::{
