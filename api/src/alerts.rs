@@ -160,7 +160,9 @@ pub(crate) async fn test(
     let newest = sonde_store::catalog::Slice { offset: 0, limit: MAX_WAITING as u64, descending: true };
     let waiting = api.catalog.deliveries(id, newest).await?.items;
     if waiting.iter().filter(|delivery| delivery.next_at.is_some()).count() >= MAX_WAITING {
-        return Err(ApiError::refused("So many messages of this rule wait already that there is no need of one more."));
+        return Err(ApiError::bad_request(
+            "So many messages of this rule wait already that there is no need of one more.",
+        ));
     }
     let now = api.clock.now();
     let body = watch::message(&rule, &rule.state, "test", false, now);

@@ -73,18 +73,13 @@ impl ApiError {
         Self { problems: vec![problem], ..Self::plain(StatusCode::BAD_REQUEST, GENERAL) }
     }
 
-    /// A header has a value that cannot be used.
-    pub fn header(detail: &str) -> Self {
-        Self::plain(StatusCode::BAD_REQUEST, detail)
-    }
-
     /// It makes sense by itself, but not after what came before.
     pub fn unprocessable(detail: &str) -> Self {
         Self::plain(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
-    /// It is not about any one parameter or field, and cannot be done.
-    pub fn refused(detail: &str) -> Self {
+    /// The request cannot be served as it is.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::plain(StatusCode::BAD_REQUEST, detail)
     }
 

@@ -52,7 +52,7 @@ fn read(headers: &HeaderMap) -> Result<Option<Digest>, &'static str> {
 impl IdempotencyKey {
     /// The request of an account with this body; none when it has no key.
     pub fn once(&self, account: AccountId, body: &Value) -> Result<Option<Once>, ApiError> {
-        let key = self.key.map_err(ApiError::header)?;
+        let key = self.key.map_err(ApiError::bad_request)?;
         // A JSON object is written in the order of its keys, so that only its meaning counts.
         let request = sha256(format!("{}\n{body}", self.path).as_bytes());
         Ok(key.map(|key| Once { account, key, request }))
