@@ -83,6 +83,11 @@ impl ApiError {
         Self::plain(StatusCode::NOT_FOUND, "Not found.")
     }
 
+    /// Is it [`ApiError::not_found`]?
+    pub fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
     /// The path exists, but not for this method.
     pub fn method_not_allowed(method: &Method) -> Self {
         Self::plain(StatusCode::METHOD_NOT_ALLOWED, format!("Method \"{method}\" not allowed."))

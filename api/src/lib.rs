@@ -5,7 +5,7 @@
 //! measure; that is all it has to do with the probes.
 //!
 //! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
-//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `keys` → the store. What
+//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `anchors`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
 //! problem at once; `target` and `sources` are about the two ends of a measurement. Every output goes through
 //! [`sonde_store::view::Viewer`]. The streams (`live`) take what the bus tells. Start reading at [`router`].
@@ -14,22 +14,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION};
+use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
+use sonde_store::places::Places;
 use sonde_store::{Bus, Catalog, Results};
 
+mod alerts;
+mod anchors;
 mod auth;
 mod body;
 mod clock;
 mod config;
+mod cors;
 mod create;
 mod datetimes;
 mod definition;
 mod dispatch;
+mod docs_page;
 pub mod egress;
 mod error;
 mod fields;
@@ -45,11 +50,16 @@ mod measurement_filters;
 mod measurement_object;
 mod measurement_tags;
 mod measurements;
+mod metric;
 mod paging;
 mod params;
 mod participation;
 mod path;
 mod permission;
+mod places;
+mod probe_edit;
+mod probe_filters;
+mod probe_object;
 mod probes;
 mod reader;
 mod results;
@@ -57,12 +67,14 @@ mod router;
 mod serve;
 mod skipped;
 mod sources;
+mod status_check;
 mod stream;
 mod target;
 mod times;
 mod tls;
 mod web;
 
+pub use alerts::Watch;
 pub use auth::digest;
 pub use clock::{Clock, SystemClock};
 pub use config::ApiConfig;
@@ -70,10 +82,12 @@ pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use limits::LimitsConfig;
 pub use permission::is_permission;
+pub use places::{PlaceFiles, PlacesError};
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
 
+use docs_page::DocsPage;
 use error::ApiError;
 use limits::Limits;
 use live::Hub;
@@ -94,6 +108,8 @@ pub struct Api {
     pub resolver: Arc<dyn Resolve>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where addresses come from.
+    pub places: Arc<dyn Places>,
     /// What the operator has set.
     pub config: ApiConfig,
 }
@@ -110,15 +126,23 @@ pub fn router(api: Api) -> Router {
     groups::routes(&mut routes);
     participation::routes(&mut routes);
     results::routes(&mut routes);
+    status_check::routes(&mut routes);
     skipped::routes(&mut routes);
     probes::routes(&mut routes);
+    anchors::routes(&mut routes);
     keys::routes(&mut routes);
+    alerts::routes(&mut routes);
     let (router, document) = routes.finish();
+    // It is made of the same document, so it cannot be less true.
+    let page = Arc::new(DocsPage::new(&serde_json::to_value(&document).unwrap_or_default()));
+    let docs = get(async move || page.response());
     router
         .merge(live::routes())
         .route("/", get(web::page))
         .route("/healthz", get(async || "ok"))
         .route("/api/v2/openapi.json", get(async || Json(document)))
+        .route("/api/v2/docs", docs.clone())
+        .route("/api/v2/docs/", docs)
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
         .layer(middleware::from_fn_with_state(limits, limits::limit))
@@ -127,16 +151,16 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// Around every request: a line in the log, without the query because a key may be in it, and permission for other sites'
-/// pages to read what is public anyway (a page of another site cannot send a key that it does not have).
+/// Around every request: a line in the log, without the query because a key may be in it, and what other sites' pages may do.
 async fn around(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = Instant::now();
     let is_read = method == Method::GET || method == Method::HEAD;
-    let mut response = next.run(request).await;
-    if is_read && (path.starts_with("/api/") || path.starts_with("/stream")) {
-        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if let Some(answer) = cors::preflight(&request) {
+        return answer;
     }
+    let mut response = next.run(request).await;
+    cors::open(&path, response.headers_mut());
     if !is_read && response.status().is_client_error() {
         // Perhaps its body was not read; then the connection ends here, and the client had better know.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Access;
-use crate::body::JsonBody;
+use crate::body::{AnyBody, JsonBody};
 use crate::error::ApiError;
 use crate::here::Here;
 use crate::measurement_filters::visible_to;
@@ -101,6 +101,7 @@ async fn stop_mine(
     State(api): State<Arc<Api>>,
     access: Access,
     Path(tag): Path<String>,
+    _: AnyBody,
 ) -> Result<Json<Value>, ApiError> {
     let account = access.may(Permission::StopMeasurement, None)?;
     let ids = tagged(&api, account, &tag.to_ascii_lowercase()).await?;
@@ -123,7 +124,7 @@ async fn tagged(api: &Api, account: AccountId, tag: &str) -> Result<Vec<Measurem
     if ids.is_empty() { Err(ApiError::not_found()) } else { Ok(ids) }
 }
 
-/// `GET measurements/{id}/tags/`.
+/// `GET measurements/{id}/tags/`: the measurement's tags.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/tags/", tag = "measurements", params(("id" = u64, Path)),
     responses((status = 200, body = serde_json::Value)))]
 async fn of_measurement(

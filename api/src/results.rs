@@ -45,7 +45,7 @@ const MAX_VERSIONS: usize = 10;
 /// How far back `latest` looks when nobody says.
 const LOOKBACK_DAYS: i64 = 7;
 
-/// `GET measurements/{id}/results/`.
+/// `GET measurements/{id}/results/`: every result, a bare array or one a line.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn all(
     State(api): State<Arc<Api>>,
@@ -61,7 +61,7 @@ pub(crate) async fn all(
     respond(Lines::new(api, measurement, format, reports, viewer), format.content_type()).await
 }
 
-/// `GET measurements/{id}/latest/`.
+/// `GET measurements/{id}/latest/`: the newest results of each probe.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/latest/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn latest(
     State(api): State<Arc<Api>>,
@@ -76,7 +76,7 @@ pub(crate) async fn latest(
     respond(Lines::new(api, measurement, format, reports, viewer), format.content_type()).await
 }
 
-/// `GET measurement-latest/{id}/` and `measurements-latest/{id}/`, the older form of `latest`: an object with a list of
+/// `GET measurement-latest/{id}/`, `GET measurements-latest/{id}/`: the older form of `latest`: an object with a list of
 /// results for each probe.
 #[utoipa::path(get, path = "/api/v2/measurement-latest/{id}/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn latest_by_probe(
@@ -126,17 +126,14 @@ async fn taking_part(api: &Api, measurement: MeasurementId, params: &Params) -> 
     if let Some(named) = params.ids("probe_ids")? {
         probes.retain(|probe| named.binary_search(&probe.0).is_ok());
     }
-    if either(params, ["anchors-only", "anchors_only"])? {
-        // There are no anchors yet.
-        probes.clear();
-    }
-    if either(params, ["public-only", "public_only"])? {
-        // Public is a probe that shows its addresses to everybody, as the field `is_public` of its object says.
-        let filter = ProbeFilter { ids: Some(probes.clone()), ..ProbeFilter::default() };
+    let anchors = either(params, ["anchors-only", "anchors_only"])?.then_some(true);
+    // Public is a probe that shows its addresses to everybody, as the field `is_public` of its object says.
+    let public = either(params, ["public-only", "public_only"])?.then_some(true);
+    if anchors.or(public).is_some() {
+        let ids = Some(probes.clone());
+        let filter = ProbeFilter { ids, is_anchor: anchors, is_public: public, ..ProbeFilter::default() };
         let all = Slice { offset: 0, limit: probes.len() as u64, descending: false };
-        let found = api.catalog.probes(&filter, all).await?.items;
-        probes = found.iter().filter(|probe| probe.address_is_public).map(|probe| probe.id).collect();
-        probes.sort_unstable();
+        probes = api.catalog.probes(&filter, all).await?.items.iter().map(|probe| probe.id).collect();
     }
     Ok(probes)
 }

@@ -30,6 +30,10 @@ pub struct Config {
     pub collector: CollectorSection,
     /// `[limits]`
     pub limits: LimitsSection,
+    /// `[alerts]`
+    pub alerts: AlertsSection,
+    /// `[places]`
+    pub places: PlacesSection,
 }
 
 /// `[network]`
@@ -141,6 +145,25 @@ impl LimitsSection {
     }
 }
 
+/// `[alerts]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlertsSection {
+    /// Are rules watched and webhooks sent?
+    pub enabled: bool,
+    /// Roots beside the machine's that receivers' certificates may come from, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roots: Option<PathBuf>,
+    /// Special addresses that webhooks may go to all the same: for labs.
+    pub allow: Vec<IpNet>,
+}
+
+impl Default for AlertsSection {
+    fn default() -> Self {
+        Self { enabled: true, roots: None, allow: Vec::new() }
+    }
+}
+
 /// `[collector]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -156,6 +179,16 @@ impl Default for CollectorSection {
     fn default() -> Self {
         Self { listen: vec![SocketAddr::new(ANY, COLLECTOR_PORT)], addresses: Vec::new() }
     }
+}
+
+/// `[places]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlacesSection {
+    /// Tables of origin ASes: `.mmdb`, or pfx2as as text. The first that knows an address decides.
+    pub asn: Vec<PathBuf>,
+    /// Tables of countries.
+    pub country: Vec<PathBuf>,
 }
 
 /// Why a configuration cannot be used.
@@ -221,6 +254,7 @@ mod tests {
                 private_key: Some("/etc/sonde/private-key.pem".into()),
                 ..ApiSection::default()
             },
+            alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };
         assert_eq!(config, expected);

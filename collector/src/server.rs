@@ -13,6 +13,7 @@ use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{ALPN_DIRECTORY, Drain, to_cbor};
 use sonde_protocol::order::When;
 use sonde_store::bus::{ProbeStatus, Published};
+use sonde_store::places::{self, Places};
 use sonde_store::results::ResultQuery;
 use sonde_store::{Bus, Catalog, Results, StoreError};
 use tokio::sync::mpsc::error::TrySendError;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) results: Arc<dyn Results>,
     pub(crate) ingest: Ingest,
+    places: Arc<dyn Places>,
     network: Mutex<Network>,
     probes: Mutex<HashMap<ProbeId, Vec<Inbox>>>,
     bus: Arc<dyn Bus>,
@@ -88,6 +90,13 @@ impl Shared {
         connections.retain(|(known, _)| *known != id);
         if connections.is_empty() {
             probes.remove(&probe);
+        }
+    }
+
+    /// Records where a probe's addresses come from; without it the probe is served all the same.
+    pub(crate) async fn locate(&self, probe: ProbeId) {
+        if let Err(error) = places::locate(&*self.catalog, &*self.places, probe).await {
+            warn!(probe_id = %probe, %error, "where the probe is could not be recorded");
         }
     }
 
@@ -180,12 +189,13 @@ pub struct Handle {
 }
 
 impl Collector {
-    /// Starts it: listens, writes what comes to `results`, and tells the `bus`.
+    /// Starts it: listens, writes what comes to `results`, and tells the `bus`. `places` says where probes are connected from.
     pub async fn start(
         config: &CollectorConfig,
         catalog: Arc<dyn Catalog>,
         results: Arc<dyn Results>,
         bus: Arc<dyn Bus>,
+        places: Arc<dyn Places>,
         network: Network,
     ) -> Result<Self, StartError> {
         catalog.close_all_sessions(now()).await?;
@@ -202,6 +212,7 @@ impl Collector {
             catalog,
             results,
             ingest,
+            places,
             network: Mutex::new(network),
             probes: Mutex::default(),
             bus,

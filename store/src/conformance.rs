@@ -13,10 +13,14 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 
 mod accounts;
+mod alerts;
 mod bus;
+mod evidence;
+mod measurement_filters;
 mod measurements;
 mod orders;
 mod participation;
+mod probe_filters;
 mod probes;
 mod results;
 mod results_order;
@@ -77,6 +81,14 @@ suite! {
         probes::families_are_shown_by_global_addresses,
         probes::session_addresses_are_kept,
         probes::lists_of_probes,
+        probe_filters::what_owners_and_files_say_of_probes,
+        probe_filters::probes_by_where_they_are,
+        probe_filters::what_is_hidden_is_not_found_by_it_either,
+        probe_filters::orders_of_probes,
+        evidence::measurements_that_ask_the_probes_resolvers,
+        evidence::the_newest_evidence_decides_on_resolvers,
+        evidence::sessions_say_when_probes_were_there,
+        evidence::anchors_come_and_go,
         measurements::what_was_asked_for_is_kept,
         measurements::measurements_made_together_are_a_group,
         measurements::nothing_is_half_made,
@@ -84,6 +96,7 @@ suite! {
         measurements::the_status_filter_agrees_with_the_status,
         measurements::a_search_takes_text_as_it_is,
         measurements::edits_change_what_is_said,
+        measurement_filters::every_filter_and_order,
         participation::who_joins_gets_an_order_and_who_leaves_loses_it,
         participation::no_more_take_part_than_may,
         participation::a_oneoff_waits_for_nobody_who_left,
@@ -92,6 +105,9 @@ suite! {
         orders::orders_end_by_time,
         orders::stopping_a_measurement,
         orders::settling_oneoffs,
+        alerts::a_rule_is_its_owners,
+        alerts::a_state_and_what_is_told_of_it_come_together,
+        alerts::a_delivery_is_due_until_it_is_over,
 }
 
 suite! {

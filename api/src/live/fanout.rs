@@ -25,7 +25,7 @@ use super::message::{Message, Name};
 use super::subscription::{ReportName, Subscription, name_of, viewer};
 use crate::line;
 use crate::masking::Masks;
-use crate::probes;
+use crate::probe_object;
 
 /// After how many deliveries others get a turn.
 const TURN: usize = 1000;
@@ -270,7 +270,7 @@ async fn status_changed(hub: &Hub, status: &ProbeStatus) {
             let by_v4 = probe.address_v4.is_some();
             let (asn, address) =
                 if by_v4 { (probe.asn_v4, probe.address_v4) } else { (probe.asn_v6, probe.address_v6) };
-            (asn, address.map(probes::prefix))
+            (asn, address.map(probe_object::prefix))
         }),
         Err(error) => {
             tracing::error!(%error, "the catalog failed under the stream of probes");

@@ -4,6 +4,8 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
+mod anchors;
 mod create;
 mod egress;
 mod garbage;
@@ -14,7 +16,10 @@ mod lists;
 mod manage;
 mod openapi;
 mod participation;
+mod probe_edits;
+mod probe_lists;
 mod results;
+mod status_check;
 mod streams;
 mod streams_load;
 mod streams_plain;
