@@ -34,9 +34,9 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/2_keys.sql"),
         include_str!("catalog/3_measurements.sql"),
         include_str!("catalog/4_places.sql"),
+        include_str!("catalog/5_accounts.sql"),
         include_str!("catalog/6_credits.sql"),
         include_str!("catalog/7_alerts.sql"),
-        include_str!("catalog/5_accounts.sql"),
     ],
 };
 
