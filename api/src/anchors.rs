@@ -164,7 +164,7 @@ async fn objects(api: &Api, anchors: &[Anchor], viewer: Viewer) -> Result<Vec<Ma
     Ok(anchors.iter().map(object).collect())
 }
 
-/// `GET anchors/`.
+/// `GET anchors/`: probes that are targets too.
 #[utoipa::path(get, path = "/api/v2/anchors/", tag = "anchors",
     params(("country" = Option<String>, Query), ("search" = Option<String>, Query), ("as_v4" = Option<u32>, Query),
         ("as_v6" = Option<u32>, Query), ("ip_v4" = Option<String>, Query), ("ip_v6" = Option<String>, Query),
@@ -218,7 +218,7 @@ async fn one(api: &Api, id: u64, viewer: Viewer) -> Result<Option<Map<String, Va
     Ok(objects(api, &found, viewer).await?.pop())
 }
 
-/// `GET anchors/{id}/`.
+/// `GET anchors/{id}/`: one of them.
 #[utoipa::path(get, path = "/api/v2/anchors/{id}/", tag = "anchors", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 async fn show(
     State(api): State<Arc<Api>>,

@@ -15,6 +15,8 @@ pub struct ApiConfig {
     pub allow_targets: Vec<IpNet>,
     /// The least interval of a periodic measurement in seconds; 60 as Atlas has it, less for labs and the demo.
     pub min_interval: u32,
+    /// Special addresses that webhooks may go to all the same: for labs.
+    pub webhook_allow: Vec<IpNet>,
     /// How often may be asked.
     pub limits: LimitsConfig,
 }
@@ -25,6 +27,7 @@ impl Default for ApiConfig {
             public_url: None,
             allow_targets: Vec::new(),
             min_interval: INTERVAL.min,
+            webhook_allow: Vec::new(),
             limits: LimitsConfig::default(),
         }
     }

@@ -73,9 +73,19 @@ impl ApiError {
         Self { problems: vec![problem], ..Self::plain(StatusCode::BAD_REQUEST, GENERAL) }
     }
 
+    /// It is not about any one parameter or field, and cannot be done.
+    pub fn refused(detail: &str) -> Self {
+        Self::plain(StatusCode::BAD_REQUEST, detail)
+    }
+
     /// It does not exist, or this viewer may not know that it does.
     pub fn not_found() -> Self {
         Self::plain(StatusCode::NOT_FOUND, "Not found.")
+    }
+
+    /// Is it [`ApiError::not_found`]?
+    pub fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
     }
 
     /// The path exists, but not for this method.

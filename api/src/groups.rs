@@ -36,7 +36,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(routes!(show, stop));
 }
 
-/// `GET measurements/groups/`.
+/// `GET measurements/groups/`: measurements that belong together.
 #[utoipa::path(get, path = "/api/v2/measurements/groups/", tag = "measurements",
     params(("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query), ("sort" = Option<String>, Query)),
     responses((status = 200, body = serde_json::Value)))]
@@ -57,7 +57,7 @@ async fn list(
     paging.envelope(found.total, results, &here).map(Json)
 }
 
-/// `GET measurements/groups/{id}/`.
+/// `GET measurements/groups/{id}/`: one group.
 #[utoipa::path(get, path = "/api/v2/measurements/groups/{id}/", tag = "measurements", params(("id" = u64, Path)),
     responses((status = 200, body = serde_json::Value)))]
 async fn show(State(api): State<Arc<Api>>, access: Access, Id(id): Id, here: Here) -> Result<Json<Value>, ApiError> {

@@ -49,7 +49,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(routes!(show, change, remove));
 }
 
-/// `GET keys/`.
+/// `GET keys/`: the account's keys.
 #[utoipa::path(get, path = "/api/v2/keys/", tag = "keys", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
@@ -101,7 +101,7 @@ pub(crate) async fn make(
     Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], Json(object)).into_response())
 }
 
-/// `GET keys/{uuid}/`.
+/// `GET keys/{uuid}/`: one key.
 #[utoipa::path(get, path = "/api/v2/keys/{uuid}/", tag = "keys", params(("uuid" = String, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn show(
     State(api): State<Arc<Api>>,

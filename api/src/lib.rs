@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION};
+use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -23,15 +23,18 @@ use axum::{Json, Router};
 use sonde_store::places::Places;
 use sonde_store::{Catalog, Results};
 
+mod alerts;
 mod anchors;
 mod auth;
 mod body;
 mod clock;
 mod config;
+mod cors;
 mod create;
 mod datetimes;
 mod definition;
 mod dispatch;
+mod docs_page;
 pub mod egress;
 mod error;
 mod fields;
@@ -45,6 +48,7 @@ mod measurement_filters;
 mod measurement_object;
 mod measurement_tags;
 mod measurements;
+mod metric;
 mod paging;
 mod params;
 mod participation;
@@ -61,12 +65,14 @@ mod router;
 mod serve;
 mod skipped;
 mod sources;
+mod status_check;
 mod stream;
 mod target;
 mod times;
 mod tls;
 mod web;
 
+pub use alerts::Watch;
 pub use auth::digest;
 pub use clock::{Clock, SystemClock};
 pub use config::ApiConfig;
@@ -79,6 +85,7 @@ pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
 
+use docs_page::DocsPage;
 use error::ApiError;
 use limits::Limits;
 use router::Routes;
@@ -112,15 +119,22 @@ pub fn router(api: Api) -> Router {
     groups::routes(&mut routes);
     participation::routes(&mut routes);
     results::routes(&mut routes);
+    status_check::routes(&mut routes);
     skipped::routes(&mut routes);
     probes::routes(&mut routes);
     anchors::routes(&mut routes);
     keys::routes(&mut routes);
+    alerts::routes(&mut routes);
     let (router, document) = routes.finish();
+    // It is made of the same document, so it cannot be less true.
+    let page = Arc::new(DocsPage::new(&serde_json::to_value(&document).unwrap_or_default()));
+    let docs = get(async move || page.response());
     router
         .route("/", get(web::page))
         .route("/healthz", get(async || "ok"))
         .route("/api/v2/openapi.json", get(async || Json(document)))
+        .route("/api/v2/docs", docs.clone())
+        .route("/api/v2/docs/", docs)
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
         .layer(middleware::from_fn_with_state(limits, limits::limit))
@@ -128,16 +142,16 @@ pub fn router(api: Api) -> Router {
         .with_state(Arc::new(api))
 }
 
-/// Around every request: a line in the log, without the query because a key may be in it, and permission for other sites'
-/// pages to read what is public anyway (a page of another site cannot send a key that it does not have).
+/// Around every request: a line in the log, without the query because a key may be in it, and what other sites' pages may do.
 async fn around(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = Instant::now();
     let is_read = method == Method::GET || method == Method::HEAD;
-    let mut response = next.run(request).await;
-    if is_read && path.starts_with("/api/") {
-        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if let Some(answer) = cors::preflight(&request) {
+        return answer;
     }
+    let mut response = next.run(request).await;
+    cors::open(&path, response.headers_mut());
     if !is_read && response.status().is_client_error() {
         // Perhaps its body was not read; then the connection ends here, and the client had better know.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -123,7 +123,7 @@ async fn tagged(api: &Api, account: AccountId, tag: &str) -> Result<Vec<Measurem
     if ids.is_empty() { Err(ApiError::not_found()) } else { Ok(ids) }
 }
 
-/// `GET measurements/{id}/tags/`.
+/// `GET measurements/{id}/tags/`: the measurement's tags.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/tags/", tag = "measurements", params(("id" = u64, Path)),
     responses((status = 200, body = serde_json::Value)))]
 async fn of_measurement(

@@ -51,7 +51,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 /// A page is this short when every measurement on it lists its probes.
 const PAGE_WITH_PROBES: u64 = 50;
 
-/// `GET measurements/` and `GET measurements/{kind}/`.
+/// `GET measurements/`, `GET measurements/{kind}/`: the measurements that the viewer may see.
 #[utoipa::path(get, path = "/api/v2/measurements/", tag = "measurements", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
@@ -65,7 +65,7 @@ pub(crate) async fn list(
     page(&api, viewer, filter, &params, &here).await
 }
 
-/// `GET measurements/my/`.
+/// `GET measurements/my/`: the account's measurements.
 #[utoipa::path(get, path = "/api/v2/measurements/my/", tag = "measurements", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn mine(
     State(api): State<Arc<Api>>,
@@ -104,7 +104,7 @@ async fn page(
     paging.envelope(found.total, results, here).map(Json)
 }
 
-/// `GET measurements/{id}/`.
+/// `GET measurements/{id}/`: one measurement.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn show(
     State(api): State<Arc<Api>>,

@@ -35,7 +35,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(routes!(show));
 }
 
-/// `GET measurements/{id}/participation-requests/`.
+/// `GET measurements/{id}/participation-requests/`: what was asked of whom.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/participation-requests/", tag = "measurements",
     params(("id" = u64, Path), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
     responses((status = 200, body = serde_json::Value)))]
@@ -81,7 +81,7 @@ async fn page(
     paging.envelope(found.total, results, here).map(Json)
 }
 
-/// `GET participation-requests/{id}/`.
+/// `GET participation-requests/{id}/`: one request.
 #[utoipa::path(get, path = "/api/v2/participation-requests/{id}/", tag = "measurements", params(("id" = u64, Path)),
     responses((status = 200, body = serde_json::Value)))]
 async fn show(

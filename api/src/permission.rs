@@ -38,16 +38,21 @@ pub(crate) enum Permission {
     ListProbes,
     /// Change them.
     UpdateProbe,
+    /// See the account's alert rules.
+    ListAlerts,
+    /// Make, change, test and remove them.
+    ManageAlerts,
 }
 
 use Permission::{
-    CreateKey, CreateMeasurement, DeleteKey, GetCreditInfo, GetKey, GetMeasurement, GetNonPublicResults, ListKeys,
-    ListMeasurements, ListProbes, StopMeasurement, TransferCredits, UpdateKey, UpdateMeasurement, UpdateProbe,
+    CreateKey, CreateMeasurement, DeleteKey, GetCreditInfo, GetKey, GetMeasurement, GetNonPublicResults, ListAlerts,
+    ListKeys, ListMeasurements, ListProbes, ManageAlerts, StopMeasurement, TransferCredits, UpdateKey,
+    UpdateMeasurement, UpdateProbe,
 };
 
 impl Permission {
     /// All there are.
-    pub const ALL: [Permission; 15] = [
+    pub const ALL: [Permission; 17] = [
         CreateMeasurement,
         StopMeasurement,
         UpdateMeasurement,
@@ -63,6 +68,8 @@ impl Permission {
         TransferCredits,
         ListProbes,
         UpdateProbe,
+        ListAlerts,
+        ManageAlerts,
     ];
 
     /// Its name.
@@ -83,6 +90,8 @@ impl Permission {
             TransferCredits => "credits.transfer_credits",
             ListProbes => "probes.list_probes",
             UpdateProbe => "probes.update_probe",
+            ListAlerts => "alerts.list_alerts",
+            ManageAlerts => "alerts.manage_alerts",
         }
     }
 

@@ -45,7 +45,7 @@ const MAX_VERSIONS: usize = 10;
 /// How far back `latest` looks when nobody says.
 const LOOKBACK_DAYS: i64 = 7;
 
-/// `GET measurements/{id}/results/`.
+/// `GET measurements/{id}/results/`: every result, a bare array or one a line.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn all(
     State(api): State<Arc<Api>>,
@@ -61,7 +61,7 @@ pub(crate) async fn all(
     respond(Lines::new(api, measurement, format, reports, Masks::new(viewer)), format.content_type()).await
 }
 
-/// `GET measurements/{id}/latest/`.
+/// `GET measurements/{id}/latest/`: the newest results of each probe.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/latest/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn latest(
     State(api): State<Arc<Api>>,
@@ -76,7 +76,7 @@ pub(crate) async fn latest(
     respond(Lines::new(api, measurement, format, reports, Masks::new(viewer)), format.content_type()).await
 }
 
-/// `GET measurement-latest/{id}/` and `measurements-latest/{id}/`, the older form of `latest`: an object with a list of
+/// `GET measurement-latest/{id}/`, `GET measurements-latest/{id}/`: the older form of `latest`: an object with a list of
 /// results for each probe.
 #[utoipa::path(get, path = "/api/v2/measurement-latest/{id}/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn latest_by_probe(

@@ -134,6 +134,7 @@ fn complete(path: &str, item: &mut PathItem) {
     for (method, operation) in operations {
         let Some(operation) = operation else { continue };
         operation.operation_id = Some(name(&method, path));
+        operation.summary = operation.summary.take().map(|summary| without_path(&summary));
         operation.security = Some(vec![SecurityRequirement::default(), SecurityRequirement::new("key", [""; 0])]);
         refusal(operation, 400, "The query or the body has a value that cannot be used; every one of them is named");
         refusal(operation, 403, "The key is missing, wrong, or not good for this");
@@ -149,6 +150,13 @@ fn complete(path: &str, item: &mut PathItem) {
             refusal(operation, 415, "The body has a Content-Encoding");
         }
     }
+}
+
+/// A handler's documentation begins with its method and path, for whoever reads the code; the document has them already.
+fn without_path(summary: &str) -> String {
+    let rest = summary.split_once("`: ").filter(|(head, _)| head.starts_with('`')).map_or(summary, |(_, rest)| rest);
+    let mut letters = rest.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 fn has_pages(operation: &Operation) -> bool {

@@ -34,7 +34,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 /// About how many bytes a piece has.
 const PIECE: usize = 64 * 1024;
 
-/// `GET measurements/{id}/skipped/`.
+/// `GET measurements/{id}/skipped/`: the runs that did not take place, and the gaps.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/skipped/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,

@@ -129,7 +129,7 @@ fn measurement_row(measurement: &Measurement, now: UnixNanos) -> String {
 }
 
 /// Text as it may stand in HTML, in an element or a quoted attribute.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -32,6 +32,8 @@ pub struct Config {
     pub limits: LimitsSection,
     /// `[places]`
     pub places: PlacesSection,
+    /// `[alerts]`
+    pub alerts: AlertsSection,
 }
 
 /// `[network]`
@@ -119,6 +121,25 @@ impl LimitsSection {
             loopback: self.loopback,
             trusted_proxies: self.trusted_proxies.clone(),
         }
+    }
+}
+
+/// `[alerts]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlertsSection {
+    /// Are rules watched and webhooks sent?
+    pub enabled: bool,
+    /// Roots beside the machine's that receivers' certificates may come from, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roots: Option<PathBuf>,
+    /// Special addresses that webhooks may go to all the same: for labs.
+    pub allow: Vec<IpNet>,
+}
+
+impl Default for AlertsSection {
+    fn default() -> Self {
+        Self { enabled: true, roots: None, allow: Vec::new() }
     }
 }
 
@@ -212,6 +233,7 @@ mod tests {
                 private_key: Some("/etc/sonde/private-key.pem".into()),
                 ..ApiSection::default()
             },
+            alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };
         assert_eq!(config, expected);

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use self::client::Client;
 use self::name_server::NameServer;
 use crate::admin::AdminCommand;
-use crate::config::{ApiSection, CollectorSection, Config, LimitsSection, NetworkSection};
+use crate::config::{ApiSection, CollectorSection, Config, NetworkSection};
 use crate::server::Server;
 
 /// How many probes the demo starts.
@@ -214,7 +214,6 @@ fn server_config(options: &DemoOptions) -> Config {
             ..ApiSection::default()
         },
         collector: CollectorSection { listen: vec![free_port()], addresses: Vec::new() },
-        limits: LimitsSection::default(),
         ..Config::default()
     }
 }

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
+use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{
     Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, PlaceFiles, SystemClock,
-    SystemResolver, certificate_names,
+    SystemResolver, Watch, certificate_names,
 };
 use sonde_collector::server::Handle;
 use sonde_collector::{Collector, CollectorConfig, Network};
@@ -17,7 +18,7 @@ use sonde_protocol::ids::ProbeId;
 use sonde_protocol::message::Drain;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::info;
 
 use crate::admin::{self, AdminContext, Net};
@@ -54,8 +55,8 @@ pub struct Server {
     stop: watch::Sender<bool>,
     api: JoinHandle<()>,
     admin: JoinHandle<()>,
-    upkeep: [JoinHandle<()>; 2],
-    certificates: Option<JoinHandle<()>>,
+    /// What works beside the API for as long as the server lives.
+    beside: JoinSet<()>,
     _data: DataDir,
 }
 
@@ -74,10 +75,9 @@ impl Server {
             .context("the collector cannot start")?;
         let handle = collector.handle();
         let context = Arc::new(AdminContext { catalog: catalog.clone(), network: Net::Live(handle.clone()) });
-        let upkeep = [
-            tokio::spawn(upkeep::keep_places(catalog.clone(), places.clone())),
-            tokio::spawn(upkeep::keep_tags(catalog.clone(), results.clone())),
-        ];
+        let mut beside = JoinSet::new();
+        beside.spawn(upkeep::keep_places(catalog.clone(), places.clone()));
+        beside.spawn(upkeep::keep_tags(catalog.clone(), results.clone()));
         let api = Api {
             catalog,
             results,
@@ -89,9 +89,13 @@ impl Server {
                 public_url: config.api.public_url.clone(),
                 allow_targets: config.api.allow_targets.clone(),
                 min_interval: config.api.min_interval,
+                webhook_allow: config.alerts.allow.clone(),
                 limits: config.limits.to_api(),
             },
         };
+        if config.alerts.enabled {
+            beside.spawn(watch(&api, config)?.run());
+        }
         // Before the API: whoever has seen that answer can administer.
         let admin = admin::listen(&data.admin_socket(), context.clone())?;
         let (stop, stopped) = watch::channel(false);
@@ -105,6 +109,7 @@ impl Server {
         let mut tls_addresses = Vec::new();
         if let Some(certificates) = &certificates {
             let tls = certificates.server_config()?;
+            beside.spawn(Arc::clone(certificates).keep_fresh(Arc::new(SystemClock)));
             for address in &config.api.listen_tls {
                 let listener =
                     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
@@ -124,9 +129,7 @@ impl Server {
         for address in &tls_addresses {
             info!(url = %format!("https://{address}/"), "API listens");
         }
-        let certificates =
-            certificates.map(|certificates| tokio::spawn(certificates.keep_fresh(Arc::new(SystemClock))));
-        Ok(Self { collector, addresses, tls_addresses, context, stop, api, admin, upkeep, certificates, _data: data })
+        Ok(Self { collector, addresses, tls_addresses, context, stop, api, admin, beside, _data: data })
     }
 
     /// Where the API listens.
@@ -155,7 +158,7 @@ impl Server {
     }
 
     /// Lets the probes go, makes durable what they sent, and ends.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let connected = self.collector.handle().connected();
         info!(probes = connected, "stopping: probes are asked to come back");
         // The returns are spread so that no more than about a thousand arrive in a second.
@@ -163,12 +166,26 @@ impl Server {
         self.collector.stop(Drain { after_ms: DRAIN_AFTER_MS, spread_ms }, DRAIN_PATIENCE).await;
         let _ = self.stop.send(true);
         self.admin.abort();
-        self.upkeep.iter().for_each(JoinHandle::abort);
-        if let Some(certificates) = &self.certificates {
-            certificates.abort();
-        }
         let _ = self.api.await;
+        self.beside.shutdown().await;
     }
+}
+
+/// What watches the alert rules.
+fn watch(api: &Api, config: &Config) -> Result<Watch> {
+    let egress = Egress::new(
+        Arc::clone(&api.resolver),
+        Arc::new(SystemConnect),
+        config.alerts.roots.as_deref(),
+        config.alerts.allow.clone(),
+    );
+    let egress = egress.map_err(|why| anyhow!("the `roots` in `[alerts]` cannot be used: {why}"))?;
+    Ok(Watch {
+        catalog: Arc::clone(&api.catalog),
+        results: Arc::clone(&api.results),
+        clock: Arc::clone(&api.clock),
+        egress: Arc::new(egress),
+    })
 }
 
 /// The certificate for HTTPS, if HTTPS is wanted.

@@ -3,6 +3,7 @@
 //! Methods are atomic: they take effect whole or not at all, and are durable when they return.
 
 mod accounts;
+mod alerts;
 mod anchors;
 mod evidence;
 mod measurements;
@@ -12,6 +13,7 @@ mod probe_filter;
 mod probes;
 
 pub use accounts::{Account, Accounts, ApiKey, Grant};
+pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
 pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
 pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
 pub use measurements::{
@@ -49,6 +51,9 @@ pub struct Page<T> {
 }
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
-pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors {}
+pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts {}
 
-impl<T: Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors + ?Sized> Catalog for T {}
+impl<T: Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts + ?Sized> Catalog
+    for T
+{
+}

@@ -13,7 +13,9 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 
 mod accounts;
+mod alerts;
 mod evidence;
+mod measurement_filters;
 mod measurements;
 mod orders;
 mod participation;
@@ -87,6 +89,7 @@ suite! {
         measurements::the_status_filter_agrees_with_the_status,
         measurements::a_search_takes_text_as_it_is,
         measurements::edits_change_what_is_said,
+        measurement_filters::every_filter_and_order,
         participation::who_joins_gets_an_order_and_who_leaves_loses_it,
         participation::no_more_take_part_than_may,
         participation::a_oneoff_waits_for_nobody_who_left,
@@ -95,6 +98,9 @@ suite! {
         orders::orders_end_by_time,
         orders::stopping_a_measurement,
         orders::settling_oneoffs,
+        alerts::a_rule_is_its_owners,
+        alerts::a_state_and_what_is_told_of_it_come_together,
+        alerts::a_delivery_is_due_until_it_is_over,
 }
 
 suite! {

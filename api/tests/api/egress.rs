@@ -15,10 +15,10 @@ use sonde_protocol::net::Family;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const PUBLIC: &str = "20.1.2.3";
+pub(super) const PUBLIC: &str = "20.1.2.3";
 
 /// One of every kind of special address.
-const SPECIAL: [&str; 38] = [
+pub(super) const SPECIAL: [&str; 38] = [
     "0.0.0.0",
     "10.0.0.1",
     "100.64.0.1",
@@ -61,7 +61,14 @@ const SPECIAL: [&str; 38] = [
 
 /// Remembers where connections would go, and refuses them.
 #[derive(Default)]
-struct Recorder(Mutex<Vec<SocketAddr>>);
+pub(super) struct Recorder(Mutex<Vec<SocketAddr>>);
+
+impl Recorder {
+    /// Where connections would have gone.
+    pub(super) fn went(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(ToString::to_string).collect()
+    }
+}
 
 #[async_trait]
 impl Connect for Recorder {
@@ -72,10 +79,10 @@ impl Connect for Recorder {
 }
 
 /// Answers whatever the name: each time the next of these, by family.
-struct Script(Mutex<VecDeque<Vec<IpAddr>>>);
+pub(super) struct Script(Mutex<VecDeque<Vec<IpAddr>>>);
 
 impl Script {
-    fn new(answers: &[&[&str]]) -> Arc<Self> {
+    pub(super) fn new(answers: &[&[&str]]) -> Arc<Self> {
         let answer = |answer: &&[&str]| answer.iter().map(|text| text.parse().unwrap()).collect();
         Arc::new(Self(Mutex::new(answers.iter().map(answer).collect())))
     }
@@ -103,8 +110,7 @@ async fn post(urls: &[&str], answers: &[&[&str]]) -> (Vec<Result<u16, EgressErro
     for url in urls {
         outcomes.push(egress.post(url, &[], b"{}").await);
     }
-    let went = recorder.0.lock().unwrap().iter().map(ToString::to_string).collect();
-    (outcomes, went)
+    (outcomes, recorder.went())
 }
 
 #[track_caller]
@@ -182,8 +188,9 @@ async fn the_connection_goes_to_the_address_that_was_checked() {
     assert_eq!(went, ["[2a00:9::1]:443", "20.1.2.3:443"]);
 }
 
-/// A receiver on loopback that answers every request with these bytes, and what it was sent.
-async fn receiver(dir: &Path, answer: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+/// A receiver on loopback that gives one of these answers after the other, the last one again and again, and what it was
+/// sent. Its certificate for `hook.example` is its own root: `ca.pem`.
+pub(super) async fn receiver(dir: &Path, answers: &'static [&'static str]) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let made = rcgen::generate_simple_self_signed(vec!["hook.example".to_owned()]).unwrap();
     std::fs::write(dir.join("ca.pem"), made.cert.pem()).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
@@ -195,25 +202,37 @@ async fn receiver(dir: &Path, answer: &'static str) -> (SocketAddr, Arc<Mutex<Ve
     let (address, seen) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
     let log = Arc::clone(&seen);
     tokio::spawn(async move {
+        let mut answers = answers.iter().peekable();
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(mut stream) = acceptor.accept(stream).await else {
                 log.lock().unwrap().push("no handshake".to_owned());
                 continue;
             };
             let mut request = Vec::new();
-            while !request.ends_with(b"the body") && stream.read_buf(&mut request).await.unwrap() > 0 {}
+            while !is_whole(&request) && stream.read_buf(&mut request).await.unwrap() > 0 {}
             log.lock().unwrap().push(String::from_utf8(request).unwrap());
+            let answer = answers.next().unwrap();
             stream.write_all(answer.as_bytes()).await.unwrap();
+            if answers.peek().is_none() {
+                answers = std::slice::from_ref(answer).iter().peekable();
+            }
             let _ = stream.shutdown().await;
         }
     });
     (address, seen)
 }
 
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.split("Content-Length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+    body.len() == length.unwrap_or(0)
+}
+
 #[tokio::test]
 async fn a_receiver_that_is_trusted_gets_the_request_and_a_redirect_leads_nowhere() {
     let dir = tempfile::tempdir().unwrap();
-    let answer = "HTTP/1.1 307 Temporary Redirect\r\nLocation: https://127.0.0.1/\r\nContent-Length: 0\r\n\r\n";
+    let answer = &["HTTP/1.1 307 Temporary Redirect\r\nLocation: https://127.0.0.1/\r\nContent-Length: 0\r\n\r\n"];
     let (address, seen) = receiver(dir.path(), answer).await;
     let url = format!("https://hook.example:{}/in?x=1", address.port());
     let header = (HeaderName::from_static("sonde-signature"), HeaderValue::from_static("t=1"));
@@ -241,13 +260,13 @@ async fn a_receiver_that_is_trusted_gets_the_request_and_a_redirect_leads_nowher
 
 #[tokio::test]
 async fn what_is_no_http_is_no_answer() {
-    for answer in ["", "SSH-2.0-x\r\n", "HTTP/1.1 2x0 OK\r\n", "HTTP/1.1 200", "HTTP/2 200 OK\r\n"] {
+    for answer in [&[""], &["SSH-2.0-x\r\n"], &["HTTP/1.1 2x0 OK\r\n"], &["HTTP/1.1 200"], &["HTTP/2 200 OK\r\n"]] {
         let dir = tempfile::tempdir().unwrap();
         let (address, _) = receiver(dir.path(), answer).await;
         let allowed = vec!["127.0.0.0/8".parse().unwrap()];
         let ca = dir.path().join("ca.pem");
         let egress = Egress::new(Script::new(&[&["127.0.0.1"]]), Arc::new(SystemConnect), Some(&ca), allowed).unwrap();
         let outcome = egress.post(&format!("https://hook.example:{}/", address.port()), &[], b"the body").await;
-        assert!(matches!(outcome, Err(EgressError::Failed(_))), "{answer}: {outcome:?}");
+        assert!(matches!(outcome, Err(EgressError::Failed(_))), "{answer:?}: {outcome:?}");
     }
 }

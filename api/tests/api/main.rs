@@ -4,6 +4,7 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
 mod anchors;
 mod create;
 mod egress;
@@ -18,5 +19,6 @@ mod participation;
 mod probe_edits;
 mod probe_lists;
 mod results;
+mod status_check;
 mod tls;
 mod views;

@@ -52,3 +52,37 @@ fn every_reference_leads_somewhere() {
         assert!(document.pointer(place).is_some(), "{reference}");
     }
 }
+
+#[test]
+fn people_can_read_all_of_it() {
+    let lab = Lab::new();
+    let page = lab.get("/api/v2/docs/");
+    assert_eq!((page.status, page.headers["content-type"].as_str()), (200, "text/html; charset=utf-8"));
+    assert!(page.headers["content-security-policy"].starts_with("default-src 'none'"));
+    for (path, item) in document()["paths"].as_object().unwrap() {
+        assert!(page.text.contains(&format!("<code>{path}</code>")), "{path}");
+        for operation in item.as_object().unwrap().values() {
+            assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{path}: no word about it");
+        }
+    }
+}
+
+#[test]
+fn pages_of_other_sites_may_ask_with_a_key_and_never_with_a_cookie() {
+    let lab = Lab::new();
+    let preflight = |path: &str| {
+        let head = "Host: x\r\nOrigin: https://other.example\r\nAccess-Control-Request-Method: POST\r\n\
+                    Access-Control-Request-Headers: authorization\r\nConnection: close";
+        lab.raw(format!("OPTIONS {path} HTTP/1.1\r\n{head}\r\n\r\n").as_bytes()).to_ascii_lowercase()
+    };
+    for path in ["/api/v2/measurements/", "/api/v2/measurements", "/stream/"] {
+        let answer = preflight(path);
+        assert!(answer.starts_with("http/1.1 204"), "{answer}");
+        assert!(answer.contains("access-control-allow-headers: authorization,"), "{answer}");
+        assert!(answer.contains("access-control-allow-origin: *\r\n"), "{answer}");
+        assert!(!answer.contains("allow-credentials"), "{answer}");
+    }
+    assert!(!preflight("/").contains("access-control"), "the page is for people");
+    let plain = lab.call("OPTIONS", "/api/v2/measurements/", None, None);
+    assert_eq!(plain.status, 405, "no browser asks so");
+}

@@ -13,6 +13,7 @@ use super::Schema;
 use crate::StoreError;
 
 mod accounts;
+mod alerts;
 mod anchors;
 mod evidence;
 mod measurements;
@@ -29,6 +30,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/2_keys.sql"),
         include_str!("catalog/3_measurements.sql"),
         include_str!("catalog/4_places.sql"),
+        include_str!("catalog/7_alerts.sql"),
     ],
 };
 
