@@ -60,6 +60,7 @@ mod probe_filters;
 mod probe_object;
 mod probes;
 mod reader;
+mod regions;
 mod results;
 mod router;
 mod serve;

@@ -6,6 +6,7 @@
 
 mod alerts;
 mod anchors;
+mod choices;
 mod create;
 mod egress;
 mod garbage;
