@@ -8,7 +8,7 @@
 //! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `anchors`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
 //! problem at once; `target` and `sources` are about the two ends of a measurement. Every output goes through
-//! [`sonde_store::view::Viewer`]. Start reading at [`router`].
+//! [`sonde_store::view::Viewer`]. The streams (`live`) take what the bus tells. Start reading at [`router`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,9 +19,9 @@ use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use sonde_store::places::Places;
-use sonde_store::{Catalog, Results};
+use sonde_store::{Bus, Catalog, Results};
 
 mod alerts;
 mod anchors;
@@ -43,6 +43,8 @@ mod here;
 mod keys;
 mod kinds;
 mod limits;
+mod line;
+mod live;
 mod masking;
 mod measurement_filters;
 mod measurement_object;
@@ -89,6 +91,7 @@ pub use tls::{CertificateError, CertificateSource, Certificates, certificate_nam
 use docs_page::DocsPage;
 use error::ApiError;
 use limits::Limits;
+use live::Hub;
 use router::Routes;
 
 /// What the API works with.
@@ -98,6 +101,8 @@ pub struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// What the probes saw.
     pub results: Arc<dyn Results>,
+    /// Tells what happens as it happens.
+    pub bus: Arc<dyn Bus>,
     /// The way to the collector.
     pub dispatch: Arc<dyn Dispatch>,
     /// Looks host names up when a measurement is made.
@@ -113,7 +118,9 @@ pub struct Api {
 /// Every path. Those of `Routes` exist with and without the slash at their end, because clients use both with every method
 /// and a redirected `POST` would become a `GET`.
 pub fn router(api: Api) -> Router {
+    let api = Arc::new(api);
     let limits = Arc::new(Limits::new(api.config.limits.clone(), Arc::clone(&api.clock)));
+    let hub = Arc::new(Hub::new(Arc::clone(&api), Arc::clone(&limits)));
     let mut routes = Routes::new();
     measurements::routes(&mut routes);
     measurement_tags::routes(&mut routes);
@@ -131,6 +138,7 @@ pub fn router(api: Api) -> Router {
     let page = Arc::new(DocsPage::new(&serde_json::to_value(&document).unwrap_or_default()));
     let docs = get(async move || page.response());
     router
+        .merge(live::routes())
         .route("/", get(web::page))
         .route("/healthz", get(async || "ok"))
         .route("/api/v2/openapi.json", get(async || Json(document)))
@@ -140,7 +148,8 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
         .layer(middleware::from_fn_with_state(limits, limits::limit))
         .layer(middleware::from_fn(around))
-        .with_state(Arc::new(api))
+        .layer(Extension(hub))
+        .with_state(api)
 }
 
 /// Around every request: a line in the log, without the query because a key may be in it, and what other sites' pages may do.

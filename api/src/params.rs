@@ -37,6 +37,11 @@ impl Params {
         self.given(name).map(str::trim).filter(|value| !value.is_empty())
     }
 
+    /// All of them, as they came.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     /// Leaves a parameter out.
     pub fn forget(&mut self, name: &str) {
         self.0.retain(|(key, _)| key != name);

@@ -30,10 +30,10 @@ pub struct Config {
     pub collector: CollectorSection,
     /// `[limits]`
     pub limits: LimitsSection,
-    /// `[places]`
-    pub places: PlacesSection,
     /// `[alerts]`
     pub alerts: AlertsSection,
+    /// `[places]`
+    pub places: PlacesSection,
 }
 
 /// `[network]`
@@ -101,13 +101,32 @@ pub struct LimitsSection {
     pub loopback: bool,
     /// The proxies whose word on where a request comes from is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// How many live streams there may be at a time; 0 is without limit.
+    pub streams: u32,
+    /// How many of them from one address.
+    pub streams_per_address: u32,
 }
 
 impl Default for LimitsSection {
     fn default() -> Self {
-        let LimitsConfig { address_per_minute, key_per_minute, create_per_minute, loopback, trusted_proxies } =
-            LimitsConfig::default();
-        Self { address_per_minute, key_per_minute, create_per_minute, loopback, trusted_proxies }
+        let LimitsConfig {
+            address_per_minute,
+            key_per_minute,
+            create_per_minute,
+            loopback,
+            trusted_proxies,
+            streams,
+            streams_per_address,
+        } = LimitsConfig::default();
+        Self {
+            address_per_minute,
+            key_per_minute,
+            create_per_minute,
+            loopback,
+            trusted_proxies,
+            streams,
+            streams_per_address,
+        }
     }
 }
 
@@ -120,6 +139,8 @@ impl LimitsSection {
             create_per_minute: self.create_per_minute,
             loopback: self.loopback,
             trusted_proxies: self.trusted_proxies.clone(),
+            streams: self.streams,
+            streams_per_address: self.streams_per_address,
         }
     }
 }

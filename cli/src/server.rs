@@ -16,6 +16,7 @@ use sonde_collector::server::Handle;
 use sonde_collector::{Collector, CollectorConfig, Network};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::message::Drain;
+use sonde_store::bus::local::LocalBus;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -68,11 +69,13 @@ impl Server {
         let (catalog, results) = (data.catalog()?, data.results()?);
         let network = open_network(&data.network(), config)?;
         let listen = CollectorConfig { listen: config.collector.listen.clone() };
+        let bus = Arc::new(LocalBus::default());
         let places = PlaceFiles::open(config.places.asn.clone(), config.places.country.clone())
             .context("the tables of `[places]` cannot be used")?;
-        let collector = Collector::start(&listen, catalog.clone(), results.clone(), places.clone(), network)
-            .await
-            .context("the collector cannot start")?;
+        let collector =
+            Collector::start(&listen, catalog.clone(), results.clone(), bus.clone(), places.clone(), network)
+                .await
+                .context("the collector cannot start")?;
         let handle = collector.handle();
         let context = Arc::new(AdminContext { catalog: catalog.clone(), network: Net::Live(handle.clone()) });
         let mut beside = JoinSet::new();
@@ -81,6 +84,7 @@ impl Server {
         let api = Api {
             catalog,
             results,
+            bus,
             dispatch: Arc::new(Direct(handle)),
             resolver: Arc::new(SystemResolver::default()),
             clock: Arc::new(SystemClock),

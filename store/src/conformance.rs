@@ -14,6 +14,7 @@ use async_trait::async_trait;
 
 mod accounts;
 mod alerts;
+mod bus;
 mod evidence;
 mod measurement_filters;
 mod measurements;
@@ -26,6 +27,7 @@ mod results_order;
 
 pub use results::{Draft, batch_of};
 
+use crate::bus::Bus;
 use crate::{Catalog, Results};
 
 /// Where a backend keeps its data during one check.
@@ -58,6 +60,11 @@ macro_rules! suite {
             $($module::$check(&make()).await;)+
         }
     };
+}
+
+suite! {
+    /// Checks a bus; `make` gives a new one each time.
+    bus_suite(Bus): bus::everybody_hears_everything_in_order, bus::others_come_and_go
 }
 
 suite! {

@@ -19,6 +19,8 @@ use sonde_protocol::result::{
     Hop, HopAnswer, HopReply, MeasurementResult, Outcome, Report, Skipped, Timing, TracerouteOutcome,
 };
 use sonde_protocol::time::UnixNanos;
+use sonde_store::bus::local::LocalBus;
+use sonde_store::bus::{Bus, ProbeStatus, Published};
 use sonde_store::catalog::{Accounts, Admission, ApiKey, NewSession, Origin, Probes};
 use sonde_store::places::Places;
 use sonde_store::results::{Batch, Results, StoredReport};
@@ -151,6 +153,7 @@ pub struct Lab {
     pub address: SocketAddr,
     pub catalog: Arc<SqliteCatalog>,
     pub results: Arc<SqliteResults>,
+    pub bus: Arc<LocalBus>,
     pub clock: Arc<Stopped>,
     pub api: Api,
     dispatch: Arc<Recorder>,
@@ -174,6 +177,7 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let catalog = Arc::new(SqliteCatalog::open(dir.path().join("catalog.db")).unwrap());
         let results = Arc::new(SqliteResults::open(dir.path().join("results")).unwrap());
+        let bus = Arc::new(LocalBus::default());
         let dispatch = Arc::new(Recorder::default());
         let clock = Arc::new(Stopped(AtomicI64::new(NOW)));
         let names = Names(HashMap::from([
@@ -184,6 +188,7 @@ impl Lab {
         let api = Api {
             catalog: catalog.clone(),
             results: wrap(results.clone()),
+            bus: bus.clone(),
             dispatch: dispatch.clone(),
             resolver: Arc::new(names),
             clock: clock.clone(),
@@ -208,6 +213,7 @@ impl Lab {
             address,
             catalog,
             results,
+            bus,
             clock,
             api,
             dispatch,
@@ -366,7 +372,7 @@ impl Lab {
 
     // Results
 
-    /// Makes reports durable, as the collector would.
+    /// Makes reports durable and tells the bus, as the collector would.
     pub fn store(&self, reports: Vec<StoredReport>, gaps: Vec<(ProbeId, Gap)>) {
         let ranges = reports
             .iter()
@@ -376,6 +382,13 @@ impl Lab {
             .collect();
         let batch = Batch { reports, ranges, gaps, boots: Vec::new() };
         self.runtime.block_on(self.results.append(&batch, self.clock.now())).unwrap();
+        self.bus.publish(Arc::new(Published::Reports(batch.reports)));
+    }
+
+    /// Tells the bus that a probe has come or gone.
+    pub fn tell_status(&self, probe: ProbeId, connected: bool) {
+        let status = ProbeStatus { probe, connected, at: UnixNanos::from_secs(NOW), controller: "ctr".into() };
+        self.bus.publish(Arc::new(Published::Status(status)));
     }
 
     /// A stored report of a result or skipped runs.
