@@ -58,17 +58,7 @@ pub struct Page<T> {
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
 pub trait Catalog:
-    Accounts
-    + People
-    + Probes
-    + Measurements
-    + Orders
-    + Participation
-    + Evidence
-    + Anchors
-    + Alerts
-    + Credits
-    + Quotas
+    Accounts + People + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts + Credits + Quotas
 {
 }
 
