@@ -6,6 +6,7 @@ use sonde_protocol::ids::MeasurementId;
 use sonde_protocol::net::Transport;
 use sonde_protocol::result::{DnsOutcome, DnsReply, DnsResponse, DnsStray, Outcome, StrayKind};
 use sonde_protocol::time::UnixNanos;
+use sonde_store::catalog::{Anchors, NewAnchor};
 
 use crate::lab::{Lab, NOW, Person, asking, ip, path, result};
 
@@ -41,6 +42,10 @@ fn scene() -> Scene {
     let (carol, rita) = (lab.person("carol"), lab.person("rita"));
     let probe = lab.new_probe(&carol);
     let session = lab.connect(probe, "20.0.0.9", &["192.168.1.2", "2a00:1:2:3::9"]);
+    // A home that is an anchor: its host name is public, its addresses are not.
+    let hostname = "good.example".to_owned();
+    let anchor = NewAnchor { probe, hostname, city: None, country: None, company: None };
+    lab.runtime.block_on(lab.catalog.add_anchor(&anchor, UnixNanos::from_secs(NOW))).unwrap();
     let source = json!([{"type": "probes", "value": probe}]);
     let v4 = lab.measure(&rita, &asking("traceroute", "1.1.1.1", source.clone()));
     let v6 = lab.measure(&rita, &asking("traceroute", "2a00:9::1", source.clone()));
