@@ -166,8 +166,7 @@ async fn objects(api: &Api, anchors: &[Anchor], viewer: Viewer) -> Result<Vec<Ma
 }
 
 /// `GET anchors/`.
-#[utoipa::path(get, path = "/api/v2/anchors/", tag = "anchors",
-    params(AnchorList),
+#[utoipa::path(get, path = "/api/v2/anchors/", tag = "anchors", params(AnchorList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CACHE_CONTROL, CONNECTION, COOKIE};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -23,6 +23,7 @@ use axum::{Extension, Json, Router};
 use sonde_store::places::Places;
 use sonde_store::{Bus, Catalog, Results};
 
+mod accounts;
 mod alerts;
 mod anchors;
 mod auth;
@@ -45,6 +46,8 @@ mod kinds;
 mod limits;
 mod line;
 mod live;
+mod mail;
+mod mail_address;
 mod masking;
 mod measurement_filters;
 mod measurement_object;
@@ -54,6 +57,7 @@ mod metric;
 mod paging;
 mod params;
 mod participation;
+mod password;
 mod path;
 mod permission;
 mod places;
@@ -65,6 +69,7 @@ mod query;
 mod reader;
 mod results;
 mod router;
+mod secret;
 mod serve;
 mod skipped;
 mod sources;
@@ -74,16 +79,21 @@ mod target;
 mod times;
 mod tls;
 mod web;
+mod web_session;
 
+pub use accounts::{INVITE_LIFE_SECS, RESET_LIFE_SECS};
 pub use alerts::Watch;
 pub use auth::digest;
 pub use clock::{Clock, SystemClock};
-pub use config::ApiConfig;
+pub use config::{AccountsConfig, ApiConfig, Signup};
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use limits::LimitsConfig;
+pub use mail::{MailConfig, MailError, MailWay, Mailer};
+pub use mail_address::is_mail_address;
 pub use permission::is_permission;
 pub use places::{PlaceFiles, PlacesError};
+pub use secret::Secret;
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
@@ -109,6 +119,8 @@ pub struct Api {
     pub resolver: Arc<dyn Resolve>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Carries mail; without it people cannot show that an address is theirs, and the operator lets them in.
+    pub mailer: Option<Mailer>,
     /// Where addresses come from.
     pub places: Arc<dyn Places>,
     /// What the operator has set.
@@ -132,6 +144,7 @@ pub fn router(api: Api) -> Router {
     probes::routes(&mut routes);
     anchors::routes(&mut routes);
     keys::routes(&mut routes);
+    accounts::routes(&mut routes);
     alerts::routes(&mut routes);
     let (router, document) = routes.finish();
     // It is made of the same document, so it cannot be less true.
@@ -156,12 +169,17 @@ pub fn router(api: Api) -> Router {
 async fn around(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = Instant::now();
+    // Whoever shows a cookie may see more than the next one behind the same cache.
+    let has_cookie = request.headers().contains_key(COOKIE);
     let is_read = method == Method::GET || method == Method::HEAD;
     if let Some(answer) = cors::preflight(&request) {
         return answer;
     }
     let mut response = next.run(request).await;
     cors::open(&path, response.headers_mut());
+    if has_cookie {
+        response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
     if !is_read && response.status().is_client_error() {
         // Perhaps its body was not read; then the connection ends here, and the client had better know.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

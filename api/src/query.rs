@@ -152,46 +152,43 @@ const MEASUREMENTS: &[Query] = &[
 const PROBES: &[Query] = &[
     query("id", Form::Numbers, "Its number").with(OR_LISTED),
     query("id", Form::Number, "Its number").with(&["__lt", "__lte", "__gt", "__gte"]),
-    query("country_code", Form::Text, "Two letters, in any case; several with commas between").with(OR_LISTED),
+    query("country_code", Form::Text, "Two letters (ISO 3166), in any case").with(OR_LISTED),
     query("asn", Form::Text, "The AS of either address; several with commas between").with(OR_LISTED),
-    query("asn_v4", Form::Text, "The same of IPv4").with(OR_LISTED),
-    query("asn_v6", Form::Text, "The same of IPv6").with(OR_LISTED),
-    query("prefix", Form::Text, "It has an address in this one; others' addresses count as their /24 or /48"),
+    query("asn_v4", Form::Text, "The AS of the IPv4 address").with(OR_LISTED),
+    query("asn_v6", Form::Text, "The AS of the IPv6 address").with(OR_LISTED),
+    query("prefix", Form::Text, "Has an address in this prefix; others' count as their /24 or /48"),
     query("prefix_v4", Form::Text, "The same of IPv4"),
     query("prefix_v6", Form::Text, "The same of IPv6"),
     query("status", Form::Text, "States by number or name, with commas between").with(OR_LISTED),
     query("status_name", Form::Text, "The same").with(OR_LISTED),
     query("is_anchor", Form::Flag, "Anchors, or others"),
-    query("is_public", Form::Flag, "Those that everybody sees whole, or the others"),
+    query("is_public", Form::Flag, "Those that everybody may see whole, or others"),
     query("tags", Form::Text, "It has all of these, with commas between"),
     query("radius", Form::Text, "`latitude,longitude:kilometres`; others' places count as they are shown"),
-    query("latitude", Form::Decimal, "Degrees").with(COMPARED),
-    query("longitude", Form::Decimal, "Degrees").with(COMPARED),
-    query("firmware_version", Form::Number, "Every probe here has the same"),
+    query("latitude", Form::Decimal, "Degrees; others' places count as they are shown").with(COMPARED),
+    query("longitude", Form::Decimal, "Degrees; others' places count as they are shown").with(COMPARED),
+    query("firmware_version", Form::Number, "What `firmware_version` says"),
     query("first_connected", Form::Time, "When it was first connected").with(COMPARED),
     query("last_connected", Form::Time, "When it was last seen").with(COMPARED),
-    query("favourite", Form::Flag, "Marks of Atlas's own pages; no probe here has one"),
-    query("hidden", Form::Flag, "The same"),
+    query("favourite", Form::Flag, "Nobody here has marked any"),
+    query("hidden", Form::Flag, "Nobody here has marked any"),
     query(
         "sort",
         Form::Text,
-        "By id, country_code, asn_v4, asn_v6, status, status_since, first_connected, last_connected or is_public; \
-         several with commas between, each with a - before it for descending",
+        "By id, country_code, asn_v4, asn_v6, status, status_since, first_connected, last_connected or is_public; several \
+         with commas between, each with a - before it for descending",
     ),
 ];
 const ANCHORS: &[Query] = &[
-    query("country", Form::Text, "Two letters, in any case"),
-    query("search", Form::Text, "In its names, in any case"),
-    query("as_v4", Form::Number, "The AS of its IPv4 address"),
-    query("as_v6", Form::Number, "The AS of its IPv6 address"),
-    query("ip_v4", Form::Text, "Its IPv4 address"),
-    query("ip_v6", Form::Text, "Its IPv6 address"),
+    query("country", Form::Text, "Two letters (ISO 3166)"),
+    query("search", Form::Text, "In the host name, the city or the company"),
+    query("as_v4", Form::Number, "The AS of the IPv4 address"),
+    query("as_v6", Form::Number, "The AS of the IPv6 address"),
+    query("ip_v4", Form::Text, "Its IPv4 address; others' are not found"),
+    query("ip_v6", Form::Text, "Its IPv6 address; others' are not found"),
 ];
-const INCLUDE: &[Query] = &[query(
-    "include",
-    Form::Text,
-    "`target`, `measurement` or both with a comma between: shown in place of its address",
-)];
+const INCLUDE: &[Query] =
+    &[query("include", Form::Text, "Shown in place: `target`, `measurement`, with commas between")];
 const RESULTS: &[Query] = &[query("start", Form::Time, "Not before this"), query("stop", Form::Time, "Not after this")];
 const OF_PROBES: &[Query] = &[
     query("probe_ids", Form::Numbers, "Of these probes"),
@@ -248,13 +245,13 @@ sets! {
     ProbeList = PROBES, PAGE, FIELDS, OPTIONAL_FIELDS, DATETIME;
     /// Of one probe.
     OneProbe = FIELDS, OPTIONAL_FIELDS, DATETIME;
-    /// Of what runs on a probe.
+    /// Of the measurements that run on a probe.
     ProbeMeasurements = PAGE, BY_ID, FIELDS, OPTIONAL_FIELDS, DATETIME;
     /// Of a list of anchors.
     AnchorList = ANCHORS, PAGE, BY_ID, FIELDS, OPTIONAL_FIELDS;
     /// Of one anchor.
     OneAnchor = FIELDS, OPTIONAL_FIELDS;
-    /// Of measurements of anchors.
+    /// Of a list of anchors' measurements.
     AnchorMeasurementList = INCLUDE, PAGE, BY_ID;
     /// Of one of them.
     OneAnchorMeasurement = INCLUDE;

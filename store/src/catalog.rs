@@ -9,10 +9,11 @@ mod evidence;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probe_filter;
 mod probes;
 
-pub use accounts::{Account, Accounts, ApiKey, Grant};
+pub use accounts::{Account, Accounts, ApiKey, Consent, Grant};
 pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
 pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
 pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
@@ -24,6 +25,7 @@ pub use orders::Orders;
 pub use participation::{
     Change, Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest,
 };
+pub use people::{Confirmed, Invite, Invited, People, SignUp, SignedUp, WebSession};
 pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
 pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
 
@@ -51,9 +53,12 @@ pub struct Page<T> {
 }
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
-pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts {}
+pub trait Catalog:
+    Accounts + People + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts
+{
+}
 
-impl<T: Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts + ?Sized> Catalog
-    for T
+impl<T: Accounts + People + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts + ?Sized>
+    Catalog for T
 {
 }

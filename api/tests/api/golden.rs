@@ -252,7 +252,7 @@ fn refusals() {
         create_per_minute: 2,
         loopback: true,
         address_per_minute: 0,
-        key_per_minute: 0,
+        account_per_minute: 0,
         ..LimitsConfig::default()
     };
     let lab = Lab::with(ApiConfig { limits, ..ApiConfig::default() });

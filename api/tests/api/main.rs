@@ -4,6 +4,7 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod alerts;
 mod anchors;
 mod create;
