@@ -72,6 +72,7 @@ pub use clock::{Clock, SystemClock};
 pub use config::ApiConfig;
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
+pub use kinds::write as definition_fields;
 pub use limits::LimitsConfig;
 pub use permission::is_permission;
 pub use serve::{Listener, serve};
