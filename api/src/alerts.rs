@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Access;
-use crate::body::JsonBody;
+use crate::body::{AnyBody, JsonBody};
 use crate::egress::Destination;
 use crate::error::ApiError;
 use crate::here::Here;
@@ -149,13 +149,20 @@ pub(crate) async fn deliveries(
 
 /// `POST alerts/{id}/test/`: sends a message of the type `alert.test`; 202 and its delivery.
 #[utoipa::path(post, path = "/api/v2/alerts/{id}/test/", tag = "alerts", params(("id" = u64, Path)), responses((status = 202, body = serde_json::Value)))]
-pub(crate) async fn test(State(api): State<Arc<Api>>, access: Access, Id(id): Id) -> Result<Response, ApiError> {
+pub(crate) async fn test(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    Id(id): Id,
+    _: AnyBody,
+) -> Result<Response, ApiError> {
     let account = access.may(Permission::ManageAlerts, None)?;
     let rule = own(&api, account, id).await?;
     let newest = sonde_store::catalog::Slice { offset: 0, limit: MAX_WAITING as u64, descending: true };
     let waiting = api.catalog.deliveries(id, newest).await?.items;
     if waiting.iter().filter(|delivery| delivery.next_at.is_some()).count() >= MAX_WAITING {
-        return Err(ApiError::refused("So many messages of this rule wait already that there is no need of one more."));
+        return Err(ApiError::bad_request(
+            "So many messages of this rule wait already that there is no need of one more.",
+        ));
     }
     let now = api.clock.now();
     let body = watch::message(&rule, &rule.state, "test", false, now);

@@ -5,10 +5,10 @@
 //! measure; that is all it has to do with the probes.
 //!
 //! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
-//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `keys` → the store. What
+//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `anchors`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
 //! problem at once; `target` and `sources` are about the two ends of a measurement. Every output goes through
-//! [`sonde_store::view::Viewer`]. Start reading at [`router`].
+//! [`sonde_store::view::Viewer`]. The streams (`live`) take what the bus tells. Start reading at [`router`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,10 +19,12 @@ use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
-use sonde_store::{Catalog, Results};
+use axum::{Extension, Json, Router};
+use sonde_store::places::Places;
+use sonde_store::{Bus, Catalog, Results};
 
 mod alerts;
+mod anchors;
 mod auth;
 mod body;
 mod clock;
@@ -41,6 +43,8 @@ mod here;
 mod keys;
 mod kinds;
 mod limits;
+mod line;
+mod live;
 mod masking;
 mod measurement_filters;
 mod measurement_object;
@@ -52,6 +56,10 @@ mod params;
 mod participation;
 mod path;
 mod permission;
+mod places;
+mod probe_edit;
+mod probe_filters;
+mod probe_object;
 mod probes;
 mod reader;
 mod results;
@@ -75,6 +83,7 @@ pub use dispatch::{Dispatch, NoDispatch};
 pub use kinds::write as definition_fields;
 pub use limits::LimitsConfig;
 pub use permission::is_permission;
+pub use places::{PlaceFiles, PlacesError};
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
@@ -82,6 +91,7 @@ pub use tls::{CertificateError, CertificateSource, Certificates, certificate_nam
 use docs_page::DocsPage;
 use error::ApiError;
 use limits::Limits;
+use live::Hub;
 use router::Routes;
 
 /// What the API works with.
@@ -91,12 +101,16 @@ pub struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// What the probes saw.
     pub results: Arc<dyn Results>,
+    /// Tells what happens as it happens.
+    pub bus: Arc<dyn Bus>,
     /// The way to the collector.
     pub dispatch: Arc<dyn Dispatch>,
     /// Looks host names up when a measurement is made.
     pub resolver: Arc<dyn Resolve>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where addresses come from.
+    pub places: Arc<dyn Places>,
     /// What the operator has set.
     pub config: ApiConfig,
 }
@@ -104,7 +118,9 @@ pub struct Api {
 /// Every path. Those of `Routes` exist with and without the slash at their end, because clients use both with every method
 /// and a redirected `POST` would become a `GET`.
 pub fn router(api: Api) -> Router {
+    let api = Arc::new(api);
     let limits = Arc::new(Limits::new(api.config.limits.clone(), Arc::clone(&api.clock)));
+    let hub = Arc::new(Hub::new(Arc::clone(&api), Arc::clone(&limits)));
     let mut routes = Routes::new();
     measurements::routes(&mut routes);
     measurement_tags::routes(&mut routes);
@@ -114,6 +130,7 @@ pub fn router(api: Api) -> Router {
     status_check::routes(&mut routes);
     skipped::routes(&mut routes);
     probes::routes(&mut routes);
+    anchors::routes(&mut routes);
     keys::routes(&mut routes);
     alerts::routes(&mut routes);
     let (router, document) = routes.finish();
@@ -121,6 +138,7 @@ pub fn router(api: Api) -> Router {
     let page = Arc::new(DocsPage::new(&serde_json::to_value(&document).unwrap_or_default()));
     let docs = get(async move || page.response());
     router
+        .merge(live::routes())
         .route("/", get(web::page))
         .route("/healthz", get(async || "ok"))
         .route("/api/v2/openapi.json", get(async || Json(document)))
@@ -130,7 +148,8 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
         .layer(middleware::from_fn_with_state(limits, limits::limit))
         .layer(middleware::from_fn(around))
-        .with_state(Arc::new(api))
+        .layer(Extension(hub))
+        .with_state(api)
 }
 
 /// Around every request: a line in the log, without the query because a key may be in it, and what other sites' pages may do.

@@ -38,7 +38,7 @@ const SWEEP: u64 = 4096;
 const MAX_HOPS: usize = 16;
 
 /// How much a network (/48) may ask, as a multiple of an address.
-const NETWORK_FACTOR: u32 = 8;
+pub(crate) const NETWORK_FACTOR: u32 = 8;
 
 /// What may be asked in a minute; as much may come at once. 0 is without limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,10 @@ pub struct LimitsConfig {
     pub loopback: bool,
     /// The proxies whose word on where a request comes from is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// How many live streams there may be at a time.
+    pub streams: u32,
+    /// How many of them from an IPv4 address or an IPv6 /64; a /48 may have eight times as many.
+    pub streams_per_address: u32,
 }
 
 impl Default for LimitsConfig {
@@ -63,6 +67,8 @@ impl Default for LimitsConfig {
             create_per_minute: 120,
             loopback: false,
             trusted_proxies: Vec::new(),
+            streams: 20_000,
+            streams_per_address: 64,
         }
     }
 }
@@ -105,6 +111,15 @@ impl Buckets {
     }
 }
 
+/// Who asks, as far as it counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The bucket of the address; none for one that is not counted.
+    pub address: Option<Vec<u8>>,
+    /// The bucket of the network around it, if it has one.
+    pub network: Option<Vec<u8>>,
+}
+
 /// All buckets.
 pub(crate) struct Limits {
     address: Option<Buckets>,
@@ -127,16 +142,33 @@ impl Limits {
         }
     }
 
-    fn take(&self, peer: IpAddr, request: &Request) -> Result<(), Duration> {
-        let from = origin(peer, request.headers(), &self.config.trusted_proxies);
+    /// Whom a request from this peer counts for.
+    pub fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
+        let from = origin(peer, headers, &self.config.trusted_proxies);
         if from.is_loopback() && !self.config.loopback {
-            return Ok(());
+            return Caller::default();
         }
         let (address, network) = keys_of(from);
-        take(self.address.as_ref(), address)?;
-        if let Some(network) = network {
-            take(self.network.as_ref(), network)?;
+        Caller { address: Some(address), network }
+    }
+
+    /// Takes one request from a caller's buckets; how long to wait if one is empty.
+    pub fn charge(&self, caller: &Caller) -> Result<(), Duration> {
+        if let Some(address) = &caller.address {
+            take(self.address.as_ref(), address.clone())?;
         }
+        if let Some(network) = &caller.network {
+            take(self.network.as_ref(), network.clone())?;
+        }
+        Ok(())
+    }
+
+    fn take(&self, peer: IpAddr, request: &Request) -> Result<(), Duration> {
+        let caller = self.caller(peer, request.headers());
+        if caller.address.is_none() {
+            return Ok(());
+        }
+        self.charge(&caller)?;
         let Some(key) = key_of(request) else { return Ok(()) };
         if makes_measurements(request) {
             take(self.create.as_ref(), key.clone())?;

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Access;
-use crate::body::JsonBody;
+use crate::body::{AnyBody, JsonBody};
 use crate::error::ApiError;
 use crate::here::Here;
 use crate::measurement_filters::visible_to;
@@ -101,6 +101,7 @@ async fn stop_mine(
     State(api): State<Arc<Api>>,
     access: Access,
     Path(tag): Path<String>,
+    _: AnyBody,
 ) -> Result<Json<Value>, ApiError> {
     let account = access.may(Permission::StopMeasurement, None)?;
     let ids = tagged(&api, account, &tag.to_ascii_lowercase()).await?;

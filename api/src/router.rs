@@ -144,9 +144,11 @@ fn complete(path: &str, item: &mut PathItem) {
         } else if has_pages(operation) {
             refusal(operation, 404, "The list has no such page");
         }
-        if operation.request_body.is_some() {
+        if operation.request_body.is_some() || matches!(method, HttpMethod::Post) {
             refusal(operation, 408, "The body took too long to arrive");
             refusal(operation, 413, "The body is too large");
+        }
+        if operation.request_body.is_some() {
             refusal(operation, 415, "The body has a Content-Encoding");
         }
     }

@@ -102,7 +102,7 @@ pub(crate) async fn check(
     let measurement = visible(&api, viewer, MeasurementId(id)).await?;
     let bounds = Bounds::read(&params)?;
     if measurement.asked.spec.kind() != Kind::Ping {
-        return Err(ApiError::refused("Status checks are for ping measurements only."));
+        return Err(ApiError::bad_request("Status checks are for ping measurements only."));
     }
     let mut probes: Vec<ProbeId> =
         api.catalog.participants(measurement.id).await?.into_iter().map(|part| part.probe).collect();

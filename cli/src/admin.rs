@@ -15,10 +15,11 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use sonde_collector::server::Handle;
 use sonde_collector::{Network, network::NetworkError};
+use sonde_protocol::ids::ProbeId;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::Catalog;
-use sonde_store::catalog::{ApiKey, Digest, Grant};
+use sonde_store::catalog::{AnchorAdded, ApiKey, Digest, Grant, NewAnchor};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -44,6 +45,9 @@ pub enum AdminCommand {
     /// Probes
     #[command(subcommand)]
     Probe(ProbeCommand),
+    /// Anchors: well-connected probes that are also targets
+    #[command(subcommand)]
+    Anchor(AnchorCommand),
     /// The network's keys and directory
     #[command(subcommand)]
     Network(NetworkCommand),
@@ -100,6 +104,32 @@ pub enum ProbeCommand {
         #[arg(long)]
         #[serde(skip)]
         out: Option<std::path::PathBuf>,
+    },
+}
+
+/// Anchors.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum AnchorCommand {
+    /// Makes a probe an anchor, which http measurements may ask by its host name
+    Add {
+        /// The probe's number
+        probe: u64,
+        /// The host name by which it is measured
+        hostname: String,
+        /// Where it stands
+        #[arg(long)]
+        city: Option<String>,
+        /// Who has it
+        #[arg(long)]
+        company: Option<String>,
+        /// ISO 3166 code of where it stands
+        #[arg(long)]
+        country: Option<String>,
+    },
+    /// Makes it an ordinary probe again, and takes its host name off the list of hosts for http
+    Remove {
+        /// The probe's number
+        probe: u64,
     },
 }
 
@@ -218,6 +248,35 @@ fn plausible(email: &str) -> Result<()> {
     }
 }
 
+/// A host name in lower case: labels of letters, digits and hyphens (RFC 1123, 2.1).
+fn host_name(text: &str) -> Result<String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let name = text.trim_end_matches('.').to_ascii_lowercase();
+    if name.len() > 253 || name.parse::<std::net::IpAddr>().is_ok() || !name.split('.').all(label) {
+        bail!("{text:?} is no host name");
+    }
+    Ok(name)
+}
+
+fn short(text: &str) -> Result<String> {
+    if text.len() > 200 || text.chars().any(char::is_control) {
+        bail!("{text:?} is too long, or has control characters");
+    }
+    Ok(text.to_owned())
+}
+
+fn country_code(text: &str) -> Result<String> {
+    match text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        true => Ok(text.to_ascii_uppercase()),
+        false => bail!("{text:?} is no country; two letters are expected (ISO 3166)"),
+    }
+}
+
 impl AdminContext {
     /// Carries out a command and gives what it prints.
     pub async fn execute(&self, command: &AdminCommand) -> Result<String> {
@@ -240,6 +299,7 @@ impl AdminContext {
                 let file = self.network.read(|network| network.network_file(Some(token)));
                 Ok(toml::to_string(&file)?)
             }
+            AdminCommand::Anchor(command) => self.anchor(command).await,
             AdminCommand::Network(command) => self.network(command),
         }
     }
@@ -285,6 +345,40 @@ impl AdminContext {
         let token = BASE32_NOPAD.encode(&random::<20>()?).to_lowercase();
         self.catalog.add_join_token(&sha256(token.as_bytes()), owner, now(), now() + TOKEN_LIFE).await?;
         Ok(token)
+    }
+
+    async fn anchor(&self, command: &AnchorCommand) -> Result<String> {
+        match command {
+            AnchorCommand::Add { probe, hostname, city, company, country } => {
+                let new = NewAnchor {
+                    probe: ProbeId(*probe),
+                    hostname: host_name(hostname)?,
+                    city: city.as_deref().map(short).transpose()?,
+                    company: company.as_deref().map(short).transpose()?,
+                    country: country.as_deref().map(country_code).transpose()?,
+                };
+                match self.catalog.add_anchor(&new, now()).await? {
+                    AnchorAdded::Made(id) => {
+                        if let Err(error) = self.network.allow_http(&new.hostname) {
+                            self.catalog.remove_anchor(new.probe, now()).await?;
+                            return Err(error.into());
+                        }
+                        Ok(format!("anchor {id} made: probe {probe} is {}\n", new.hostname))
+                    }
+                    AnchorAdded::NoSuchProbe => bail!("there is no probe {probe}"),
+                    AnchorAdded::Taken => {
+                        bail!("probe {probe} is an anchor already, or another one is {}", new.hostname)
+                    }
+                }
+            }
+            AnchorCommand::Remove { probe } => {
+                let hostname = self.catalog.remove_anchor(ProbeId(*probe), now()).await?;
+                let hostname = hostname.with_context(|| format!("probe {probe} is no anchor"))?;
+                let forbidden = self.network.forbid_http(&hostname);
+                let note = forbidden.err().map(|error| format!("; {hostname}: {error}")).unwrap_or_default();
+                Ok(format!("probe {probe} is no anchor any more{note}\n"))
+            }
+        }
     }
 
     fn network(&self, command: &NetworkCommand) -> Result<String> {

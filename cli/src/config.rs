@@ -32,6 +32,8 @@ pub struct Config {
     pub limits: LimitsSection,
     /// `[alerts]`
     pub alerts: AlertsSection,
+    /// `[places]`
+    pub places: PlacesSection,
 }
 
 /// `[network]`
@@ -99,13 +101,32 @@ pub struct LimitsSection {
     pub loopback: bool,
     /// The proxies whose word on where a request comes from is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// How many live streams there may be at a time; 0 is without limit.
+    pub streams: u32,
+    /// How many of them from one address.
+    pub streams_per_address: u32,
 }
 
 impl Default for LimitsSection {
     fn default() -> Self {
-        let LimitsConfig { address_per_minute, key_per_minute, create_per_minute, loopback, trusted_proxies } =
-            LimitsConfig::default();
-        Self { address_per_minute, key_per_minute, create_per_minute, loopback, trusted_proxies }
+        let LimitsConfig {
+            address_per_minute,
+            key_per_minute,
+            create_per_minute,
+            loopback,
+            trusted_proxies,
+            streams,
+            streams_per_address,
+        } = LimitsConfig::default();
+        Self {
+            address_per_minute,
+            key_per_minute,
+            create_per_minute,
+            loopback,
+            trusted_proxies,
+            streams,
+            streams_per_address,
+        }
     }
 }
 
@@ -118,6 +139,8 @@ impl LimitsSection {
             create_per_minute: self.create_per_minute,
             loopback: self.loopback,
             trusted_proxies: self.trusted_proxies.clone(),
+            streams: self.streams,
+            streams_per_address: self.streams_per_address,
         }
     }
 }
@@ -156,6 +179,16 @@ impl Default for CollectorSection {
     fn default() -> Self {
         Self { listen: vec![SocketAddr::new(ANY, COLLECTOR_PORT)], addresses: Vec::new() }
     }
+}
+
+/// `[places]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlacesSection {
+    /// Tables of origin ASes: `.mmdb`, or pfx2as as text. The first that knows an address decides.
+    pub asn: Vec<PathBuf>,
+    /// Tables of countries.
+    pub country: Vec<PathBuf>,
 }
 
 /// Why a configuration cannot be used.

@@ -9,3 +9,4 @@ pub mod data;
 pub mod demo;
 pub mod research;
 pub mod server;
+pub mod upkeep;

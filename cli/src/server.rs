@@ -9,13 +9,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{
-    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, SystemClock, SystemResolver, Watch,
-    certificate_names,
+    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, PlaceFiles, SystemClock,
+    SystemResolver, Watch, certificate_names,
 };
 use sonde_collector::server::Handle;
 use sonde_collector::{Collector, CollectorConfig, Network};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::message::Drain;
+use sonde_store::bus::local::LocalBus;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -24,6 +25,7 @@ use tracing::info;
 use crate::admin::{self, AdminContext, Net};
 use crate::config::{ApiSection, Config};
 use crate::data::DataDir;
+use crate::upkeep;
 
 /// How long the probes get to leave when the server stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -67,17 +69,26 @@ impl Server {
         let (catalog, results) = (data.catalog()?, data.results()?);
         let network = open_network(&data.network(), config)?;
         let listen = CollectorConfig { listen: config.collector.listen.clone() };
-        let collector = Collector::start(&listen, catalog.clone(), results.clone(), network)
-            .await
-            .context("the collector cannot start")?;
+        let bus = Arc::new(LocalBus::default());
+        let places = PlaceFiles::open(config.places.asn.clone(), config.places.country.clone())
+            .context("the tables of `[places]` cannot be used")?;
+        let collector =
+            Collector::start(&listen, catalog.clone(), results.clone(), bus.clone(), places.clone(), network)
+                .await
+                .context("the collector cannot start")?;
         let handle = collector.handle();
         let context = Arc::new(AdminContext { catalog: catalog.clone(), network: Net::Live(handle.clone()) });
+        let mut beside = JoinSet::new();
+        beside.spawn(upkeep::keep_places(catalog.clone(), places.clone()));
+        beside.spawn(upkeep::keep_tags(catalog.clone(), results.clone()));
         let api = Api {
             catalog,
             results,
+            bus,
             dispatch: Arc::new(Direct(handle)),
             resolver: Arc::new(SystemResolver::default()),
             clock: Arc::new(SystemClock),
+            places: places.clone(),
             config: ApiConfig {
                 public_url: config.api.public_url.clone(),
                 allow_targets: config.api.allow_targets.clone(),
@@ -86,7 +97,6 @@ impl Server {
                 limits: config.limits.to_api(),
             },
         };
-        let mut beside = JoinSet::new();
         if config.alerts.enabled {
             beside.spawn(watch(&api, config)?.run());
         }

@@ -4,14 +4,21 @@
 //! This crate must not know about QUIC, HTTP or tokio: the methods are async so that a backend may be on another machine,
 //! and the embedded ones complete when polled. Nobody else in Sonde speaks SQL.
 //!
+//! [`system_tags`] says what probes can do, from what they did; [`places`] where their addresses come from.
+//! [`bus`] tells what has just been stored to whoever listens (the live streams).
+//!
 //! [`view`] decides who may see what of it (addresses, private measurements); every output goes through it.
 
+pub mod bus;
 pub mod catalog;
 pub mod conformance;
+pub mod places;
 pub mod results;
 pub mod sqlite;
+pub mod system_tags;
 pub mod view;
 
+pub use bus::Bus;
 pub use catalog::Catalog;
 pub use results::Results;
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use sonde_api::{Api, ApiConfig, Clock, Dispatch, Resolve, router, serve};
 use sonde_protocol::bounded::{List, Text};
-use sonde_protocol::ids::{AccountId, BootId, MeasurementId, ProbeId, Seq, SessionId};
+use sonde_protocol::ids::{AccountId, Asn, BootId, MeasurementId, ProbeId, Seq, SessionId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{BootRanges, Gap};
 use sonde_protocol::net::{Family, Ip, Transport};
@@ -19,7 +19,10 @@ use sonde_protocol::result::{
     Hop, HopAnswer, HopReply, MeasurementResult, Outcome, Report, Skipped, Timing, TracerouteOutcome,
 };
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::{Accounts, Admission, ApiKey, NewSession, Probes};
+use sonde_store::bus::local::LocalBus;
+use sonde_store::bus::{Bus, ProbeStatus, Published};
+use sonde_store::catalog::{Accounts, Admission, ApiKey, NewSession, Origin, Probes};
+use sonde_store::places::Places;
 use sonde_store::results::{Batch, Results, StoredReport};
 use sonde_store::sqlite::catalog::SqliteCatalog;
 use sonde_store::sqlite::results::SqliteResults;
@@ -67,6 +70,33 @@ impl Resolve for Names {
         }
         let known = self.0.get(name).cloned().unwrap_or_default();
         Ok(known.into_iter().filter(|address| Family::of(*address) == family).collect())
+    }
+}
+
+/// 20.0.0.0/8 and 2a00::/16 are of two ASes and countries.
+struct Table;
+
+impl Places for Table {
+    fn has_origins(&self) -> bool {
+        true
+    }
+    fn has_countries(&self) -> bool {
+        true
+    }
+    fn origin(&self, address: IpAddr) -> Option<Origin> {
+        let (asn, prefix, _) = known(address)?;
+        Some(Origin { asn: Asn(asn), prefix: Some(prefix.into()) })
+    }
+    fn country(&self, address: IpAddr) -> Option<String> {
+        known(address).map(|(_, _, country)| country.into())
+    }
+}
+
+fn known(address: IpAddr) -> Option<(u32, &'static str, &'static str)> {
+    match address {
+        IpAddr::V4(address) if address.octets()[0] == 20 => Some((64_500, "20.0.0.0/8", "NL")),
+        IpAddr::V6(address) if address.segments()[0] == 0x2a00 => Some((64_501, "2a00::/16", "DE")),
+        _ => None,
     }
 }
 
@@ -123,6 +153,7 @@ pub struct Lab {
     pub address: SocketAddr,
     pub catalog: Arc<SqliteCatalog>,
     pub results: Arc<SqliteResults>,
+    pub bus: Arc<LocalBus>,
     pub clock: Arc<Stopped>,
     pub api: Api,
     dispatch: Arc<Recorder>,
@@ -146,6 +177,7 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let catalog = Arc::new(SqliteCatalog::open(dir.path().join("catalog.db")).unwrap());
         let results = Arc::new(SqliteResults::open(dir.path().join("results")).unwrap());
+        let bus = Arc::new(LocalBus::default());
         let dispatch = Arc::new(Recorder::default());
         let clock = Arc::new(Stopped(AtomicI64::new(NOW)));
         let names = Names(HashMap::from([
@@ -156,9 +188,11 @@ impl Lab {
         let api = Api {
             catalog: catalog.clone(),
             results: wrap(results.clone()),
+            bus: bus.clone(),
             dispatch: dispatch.clone(),
             resolver: Arc::new(names),
             clock: clock.clone(),
+            places: Arc::new(Table),
             config,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -179,6 +213,7 @@ impl Lab {
             address,
             catalog,
             results,
+            bus,
             clock,
             api,
             dispatch,
@@ -337,7 +372,7 @@ impl Lab {
 
     // Results
 
-    /// Makes reports durable, as the collector would.
+    /// Makes reports durable and tells the bus, as the collector would.
     pub fn store(&self, reports: Vec<StoredReport>, gaps: Vec<(ProbeId, Gap)>) {
         let ranges = reports
             .iter()
@@ -347,6 +382,13 @@ impl Lab {
             .collect();
         let batch = Batch { reports, ranges, gaps, boots: Vec::new() };
         self.runtime.block_on(self.results.append(&batch, self.clock.now())).unwrap();
+        self.bus.publish(Arc::new(Published::Reports(batch.reports)));
+    }
+
+    /// Tells the bus that a probe has come or gone.
+    pub fn tell_status(&self, probe: ProbeId, connected: bool) {
+        let status = ProbeStatus { probe, connected, at: UnixNanos::from_secs(NOW), controller: "ctr".into() };
+        self.bus.publish(Arc::new(Published::Status(status)));
     }
 
     /// A stored report of a result or skipped runs.
@@ -437,4 +479,17 @@ pub fn skipped(measurement: MeasurementId, at: i64, runs: u32) -> Report {
 
 pub fn ip(text: &str) -> Ip {
     Ip(text.parse().unwrap())
+}
+
+/// Compares with a file in `golden/`; `SONDE_BLESS=1` writes it anew.
+#[track_caller]
+pub fn golden(name: &str, found: &Value) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/golden").join(name);
+    let found = serde_json::to_string_pretty(found).unwrap() + "\n";
+    if std::env::var_os("SONDE_BLESS").is_some() {
+        std::fs::write(path, found).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, expected, "{} differs; SONDE_BLESS=1 writes it anew", path.display());
 }

@@ -12,6 +12,7 @@ fn limited(address: u32, key: u32, create: u32) -> LimitsConfig {
         create_per_minute: create,
         loopback: true,
         trusted_proxies: Vec::new(),
+        ..LimitsConfig::default()
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alerts;
+mod anchors;
 mod create;
 mod egress;
 mod garbage;
@@ -15,7 +16,13 @@ mod lists;
 mod manage;
 mod openapi;
 mod participation;
+mod probe_edits;
+mod probe_lists;
 mod results;
 mod status_check;
+mod streams;
+mod streams_load;
+mod streams_plain;
+mod subscriber;
 mod tls;
 mod views;
