@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use sonde_probe::measure::UsageError;
 
 pub mod access;
 pub mod ask;
@@ -34,8 +35,12 @@ pub mod watch;
 use access::AccessArgs;
 use ask::Ask;
 use client::Client;
+use from::FromError;
 use lists::{MeasurementsArgs, ProbesArgs};
 use past::{ResultsArgs, StreamArgs};
+
+/// The exit code for a command line that makes no sense, as clap has it.
+const WRONG_USE: u8 = 2;
 
 /// A researcher's command.
 #[derive(Debug, Clone, Subcommand)]
@@ -84,7 +89,7 @@ pub fn run(command: &ResearchCommand) -> Result<ExitCode> {
     }
     let client = Client::new(&access);
     let outcome = match command {
-        ResearchCommand::Ask(ask) => return watch::run(ask, &client),
+        ResearchCommand::Ask(ask) => watch::run(ask, &client),
         ResearchCommand::Results(results) => results.run(&client),
         ResearchCommand::Probes(probes) => probes.run(&client).map(|()| ExitCode::SUCCESS),
         ResearchCommand::Measurements(measurements) => measurements.run(&client).map(|()| ExitCode::SUCCESS),
@@ -94,6 +99,10 @@ pub fn run(command: &ResearchCommand) -> Result<ExitCode> {
     match outcome {
         // Whoever reads had enough: `sonde results 1000001 | head`.
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.is::<UsageError>() || error.is::<FromError>() => {
+            writeln!(io::stderr(), "error: {error}")?;
+            Ok(ExitCode::from(WRONG_USE))
+        }
         outcome => outcome,
     }
 }
