@@ -114,8 +114,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 impl Subcommand for Ask {
     fn augment_subcommands(command: Command) -> Command {
         Kind::ALL.into_iter().fold(command, |command, kind| {
-            let own = Common::augment_args(Command::new(kind.name()).about(options::about(kind)).after_help(EXAMPLES));
-            let own = own.args(options::arguments(kind));
+            let own = Common::augment_args(Command::new(kind.name())).args(options::arguments(kind));
+            let own = own.about(options::about(kind)).after_help(EXAMPLES);
             // The one option that both halves must know: whom dns asks.
             let own = if kind == Kind::Dns { own.mut_arg("ask", |arg| arg.hide(false)) } else { own };
             command.subcommand(own)

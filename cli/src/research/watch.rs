@@ -256,9 +256,10 @@ impl Watch<'_> {
     fn draw(&mut self) -> Result<(), Trouble> {
         let (head, lines) = self.board.table();
         let results = self.board.summary.results();
+        let results = if results == 1 { "1 result".into() } else { format!("{results} results") };
         let foot = match self.board.waiting() {
-            0 => format!("{results} results · Ctrl-C stops"),
-            waiting => format!("{results} results, {waiting} to come · Ctrl-C stops"),
+            0 => format!("{results} · Ctrl-C stops"),
+            waiting => format!("{results}, {waiting} to come · Ctrl-C stops"),
         };
         Ok(self.screen.draw(&head, &lines, &foot)?)
     }
