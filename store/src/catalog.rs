@@ -4,6 +4,7 @@
 
 mod accounts;
 mod alerts;
+mod builtins;
 mod measurements;
 mod orders;
 mod participation;
@@ -11,9 +12,11 @@ mod probes;
 
 pub use accounts::{Account, Accounts, ApiKey, Grant};
 pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
+pub use builtins::{Builtin, Builtins, NOBODY, Reconciled};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
     NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,
+    TopUp,
 };
 pub use orders::Orders;
 pub use participation::{
@@ -45,6 +48,6 @@ pub struct Page<T> {
 }
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
-pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation + Alerts {}
+pub trait Catalog: Accounts + Probes + Measurements + Builtins + Orders + Participation + Alerts {}
 
-impl<T: Accounts + Probes + Measurements + Orders + Participation + Alerts + ?Sized> Catalog for T {}
+impl<T: Accounts + Probes + Measurements + Builtins + Orders + Participation + Alerts + ?Sized> Catalog for T {}

@@ -14,6 +14,7 @@ use crate::StoreError;
 
 mod accounts;
 mod alerts;
+mod builtins;
 mod measurements;
 mod orders;
 mod participation;
@@ -26,6 +27,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/2_keys.sql"),
         include_str!("catalog/3_measurements.sql"),
         include_str!("catalog/7_alerts.sql"),
+        include_str!("catalog/8_builtins.sql"),
     ],
 };
 
