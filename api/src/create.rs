@@ -154,6 +154,7 @@ fn assemble(
             probes: chosen.get(&family).cloned().unwrap_or_default(),
             group: None,
             origin,
+            top_up: definition.top_up,
         }
     });
     new.collect()

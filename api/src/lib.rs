@@ -7,7 +7,8 @@
 //! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
 //! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
-//! problem at once; `target` and `sources` are about the two ends of a measurement. Every output goes through
+//! problem at once; `target` and `sources` are about the two ends of a measurement;
+//! `builtins` reads those of the operator's file. Every output goes through
 //! [`sonde_store::view::Viewer`]. Start reading at [`router`].
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use sonde_store::{Catalog, Results};
 mod alerts;
 mod auth;
 mod body;
+mod builtins;
 mod clock;
 mod config;
 mod cors;
@@ -64,10 +66,12 @@ mod stream;
 mod target;
 mod times;
 mod tls;
+mod top_up;
 mod web;
 
 pub use alerts::Watch;
 pub use auth::digest;
+pub use builtins::{BuiltinProblem, read_builtins};
 pub use clock::{Clock, SystemClock};
 pub use config::ApiConfig;
 pub use definition::check_body;
@@ -77,6 +81,7 @@ pub use permission::is_permission;
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
+pub use top_up::Replacements;
 
 use docs_page::DocsPage;
 use error::ApiError;

@@ -293,7 +293,12 @@ pub(crate) async fn choose(
 }
 
 /// Every probe that fits one source.
-async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> Result<Vec<ProbeId>, ApiError> {
+pub(crate) async fn fitting(
+    api: &Api,
+    viewer: Viewer,
+    source: &Source,
+    family: Family,
+) -> Result<Vec<ProbeId>, ApiError> {
     let filter = ProbeFilter {
         connected: Some(true),
         tags: source.include.clone(),

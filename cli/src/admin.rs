@@ -15,10 +15,11 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use sonde_collector::server::Handle;
 use sonde_collector::{Network, network::NetworkError};
+use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::Catalog;
-use sonde_store::catalog::{ApiKey, Digest, Grant};
+use sonde_store::catalog::{ApiKey, Digest, Grant, NOBODY};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -44,6 +45,9 @@ pub enum AdminCommand {
     /// Probes
     #[command(subcommand)]
     Probe(ProbeCommand),
+    /// Measurements
+    #[command(subcommand)]
+    Measurement(MeasurementCommand),
     /// The network's keys and directory
     #[command(subcommand)]
     Network(NetworkCommand),
@@ -103,6 +107,16 @@ pub enum ProbeCommand {
     },
 }
 
+/// Measurements.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum MeasurementCommand {
+    /// Stops a measurement of anybody's; it counts as forced to stop
+    Stop {
+        /// Its number
+        id: MeasurementId,
+    },
+}
+
 /// The network.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
 pub enum NetworkCommand {
@@ -151,6 +165,13 @@ impl Net {
         match self {
             Net::Live(handle) => handle.with_network(read),
             Net::Files(network) => read(&network.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// Probes that are not connected get their orders when they come.
+    async fn orders_changed(&self, probes: &[ProbeId]) {
+        if let Net::Live(handle) = self {
+            handle.orders_changed(probes).await;
         }
     }
 
@@ -240,12 +261,29 @@ impl AdminContext {
                 let file = self.network.read(|network| network.network_file(Some(token)));
                 Ok(toml::to_string(&file)?)
             }
+            AdminCommand::Measurement(MeasurementCommand::Stop { id }) => self.stop_measurement(*id).await,
             AdminCommand::Network(command) => self.network(command),
         }
     }
 
+    /// Stops a measurement and tells the probes.
+    async fn stop_measurement(&self, id: MeasurementId) -> Result<String> {
+        if id.is_builtin() {
+            bail!("{id} is built-in: take it out of the file of built-in measurements and start the server again");
+        }
+        let now = now();
+        let Some(measurement) = self.catalog.measurement(id).await? else { bail!("there is no measurement {id}") };
+        let (status, _) = measurement.status(now);
+        if status.is_over() {
+            bail!("{id} is over already: {}", status.name());
+        }
+        let probes = self.catalog.force_stop_measurement(id, now).await?;
+        self.network.orders_changed(&probes).await;
+        Ok(format!("measurement {id} is forced to stop\n"))
+    }
+
     async fn account(&self, email: &str) -> Result<sonde_store::catalog::Account> {
-        let account = self.catalog.account_by_email(email).await?;
+        let account = self.catalog.account_by_email(email).await?.filter(|account| account.id != NOBODY);
         account.with_context(|| format!("there is no account for {email}; make one with `account add {email}`"))
     }
 

@@ -32,6 +32,8 @@ pub struct Config {
     pub limits: LimitsSection,
     /// `[alerts]`
     pub alerts: AlertsSection,
+    /// `[builtins]`
+    pub builtins: BuiltinsSection,
 }
 
 /// `[network]`
@@ -141,6 +143,15 @@ impl Default for AlertsSection {
     }
 }
 
+/// `[builtins]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BuiltinsSection {
+    /// The file that says what every probe measures; nothing without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
 /// `[collector]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -221,6 +232,7 @@ mod tests {
                 private_key: Some("/etc/sonde/private-key.pem".into()),
                 ..ApiSection::default()
             },
+            builtins: BuiltinsSection { file: Some("/etc/sonde/builtins.toml".into()) },
             alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };

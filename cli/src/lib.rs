@@ -3,6 +3,7 @@
 //! `main` parses and reports; everything else is here, where tests reach it. Start reading at [`server`].
 
 pub mod admin;
+pub mod builtins;
 pub mod config;
 pub mod data;
 pub mod demo;

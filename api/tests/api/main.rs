@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alerts;
+mod builtins;
 mod create;
 mod egress;
 mod garbage;
