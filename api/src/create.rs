@@ -12,7 +12,8 @@ use serde_json::json;
 use sonde_protocol::ids::{AccountId, MeasurementId, ProbeId};
 use sonde_protocol::net::Family;
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::{NewMeasurement, Origin};
+use sonde_store::catalog::NewMeasurement;
+use sonde_store::places::Places;
 use sonde_store::view::Viewer;
 use tokio::task::JoinSet;
 
@@ -43,7 +44,7 @@ pub(crate) async fn create(
     let groups = groups::joined(&api, account, &body).await?;
     let resolved = resolve_all(&api, &asked).await?;
     let chosen = choose_all(&api, account, &asked, now).await?;
-    let mut new = assemble(account, asked, &resolved, &chosen);
+    let mut new = assemble(&*api.places, account, asked, &resolved, &chosen);
     for (one, group) in new.iter_mut().zip(groups) {
         one.group = group;
     }
@@ -115,6 +116,7 @@ async fn choose_all(
 }
 
 fn assemble(
+    places: &dyn Places,
     account: AccountId,
     asked: Asked,
     resolved: &Resolved,
@@ -132,7 +134,7 @@ fn assemble(
                 (Some(text), resolved.get(&(name, family)).cloned().unwrap_or_default())
             }
         };
-        let origin = addresses.first().and_then(|&address| origin(address));
+        let origin = addresses.first().and_then(|&address| places.origin(address));
         NewMeasurement {
             owner: account,
             spec: definition.spec,
@@ -158,11 +160,6 @@ fn assemble(
         }
     });
     new.collect()
-}
-
-/// Where a target's address comes from. Nobody here knows yet.
-fn origin(_address: IpAddr) -> Option<Origin> {
-    None
 }
 
 async fn commit(api: Arc<Api>, new: Vec<NewMeasurement>, now: UnixNanos) -> Result<Vec<MeasurementId>, ApiError> {

@@ -5,7 +5,7 @@
 //! measure; that is all it has to do with the probes.
 //!
 //! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
-//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `keys` → the store. What
+//! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `anchors`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
 //! problem at once; `target` and `sources` are about the two ends of a measurement;
 //! `builtins` reads those of the operator's file. Every output goes through
@@ -21,9 +21,11 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
+use sonde_store::places::Places;
 use sonde_store::{Catalog, Results};
 
 mod alerts;
+mod anchors;
 mod auth;
 mod body;
 mod builtins;
@@ -54,6 +56,10 @@ mod params;
 mod participation;
 mod path;
 mod permission;
+mod places;
+mod probe_edit;
+mod probe_filters;
+mod probe_object;
 mod probes;
 mod reader;
 mod results;
@@ -78,6 +84,7 @@ pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use limits::LimitsConfig;
 pub use permission::is_permission;
+pub use places::{PlaceFiles, PlacesError};
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
@@ -101,6 +108,8 @@ pub struct Api {
     pub resolver: Arc<dyn Resolve>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where addresses come from.
+    pub places: Arc<dyn Places>,
     /// What the operator has set.
     pub config: ApiConfig,
 }
@@ -118,6 +127,7 @@ pub fn router(api: Api) -> Router {
     status_check::routes(&mut routes);
     skipped::routes(&mut routes);
     probes::routes(&mut routes);
+    anchors::routes(&mut routes);
     keys::routes(&mut routes);
     alerts::routes(&mut routes);
     let (router, document) = routes.finish();

@@ -90,19 +90,6 @@ impl Params {
         ids.dedup();
         Ok(Some(ids))
     }
-
-    /// Refuses filters that Atlas has and this server does not have yet. A name stands for itself and for its forms with
-    /// a suffix (`id__lt`).
-    pub fn refuse(&self, not_yet: &[&str]) -> Result<(), ApiError> {
-        let found = self.0.iter().find(|(name, value)| {
-            let stem = name.split_once("__").map_or(name.as_str(), |(stem, _)| stem);
-            !value.is_empty() && (not_yet.contains(&stem) || not_yet.contains(&name.as_str()))
-        });
-        match found {
-            Some((name, _)) => Err(ApiError::parameter(name, "This filter is not offered yet by this server.")),
-            None => Ok(()),
-        }
-    }
 }
 
 /// An identifier: what fits the store's signed numbers.
@@ -135,12 +122,5 @@ mod tests {
         assert_eq!(params("a=true&a=0").flag("a").unwrap(), Some(false), "the last one counts");
         assert!(params("a=perhaps").flag("a").is_err());
         assert_eq!(params("a=%ff").get("a"), Some("\u{fffd}"));
-    }
-
-    #[test]
-    fn filters_not_offered_are_refused_with_their_suffixes() {
-        assert!(params("start_time__gt=5").refuse(&["start_time"]).is_err());
-        assert!(params("id__lt=5").refuse(&["id__lt"]).is_err());
-        assert!(params("id__in=5&start_time=").refuse(&["id__lt", "start_time"]).is_ok());
     }
 }

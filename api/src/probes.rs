@@ -1,99 +1,72 @@
-//! `probes/`: who measures. Addresses and places only as [`sonde_store::view`] allows.
+//! `probes/`: who measures, and what owners say of theirs. Addresses and places only as [`sonde_store::view`] allows.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use serde_json::{Map, Value, json};
-use sonde_protocol::atlas::FIRMWARE;
-use sonde_protocol::ids::{Asn, ProbeId};
-use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::{Probe, ProbeFilter};
-use sonde_store::view::{Viewer, network, snapped};
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+use sonde_protocol::ids::ProbeId;
+use sonde_store::catalog::{MeasurementFilter, Probe, ProbeFilter, Ranking, Status};
+use sonde_store::view::Viewer;
 use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Access;
+use crate::body::JsonBody;
+use crate::datetimes::Datetimes;
 use crate::error::ApiError;
 use crate::fields::Selection;
 use crate::here::Here;
-use crate::paging::Paging;
+use crate::measurement_filters::visible_to;
+use crate::measurement_object;
+use crate::paging::{MAX_SIZE, Paging};
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::probe_edit::{self, Reads};
+use crate::probe_filters::{self, ProbeQuery};
+use crate::probe_object::{self, ProbeTag};
 use crate::router::Routes;
-use crate::times::iso;
+
+/// How many of each the rankings name.
+const RANKED: u64 = 100;
 
 /// Adds the paths of this module.
 pub(crate) fn routes(routes: &mut Routes) {
     routes.add(routes!(list));
     routes.add(routes!(mine));
-    routes.add(routes!(show));
+    routes.add(routes!(rankings));
+    routes.add(routes!(tags));
+    routes.add(routes!(tag));
+    routes.add(routes!(show, change, replace));
+    routes.add(routes!(measurements));
+    routes.add(routes!(tags_of, change_tags));
 }
 
-/// Atlas's filters that the catalog has no answer to yet.
-const NOT_YET: &[&str] = &[
-    "id__lt",
-    "id__lte",
-    "id__gt",
-    "id__gte",
-    "asn_v4",
-    "asn_v6",
-    "prefix",
-    "prefix_v4",
-    "prefix_v6",
-    "is_public",
-    "radius",
-    "latitude",
-    "longitude",
-    "firmware_version",
-    "first_connected",
-    "last_connected",
-    "favourite",
-    "hidden",
-];
-
-/// The states of a probe: Atlas's numbers and names. The last two a probe here is never in.
-const STATES: [(u8, &str); 5] =
-    [(0, "Never Connected"), (1, "Connected"), (2, "Disconnected"), (3, "Abandoned"), (4, "Written Off")];
-
 /// `GET probes/`.
-#[utoipa::path(get, path = "/api/v2/probes/", tag = "probes", responses((status = 200, body = serde_json::Value)))]
-pub(crate) async fn list(
+#[utoipa::path(get, path = "/api/v2/probes/", tag = "probes", params(ProbeQuery), responses((status = 200, body = serde_json::Value)))]
+async fn list(
     State(api): State<Arc<Api>>,
     access: Access,
     params: Params,
     here: Here,
 ) -> Result<Json<Value>, ApiError> {
     let viewer = access.viewer(Permission::ListProbes, None);
-    page(&api, viewer, filter(&params)?, &params, &here).await
+    page(&api, viewer, probe_filters::read(&params, viewer)?, &params, &here).await
 }
 
 /// `GET probes/my/`.
-#[utoipa::path(get, path = "/api/v2/probes/my/", tag = "probes", responses((status = 200, body = serde_json::Value)))]
-pub(crate) async fn mine(
+#[utoipa::path(get, path = "/api/v2/probes/my/", tag = "probes", params(ProbeQuery), responses((status = 200, body = serde_json::Value)))]
+async fn mine(
     State(api): State<Arc<Api>>,
     access: Access,
     params: Params,
     here: Here,
 ) -> Result<Json<Value>, ApiError> {
     let account = access.may(Permission::ListProbes, None)?;
-    let filter = ProbeFilter { owner: Some(account), ..filter(&params)? };
-    page(&api, Viewer::Account(account), filter, &params, &here).await
-}
-
-/// `GET probes/{id}/`.
-#[utoipa::path(get, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
-pub(crate) async fn show(
-    State(api): State<Arc<Api>>,
-    access: Access,
-    Id(id): Id,
-    params: Params,
-) -> Result<Json<Value>, ApiError> {
-    let viewer = access.viewer(Permission::ListProbes, None);
-    let probe = api.catalog.probe(ProbeId(id)).await?.ok_or_else(ApiError::not_found)?;
-    Ok(Json(Selection::read(&params).apply(object(&probe, viewer, api.clock.now()))))
+    let viewer = Viewer::Account(account);
+    let filter = ProbeFilter { owner: Some(account), ..probe_filters::read(&params, viewer)? };
+    page(&api, viewer, filter, &params, &here).await
 }
 
 async fn page(
@@ -103,155 +76,173 @@ async fn page(
     params: &Params,
     here: &Here,
 ) -> Result<Json<Value>, ApiError> {
-    let (paging, selection) = (Paging::read(params)?, Selection::read(params));
+    let (paging, selection) = (Paging::read_unsorted(params, MAX_SIZE)?, Selection::read(params));
+    let datetimes = Datetimes::read(params)?;
     let found = api.catalog.probes(&filter, paging.slice()).await?;
     let now = api.clock.now();
-    let results = found.items.iter().map(|probe| selection.apply(object(probe, viewer, now))).collect();
-    paging.envelope(found.total, results, here).map(Json)
+    let write = |probe: &Probe| probe_object::write(probe, viewer, now, &selection, datetimes);
+    paging.envelope(found.total, found.items.iter().map(write).collect(), here).map(Json)
 }
 
-/// Reads the filters of a list.
-fn filter(params: &Params) -> Result<ProbeFilter, ApiError> {
-    params.refuse(NOT_YET)?;
-    let ids = match params.ids("id__in")? {
-        None => params.ids("id")?,
-        some => some,
+/// `GET probes/{id}/`.
+#[utoipa::path(get, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+async fn show(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    Id(id): Id,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    let viewer = access.viewer(Permission::ListProbes, None);
+    one(&api, ProbeId(id), viewer, &params).await
+}
+
+async fn find(api: &Api, id: ProbeId) -> Result<Probe, ApiError> {
+    api.catalog.probe(id).await?.ok_or_else(ApiError::not_found)
+}
+
+async fn one(api: &Api, id: ProbeId, viewer: Viewer, params: &Params) -> Result<Json<Value>, ApiError> {
+    let probe = find(api, id).await?;
+    let (selection, datetimes) = (Selection::read(params), Datetimes::read(params)?);
+    Ok(Json(probe_object::write(&probe, viewer, api.clock.now(), &selection, datetimes)))
+}
+
+/// `PATCH probes/{id}/`: its owner says something else of it: `description`, `is_public`, `country_code`, `geometry` or
+/// `latitude` and `longitude`, `tags`. Other fields are problems.
+#[utoipa::path(patch, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path)), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
+async fn change(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    Id(id): Id,
+    params: Params,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    edit(&api, &access, ProbeId(id), &body, Reads::Named, &params).await
+}
+
+/// `PUT probes/{id}/`: as `PATCH`, with a whole object as it was read: fields that cannot be changed are passed over.
+#[utoipa::path(put, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path)), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
+async fn replace(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    Id(id): Id,
+    params: Params,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    edit(&api, &access, ProbeId(id), &body, Reads::Object, &params).await
+}
+
+async fn edit(
+    api: &Api,
+    access: &Access,
+    id: ProbeId,
+    body: &Value,
+    reads: Reads,
+    params: &Params,
+) -> Result<Json<Value>, ApiError> {
+    let account = access.may(Permission::UpdateProbe, None)?;
+    if find(api, id).await?.owner != account {
+        return Err(ApiError::forbidden("You do not have permission to perform this action."));
+    }
+    let edit = probe_edit::read(body, reads).map_err(ApiError::body)?;
+    api.catalog.edit_probe(id, &edit).await?;
+    // A country that is not said any more is the tables' again.
+    sonde_store::places::locate(&*api.catalog, &*api.places, id).await?;
+    one(api, id, Viewer::Account(account), params).await
+}
+
+/// `GET probes/{id}/tags/`.
+#[utoipa::path(get, path = "/api/v2/probes/{id}/tags/", tag = "probes", params(("id" = u64, Path)), responses((status = 200, body = Vec<ProbeTag>)))]
+async fn tags_of(State(api): State<Arc<Api>>, _: Access, Id(id): Id) -> Result<Json<Vec<ProbeTag>>, ApiError> {
+    let probe = find(&api, ProbeId(id)).await?;
+    Ok(Json(probe.tags.iter().map(|slug| ProbeTag::of(slug)).collect()))
+}
+
+/// `PATCH probes/{id}/tags/`: other tags of its owner's, as a list or as `{"tags": …}`. System tags stay.
+#[utoipa::path(patch, path = "/api/v2/probes/{id}/tags/", tag = "probes", params(("id" = u64, Path)), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
+async fn change_tags(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    Id(id): Id,
+    params: Params,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let body = match body {
+        Value::Array(tags) => json!({ "tags": tags }),
+        Value::Object(fields) if !fields.contains_key("tags") => {
+            return Err(ApiError::body_at("/tags", "This field is required."));
+        }
+        other => other,
     };
-    let mut filter =
-        ProbeFilter { ids: ids.map(|ids| ids.into_iter().map(ProbeId).collect()), ..ProbeFilter::default() };
-    for name in ["country_code", "country_code__in"] {
-        match params.csv(name).as_deref() {
-            None => {}
-            Some([country]) => filter.country = Some((*country).to_owned()),
-            Some(_) => return Err(ApiError::parameter(name, "This server filters by one country at a time.")),
-        }
-    }
-    if let Some(text) = params.get("asn") {
-        let asn = text.parse().map_err(|_| ApiError::parameter("asn", "Enter the number of an AS."))?;
-        filter.asn = Some(Asn(asn));
-    }
-    if let Some(tags) = params.csv("tags") {
-        filter.tags = tags.into_iter().map(str::to_ascii_lowercase).collect();
-    }
-    // There are no anchors yet.
-    if params.flag("is_anchor")? == Some(true) {
-        filter.ids = Some(Vec::new());
-    }
-    for name in ["status", "status__in", "status_name"] {
-        if let Some(words) = params.csv(name) {
-            states(name, &words, &mut filter)?;
-        }
-    }
-    Ok(filter)
+    edit(&api, &access, ProbeId(id), &body, Reads::Named, &params).await
 }
 
-/// The states that a filter names, by number or by name in any case.
-fn states(parameter: &str, words: &[&str], filter: &mut ProbeFilter) -> Result<(), ApiError> {
-    let mut wanted = [false; STATES.len()];
-    for word in words {
-        let known = STATES.iter().find(|(number, name)| *word == number.to_string() || word.eq_ignore_ascii_case(name));
-        match known.and_then(|(number, _)| wanted.get_mut(usize::from(*number))) {
-            Some(wanted) => *wanted = true,
-            None => return Err(ApiError::parameter(parameter, "This is not a status.")),
-        }
-    }
-    let [never, connected, disconnected, ..] = wanted;
-    (filter.connected, filter.never_connected) = match (never, connected, disconnected) {
-        (true, true, true) => (None, None),
-        (false, true, true) => (None, Some(false)),
-        (true, false, true) => (Some(false), None),
-        (true, false, false) => (None, Some(true)),
-        (false, true, false) => (Some(true), None),
-        (false, false, true) => (Some(false), Some(false)),
-        // What is abandoned or written off only.
-        (false, false, false) => {
-            filter.ids = Some(Vec::new());
-            (None, None)
-        }
-        (true, true, false) => {
-            return Err(ApiError::parameter(parameter, "This combination is not offered yet by this server."));
-        }
+/// `GET probes/{id}/measurements/`: what runs on it, as far as the viewer may know.
+#[utoipa::path(get, path = "/api/v2/probes/{id}/measurements/", tag = "probes",
+    params(("id" = u64, Path), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    responses((status = 200, body = serde_json::Value)))]
+async fn measurements(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    Id(id): Id,
+    params: Params,
+    here: Here,
+) -> Result<Json<Value>, ApiError> {
+    let probe = find(&api, ProbeId(id)).await?;
+    let viewer = access.viewer(Permission::ListMeasurements, None);
+    let filter = MeasurementFilter {
+        visible_to: visible_to(viewer),
+        current_probes: Some(vec![probe.id]),
+        status: Some((vec![Status::Ongoing], api.clock.now())),
+        ..MeasurementFilter::default()
     };
-    Ok(())
+    let (paging, selection) = (Paging::read(&params)?, Selection::read(&params));
+    let datetimes = Datetimes::read(&params)?;
+    let found = api.catalog.measurements(&filter, paging.slice()).await?;
+    let mut results = Vec::new();
+    for measurement in &found.items {
+        results.push(measurement_object::write(&api, viewer, measurement, &selection, &here, datetimes).await?);
+    }
+    paging.envelope(found.total, results, &here).map(Json)
 }
 
-/// A probe as JSON: RIPE Atlas's object, every field of it present.
-pub(crate) fn object(probe: &Probe, viewer: Viewer, now: UnixNanos) -> Map<String, Value> {
-    let whole = viewer.sees_whole(probe);
-    let address = |address: Option<IpAddr>| address.filter(|_| whole);
-    let prefix = |address: Option<IpAddr>| {
-        address.map(|address| format!("{}/{}", network(address), if address.is_ipv4() { 24 } else { 48 }))
-    };
-    let place = probe.place.map(|place| if whole { place } else { snapped(place) });
-    let (number, name) = state(probe);
-    let since = probe.connection.map(|connection| connection.since);
-    let running = match probe.connection {
-        Some(connection) if connection.connected => now.since(connection.since).as_secs(),
-        _ => 0,
-    };
-    let object = json!({
-        "id": probe.id,
-        "type": "Probe",
-        "address_v4": address(probe.address_v4),
-        "address_v6": address(probe.address_v6),
-        "prefix_v4": prefix(probe.address_v4),
-        "prefix_v6": prefix(probe.address_v6),
-        "asn_v4": probe.asn_v4,
-        "asn_v6": probe.asn_v6,
-        "country_code": probe.country,
-        // People write where they live into it.
-        "description": probe.description.as_ref().filter(|_| whole),
-        "firmware_version": FIRMWARE,
-        "total_uptime": probe.total_uptime.saturating_add(running),
-        "first_connected": probe.first_connected.map(UnixNanos::as_secs),
-        "last_connected": probe.last_connected.map(UnixNanos::as_secs),
-        "geometry": place.map(|(latitude, longitude)| json!({ "type": "Point", "coordinates": [longitude, latitude] })),
-        "is_anchor": false,
-        "is_public": probe.address_is_public,
-        "status": { "id": number, "name": name, "since": since.map(iso) },
-        "status_since": since.map(UnixNanos::as_secs),
-        "tags": probe.tags.iter().map(|slug| json!({ "name": tag_name(slug), "slug": slug })).collect::<Value>(),
-    });
-    match object {
-        Value::Object(object) => object,
-        _ => Map::new(),
+/// `GET probes/tags/`: every tag that a probe has.
+#[utoipa::path(get, path = "/api/v2/probes/tags/", tag = "probes",
+    params(("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    responses((status = 200, body = serde_json::Value)))]
+async fn tags(State(api): State<Arc<Api>>, _: Access, params: Params, here: Here) -> Result<Json<Value>, ApiError> {
+    let paging = Paging::read_unsorted(&params, MAX_SIZE)?;
+    let found = api.catalog.probe_tags(paging.slice()).await?;
+    let write = |(slug, _): &(String, u64)| json!(ProbeTag::of(slug));
+    paging.envelope(found.total, found.items.iter().map(write).collect(), &here).map(Json)
+}
+
+/// `GET probes/tags/{slug}/`.
+#[utoipa::path(get, path = "/api/v2/probes/tags/{slug}/", tag = "probes", params(("slug" = String, Path)), responses((status = 200, body = ProbeTag)))]
+async fn tag(State(api): State<Arc<Api>>, _: Access, Path(slug): Path<String>) -> Result<Json<ProbeTag>, ApiError> {
+    let filter = ProbeFilter { tags: vec![slug.to_ascii_lowercase()], ..ProbeFilter::default() };
+    let none = sonde_store::catalog::Slice { offset: 0, limit: 0, descending: false };
+    match api.catalog.probes(&filter, none).await?.total {
+        0 => Err(ApiError::not_found()),
+        _ => Ok(Json(ProbeTag::of(&slug.to_ascii_lowercase()))),
     }
 }
 
-/// A probe's state: Atlas's number and name.
-pub(crate) fn state(probe: &Probe) -> (u8, &'static str) {
-    let [never, connected, disconnected, ..] = STATES;
-    match probe.connection {
-        None => never,
-        Some(connection) if connection.connected => connected,
-        Some(_) => disconnected,
+/// `GET probes/rankings/`: the ASes, networks and countries with the most connected probes, each with how many.
+#[utoipa::path(get, path = "/api/v2/probes/rankings/", tag = "probes", responses((status = 200, body = serde_json::Value)))]
+async fn rankings(State(api): State<Arc<Api>>, _: Access) -> Result<Json<Value>, ApiError> {
+    let mut rankings = serde_json::Map::new();
+    for (name, ranking) in [
+        ("asn4", Ranking::AsnV4),
+        ("asn6", Ranking::AsnV6),
+        ("prefix4", Ranking::NetworkV4),
+        ("prefix6", Ranking::NetworkV6),
+        ("country", Ranking::Country),
+    ] {
+        let ranked = api.catalog.probe_ranking(ranking, RANKED).await?;
+        // The number of an AS as a number.
+        let key = |key: &str| key.parse::<u32>().map_or_else(|_| json!(key), |number| json!(number));
+        let pairs = ranked.iter().map(|(name, count)| json!([key(name), count])).collect();
+        rankings.insert(name.to_owned(), Value::Array(pairs));
     }
-}
-
-/// What people call a tag: `system: IPv4 Works` for `system-ipv4-works`, others as they are.
-fn tag_name(slug: &str) -> String {
-    let Some(rest) = slug.strip_prefix("system-") else { return slug.replace('-', " ") };
-    let word = |word: &str| match word {
-        "ipv4" => "IPv4".to_owned(),
-        "ipv6" => "IPv6".to_owned(),
-        "aaaa" | "dns" | "ula" | "rfc1918" => word.to_ascii_uppercase(),
-        _ => {
-            let mut letters = word.chars();
-            letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
-        }
-    };
-    let words: Vec<String> = rest.split('-').map(word).collect();
-    format!("system: {}", words.join(" "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_by_name() {
-        assert_eq!(tag_name("system-ipv4-works"), "system: IPv4 Works");
-        assert_eq!(tag_name("system-resolves-aaaa-correctly"), "system: Resolves AAAA Correctly");
-        assert_eq!(tag_name("home-network"), "home network");
-    }
+    Ok(Json(Value::Object(rankings)))
 }

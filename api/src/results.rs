@@ -143,17 +143,13 @@ async fn taking_part(api: &Api, measurement: MeasurementId, params: &Params) -> 
     if let Some(named) = named {
         probes.retain(|probe| named.binary_search(&probe.0).is_ok());
     }
-    if anchors_only {
-        // There are no anchors yet.
-        probes.clear();
-    }
-    if public_only {
+    if anchors_only || public_only {
+        let ids = Some(probes.clone());
         // Public is a probe that shows its addresses to everybody, as the field `is_public` of its object says.
-        let filter = ProbeFilter { ids: Some(probes.clone()), ..ProbeFilter::default() };
+        let (is_anchor, is_public) = (anchors_only.then_some(true), public_only.then_some(true));
+        let filter = ProbeFilter { ids, is_anchor, is_public, ..ProbeFilter::default() };
         let all = Slice { offset: 0, limit: probes.len() as u64, descending: false };
-        let found = api.catalog.probes(&filter, all).await?.items;
-        probes = found.iter().filter(|probe| probe.address_is_public).map(|probe| probe.id).collect();
-        probes.sort_unstable();
+        probes = api.catalog.probes(&filter, all).await?.items.iter().map(|probe| probe.id).collect();
     }
     Ok(Some(probes))
 }

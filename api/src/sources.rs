@@ -5,15 +5,14 @@
 //! family. The choice is random but repeatable: the same seed and the same candidates give the same probes.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 use sonde_protocol::ids::{Asn, MeasurementId, ProbeId};
 use sonde_protocol::net::Family;
 use sonde_protocol::seed::mix;
 use sonde_store::catalog::{NewParticipationRequest, Probe, ProbeFilter, Slice};
-use sonde_store::view::{Viewer, network};
+use sonde_store::view::Viewer;
 
 use crate::Api;
 use crate::error::{ApiError, Problem};
@@ -300,6 +299,7 @@ pub(crate) async fn fitting(
     family: Family,
 ) -> Result<Vec<ProbeId>, ApiError> {
     let filter = ProbeFilter {
+        viewer,
         connected: Some(true),
         tags: source.include.clone(),
         without_tags: source.exclude.clone(),
@@ -311,15 +311,12 @@ pub(crate) async fn fitting(
     match &source.candidates {
         Candidates::Everywhere => collect(all(api, &filter).await?),
         Candidates::Countries(codes) => {
-            for code in codes {
-                collect(all(api, &ProbeFilter { country: Some(code.clone()), ..filter.clone() }).await?);
-            }
+            collect(all(api, &ProbeFilter { countries: Some(codes.clone()), ..filter }).await?);
         }
-        Candidates::As(asn) => collect(all(api, &ProbeFilter { asn: Some(*asn), ..filter }).await?),
+        Candidates::As(asn) => collect(all(api, &ProbeFilter { asns: vec![(None, vec![*asn])], ..filter }).await?),
         Candidates::Prefix(prefix) => {
-            let mut probes = all(api, &filter).await?;
-            probes.retain(|probe| is_inside(probe, *prefix, viewer));
-            collect(probes);
+            let networks = vec![(prefix.addr(), prefix.prefix_len())];
+            collect(all(api, &ProbeFilter { networks, ..filter }).await?);
         }
         // Named one by one: also those that are away at the moment; they get their order when they come back.
         Candidates::Probes(ids) => {
@@ -361,23 +358,6 @@ fn has_family(probe: &Probe, family: Family) -> bool {
         Family::V6 => (probe.address_v6, "system-ipv6-works"),
     };
     address.is_some() || probe.tags.iter().any(|known| known == tag)
-}
-
-/// Is the probe's address inside the prefix, as far as the viewer may know? Where addresses are hidden their network
-/// stands for them, or else asking for ever longer prefixes would find the address out.
-fn is_inside(probe: &Probe, prefix: IpNet, viewer: Viewer) -> bool {
-    [probe.address_v4, probe.address_v6].into_iter().flatten().any(|address| {
-        let whole = viewer.sees_whole(probe);
-        match (prefix, if whole { address } else { network(address) }) {
-            (IpNet::V4(prefix), IpAddr::V4(address)) => {
-                Ipv4Net::new(address, if whole { 32 } else { 24 }).is_ok_and(|net| prefix.contains(&net))
-            }
-            (IpNet::V6(prefix), IpAddr::V6(address)) => {
-                Ipv6Net::new(address, if whole { 128 } else { 48 }).is_ok_and(|net| prefix.contains(&net))
-            }
-            _ => false,
-        }
-    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use sonde_store::view::Viewer;
 
 use crate::Api;
 use crate::error::ApiError;
-use crate::probes;
+use crate::probe_object::{self, ProbeObject};
 use crate::times::iso;
 
 /// How many probes and measurements are shown.
@@ -96,9 +96,9 @@ fn table(title: &str, columns: &[&str], rows: &str) -> String {
 }
 
 fn probe_row(probe: &Probe) -> String {
-    let object = probes::object(probe, Viewer::Public, UnixNanos(0));
+    let object = ProbeObject::of(probe, Viewer::Public, UnixNanos(0)).to_map();
     let text = |field: &str| escape(object.get(field).and_then(|value| value.as_str()).unwrap_or("–"));
-    let (number, state) = probes::state(probe);
+    let (number, state) = probe_object::state(probe);
     let class = if number == 1 { "up" } else { "down" };
     let since = probe.connection.map_or("–".to_owned(), |connection| iso(connection.since));
     format!(

@@ -19,7 +19,7 @@ use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::Catalog;
-use sonde_store::catalog::{ApiKey, Digest, Grant, NOBODY};
+use sonde_store::catalog::{AnchorAdded, ApiKey, Digest, Grant, NOBODY, NewAnchor};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -48,6 +48,9 @@ pub enum AdminCommand {
     /// Measurements
     #[command(subcommand)]
     Measurement(MeasurementCommand),
+    /// Anchors: well-connected probes that are also targets
+    #[command(subcommand)]
+    Anchor(AnchorCommand),
     /// The network's keys and directory
     #[command(subcommand)]
     Network(NetworkCommand),
@@ -114,6 +117,32 @@ pub enum MeasurementCommand {
     Stop {
         /// Its number
         id: MeasurementId,
+    },
+}
+
+/// Anchors.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum AnchorCommand {
+    /// Makes a probe an anchor, which http measurements may ask by its host name
+    Add {
+        /// The probe's number
+        probe: u64,
+        /// The host name by which it is measured
+        hostname: String,
+        /// Where it stands
+        #[arg(long)]
+        city: Option<String>,
+        /// Who has it
+        #[arg(long)]
+        company: Option<String>,
+        /// ISO 3166 code of where it stands
+        #[arg(long)]
+        country: Option<String>,
+    },
+    /// Makes it an ordinary probe again, and takes its host name off the list of hosts for http
+    Remove {
+        /// The probe's number
+        probe: u64,
     },
 }
 
@@ -239,6 +268,35 @@ fn plausible(email: &str) -> Result<()> {
     }
 }
 
+/// A host name in lower case: labels of letters, digits and hyphens (RFC 1123, 2.1).
+fn host_name(text: &str) -> Result<String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let name = text.trim_end_matches('.').to_ascii_lowercase();
+    if name.len() > 253 || name.parse::<std::net::IpAddr>().is_ok() || !name.split('.').all(label) {
+        bail!("{text:?} is no host name");
+    }
+    Ok(name)
+}
+
+fn short(text: &str) -> Result<String> {
+    if text.len() > 200 || text.chars().any(char::is_control) {
+        bail!("{text:?} is too long, or has control characters");
+    }
+    Ok(text.to_owned())
+}
+
+fn country_code(text: &str) -> Result<String> {
+    match text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        true => Ok(text.to_ascii_uppercase()),
+        false => bail!("{text:?} is no country; two letters are expected (ISO 3166)"),
+    }
+}
+
 impl AdminContext {
     /// Carries out a command and gives what it prints.
     pub async fn execute(&self, command: &AdminCommand) -> Result<String> {
@@ -262,6 +320,7 @@ impl AdminContext {
                 Ok(toml::to_string(&file)?)
             }
             AdminCommand::Measurement(MeasurementCommand::Stop { id }) => self.stop_measurement(*id).await,
+            AdminCommand::Anchor(command) => self.anchor(command).await,
             AdminCommand::Network(command) => self.network(command),
         }
     }
@@ -323,6 +382,40 @@ impl AdminContext {
         let token = BASE32_NOPAD.encode(&random::<20>()?).to_lowercase();
         self.catalog.add_join_token(&sha256(token.as_bytes()), owner, now(), now() + TOKEN_LIFE).await?;
         Ok(token)
+    }
+
+    async fn anchor(&self, command: &AnchorCommand) -> Result<String> {
+        match command {
+            AnchorCommand::Add { probe, hostname, city, company, country } => {
+                let new = NewAnchor {
+                    probe: ProbeId(*probe),
+                    hostname: host_name(hostname)?,
+                    city: city.as_deref().map(short).transpose()?,
+                    company: company.as_deref().map(short).transpose()?,
+                    country: country.as_deref().map(country_code).transpose()?,
+                };
+                match self.catalog.add_anchor(&new, now()).await? {
+                    AnchorAdded::Made(id) => {
+                        if let Err(error) = self.network.allow_http(&new.hostname) {
+                            self.catalog.remove_anchor(new.probe, now()).await?;
+                            return Err(error.into());
+                        }
+                        Ok(format!("anchor {id} made: probe {probe} is {}\n", new.hostname))
+                    }
+                    AnchorAdded::NoSuchProbe => bail!("there is no probe {probe}"),
+                    AnchorAdded::Taken => {
+                        bail!("probe {probe} is an anchor already, or another one is {}", new.hostname)
+                    }
+                }
+            }
+            AnchorCommand::Remove { probe } => {
+                let hostname = self.catalog.remove_anchor(ProbeId(*probe), now()).await?;
+                let hostname = hostname.with_context(|| format!("probe {probe} is no anchor"))?;
+                let forbidden = self.network.forbid_http(&hostname);
+                let note = forbidden.err().map(|error| format!("; {hostname}: {error}")).unwrap_or_default();
+                Ok(format!("probe {probe} is no anchor any more{note}\n"))
+            }
+        }
     }
 
     fn network(&self, command: &NetworkCommand) -> Result<String> {

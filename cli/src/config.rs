@@ -34,6 +34,8 @@ pub struct Config {
     pub alerts: AlertsSection,
     /// `[builtins]`
     pub builtins: BuiltinsSection,
+    /// `[places]`
+    pub places: PlacesSection,
 }
 
 /// `[network]`
@@ -167,6 +169,16 @@ impl Default for CollectorSection {
     fn default() -> Self {
         Self { listen: vec![SocketAddr::new(ANY, COLLECTOR_PORT)], addresses: Vec::new() }
     }
+}
+
+/// `[places]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlacesSection {
+    /// Tables of origin ASes: `.mmdb`, or pfx2as as text. The first that knows an address decides.
+    pub asn: Vec<PathBuf>,
+    /// Tables of countries.
+    pub country: Vec<PathBuf>,
 }
 
 /// Why a configuration cannot be used.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{
-    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Replacements, SystemClock,
+    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, PlaceFiles, Replacements, SystemClock,
     SystemResolver, Watch, certificate_names,
 };
 use sonde_collector::server::Handle;
@@ -25,6 +25,7 @@ use crate::admin::{self, AdminContext, Net};
 use crate::builtins;
 use crate::config::{ApiSection, Config};
 use crate::data::DataDir;
+use crate::upkeep;
 
 /// How long the probes get to leave when the server stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -79,20 +80,25 @@ impl Server {
         let file = config.builtins.file.as_ref();
         builtins::reconcile(file, &*catalog, &api_config, &http_hosts, SystemClock.now()).await?;
         let listen = CollectorConfig { listen: config.collector.listen.clone() };
-        let collector = Collector::start(&listen, catalog.clone(), results.clone(), network)
+        let places = PlaceFiles::open(config.places.asn.clone(), config.places.country.clone())
+            .context("the tables of `[places]` cannot be used")?;
+        let collector = Collector::start(&listen, catalog.clone(), results.clone(), places.clone(), network)
             .await
             .context("the collector cannot start")?;
         let handle = collector.handle();
         let context = Arc::new(AdminContext { catalog: catalog.clone(), network: Net::Live(handle.clone()) });
+        let mut beside = JoinSet::new();
+        beside.spawn(upkeep::keep_places(catalog.clone(), places.clone()));
+        beside.spawn(upkeep::keep_tags(catalog.clone(), results.clone()));
         let api = Api {
             catalog,
             results,
             dispatch: Arc::new(Direct(handle)),
             resolver: Arc::new(SystemResolver::default()),
             clock: Arc::new(SystemClock),
+            places: places.clone(),
             config: api_config,
         };
-        let mut beside = JoinSet::new();
         if config.alerts.enabled {
             beside.spawn(watch(&api, config)?.run());
         }

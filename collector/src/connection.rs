@@ -329,6 +329,7 @@ impl Served {
         let known = self.known.insert(session);
         let session = self.shared.catalog.open_session(known).await.map_err(internal)?;
         self.probe = Some((probe.id, session));
+        self.shared.locate(probe.id).await;
         let Some(outbox) = outbox.take() else { return Err(End::Internal("admitted twice".into())) };
         self.shared.register(probe.id, self.id, outbox.downgrade());
         let open = ToIngest::Open { connection: self.id, probe: probe.id, inbox: outbox };
@@ -385,6 +386,7 @@ impl Served {
         let session = self.shared.catalog.open_session(&known).await;
         let session = session.map_err(|error| End::Internal(error.to_string()))?;
         self.probe = Some((probe, session));
+        self.shared.locate(probe).await;
         let closed = self.shared.catalog.close_session(old, now()).await;
         closed.map_err(|error| End::Internal(error.to_string()))
     }
@@ -404,6 +406,7 @@ impl Served {
         let session = self.shared.catalog.open_session(&known).await;
         let session = session.map_err(|error| End::Internal(error.to_string()))?;
         self.probe = Some((probe, session));
+        self.shared.locate(probe).await;
         if let Err(error) = self.shared.catalog.close_session(old, now()).await {
             warn!(probe_id = %probe, %error, "the end of a session could not be recorded");
         }

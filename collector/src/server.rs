@@ -12,6 +12,7 @@ use sonde_protocol::ids::ProbeId;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{ALPN_DIRECTORY, Drain, to_cbor};
 use sonde_protocol::order::When;
+use sonde_store::places::{self, Places};
 use sonde_store::results::ResultQuery;
 use sonde_store::{Catalog, Results, StoreError};
 use tokio::sync::mpsc::error::TrySendError;
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) results: Arc<dyn Results>,
     pub(crate) ingest: Ingest,
+    places: Arc<dyn Places>,
     network: Mutex<Network>,
     probes: Mutex<HashMap<ProbeId, Vec<Inbox>>>,
     next_connection: AtomicU64,
@@ -84,6 +86,13 @@ impl Shared {
         connections.retain(|(known, _)| *known != id);
         if connections.is_empty() {
             probes.remove(&probe);
+        }
+    }
+
+    /// Records where a probe's addresses come from; without it the probe is served all the same.
+    pub(crate) async fn locate(&self, probe: ProbeId) {
+        if let Err(error) = places::locate(&*self.catalog, &*self.places, probe).await {
+            warn!(probe_id = %probe, %error, "where the probe is could not be recorded");
         }
     }
 
@@ -149,11 +158,12 @@ pub struct Handle {
 }
 
 impl Collector {
-    /// Starts it: listens, and writes what comes to `results`.
+    /// Starts it: listens, and writes what comes to `results`. `places` says where probes are connected from.
     pub async fn start(
         config: &CollectorConfig,
         catalog: Arc<dyn Catalog>,
         results: Arc<dyn Results>,
+        places: Arc<dyn Places>,
         network: Network,
     ) -> Result<Self, StartError> {
         catalog.close_all_sessions(now()).await?;
@@ -169,6 +179,7 @@ impl Collector {
             catalog,
             results,
             ingest,
+            places,
             network: Mutex::new(network),
             probes: Mutex::default(),
             next_connection: AtomicU64::new(1),

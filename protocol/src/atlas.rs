@@ -36,6 +36,8 @@ mod sslcert;
 mod tcp;
 mod traceroute;
 
+pub use dns_message::has_answer;
+
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::net::IpAddr;

@@ -4,15 +4,20 @@
 
 mod accounts;
 mod alerts;
+mod anchors;
 mod builtins;
+mod evidence;
 mod measurements;
 mod orders;
 mod participation;
+mod probe_filter;
 mod probes;
 
 pub use accounts::{Account, Accounts, ApiKey, Grant};
 pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
+pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
 pub use builtins::{Builtin, Builtins, NOBODY, Reconciled};
+pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
     NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,
@@ -22,7 +27,8 @@ pub use orders::Orders;
 pub use participation::{
     Change, Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest,
 };
-pub use probes::{Admission, Connection, NewSession, Probe, ProbeFilter, Probes};
+pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
+pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.
 pub type Digest = [u8; 32];
@@ -48,6 +54,12 @@ pub struct Page<T> {
 }
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
-pub trait Catalog: Accounts + Probes + Measurements + Builtins + Orders + Participation + Alerts {}
+pub trait Catalog:
+    Accounts + Probes + Measurements + Builtins + Orders + Participation + Evidence + Anchors + Alerts
+{
+}
 
-impl<T: Accounts + Probes + Measurements + Builtins + Orders + Participation + Alerts + ?Sized> Catalog for T {}
+impl<T: Accounts + Probes + Measurements + Builtins + Orders + Participation + Evidence + Anchors + Alerts + ?Sized>
+    Catalog for T
+{
+}

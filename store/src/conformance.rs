@@ -15,9 +15,12 @@ use async_trait::async_trait;
 mod accounts;
 mod alerts;
 mod builtins;
+mod evidence;
+mod measurement_filters;
 mod measurements;
 mod orders;
 mod participation;
+mod probe_filters;
 mod probes;
 mod results;
 mod results_order;
@@ -72,6 +75,14 @@ suite! {
         probes::families_are_shown_by_global_addresses,
         probes::session_addresses_are_kept,
         probes::lists_of_probes,
+        probe_filters::what_owners_and_files_say_of_probes,
+        probe_filters::probes_by_where_they_are,
+        probe_filters::what_is_hidden_is_not_found_by_it_either,
+        probe_filters::orders_of_probes,
+        evidence::measurements_that_ask_the_probes_resolvers,
+        evidence::the_newest_evidence_decides_on_resolvers,
+        evidence::sessions_say_when_probes_were_there,
+        evidence::anchors_come_and_go,
         measurements::what_was_asked_for_is_kept,
         measurements::measurements_made_together_are_a_group,
         measurements::nothing_is_half_made,
@@ -79,6 +90,7 @@ suite! {
         measurements::the_status_filter_agrees_with_the_status,
         measurements::a_search_takes_text_as_it_is,
         measurements::edits_change_what_is_said,
+        measurement_filters::every_filter_and_order,
         participation::who_joins_gets_an_order_and_who_leaves_loses_it,
         participation::no_more_take_part_than_may,
         participation::a_oneoff_waits_for_nobody_who_left,

@@ -4,12 +4,15 @@
 //! This crate must not know about QUIC, HTTP or tokio: the methods are async so that a backend may be on another machine,
 //! and the embedded ones complete when polled. Nobody else in Sonde speaks SQL.
 //!
+//! [`system_tags`] says what probes can do, from what they did; [`places`] where their addresses come from.
 //! [`view`] decides who may see what of it (addresses, private measurements); every output goes through it.
 
 pub mod catalog;
 pub mod conformance;
+pub mod places;
 pub mod results;
 pub mod sqlite;
+pub mod system_tags;
 pub mod view;
 
 pub use catalog::Catalog;

@@ -13,9 +13,10 @@ use sonde_protocol::ids::{AccountId, ProbeId};
 use crate::catalog::{Measurement, Probe};
 
 /// Who is looking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Viewer {
     /// Anybody.
+    #[default]
     Public,
     /// Somebody with a key of this account.
     Account(AccountId),

@@ -325,11 +325,15 @@ fn probes_are_found_by_what_only_an_operator_can_set_as_yet() {
     let slice = Slice { offset: 0, limit: 10, descending: false };
     let list = |filter: ProbeFilter| block_on(catalog.probes(&filter, slice)).unwrap().items;
     let ids = |filter| list(filter).iter().map(|probe| probe.id.0).collect::<Vec<_>>();
-    assert_eq!(ids(ProbeFilter { country: Some("nl".into()), ..ProbeFilter::default() }), [1]);
-    assert_eq!(ids(ProbeFilter { country: Some("DE".into()), ..ProbeFilter::default() }), [2]);
-    assert_eq!(ids(ProbeFilter { asn: Some(Asn(64_500)), ..ProbeFilter::default() }), [1]);
-    assert_eq!(ids(ProbeFilter { asn: Some(Asn(u32::MAX)), ..ProbeFilter::default() }), [2]);
-    let both = ProbeFilter { asn: Some(Asn(64_500)), country: Some("DE".into()), ..ProbeFilter::default() };
+    assert_eq!(ids(ProbeFilter { countries: Some(vec!["nl".into()]), ..ProbeFilter::default() }), [1]);
+    assert_eq!(ids(ProbeFilter { countries: Some(vec!["DE".into()]), ..ProbeFilter::default() }), [2]);
+    assert_eq!(ids(ProbeFilter { asns: vec![(None, vec![Asn(64_500)])], ..ProbeFilter::default() }), [1]);
+    assert_eq!(ids(ProbeFilter { asns: vec![(None, vec![Asn(u32::MAX)])], ..ProbeFilter::default() }), [2]);
+    let both = ProbeFilter {
+        asns: vec![(None, vec![Asn(64_500)])],
+        countries: Some(vec!["DE".into()]),
+        ..ProbeFilter::default()
+    };
     assert_eq!(ids(both), [0; 0]);
     let probes = list(ProbeFilter::default());
     assert_eq!((probes[0].place, probes[0].asn_v4, probes[0].asn_v6), (Some((52.3, 4.9)), Some(Asn(64_500)), None));

@@ -28,6 +28,12 @@ use crate::times::iso;
 /// How long between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long between two looks through the rules.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long between two removals of what is over.
+const CLEAN_EVERY: Duration = Duration::from_secs(3600);
+
 /// The soonest and the latest that a rule is looked at again, in seconds.
 const AGAIN: (u32, u32) = (5, 300);
 
@@ -65,7 +71,7 @@ impl Watch {
     pub async fn run(self) {
         let mut rules = Rules::default();
         let mut deliveries = Deliveries::default();
-        let mut cleaned = UnixNanos(0);
+        let (mut looked_at, mut cleaned) = (UnixNanos(0), UnixNanos(0));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -75,9 +81,13 @@ impl Watch {
             }
             let now = self.clock.now();
             let looked = async {
-                rules.look(&self, now).await?;
+                // Also after the wall clock was set back.
+                if now.nanos_since(looked_at).unsigned_abs() >= LOOK_EVERY.as_nanos() as u64 {
+                    looked_at = now;
+                    rules.look(&self, now).await?;
+                }
                 deliveries.begin(&self, now).await?;
-                if now.as_secs() - cleaned.as_secs() > 3600 {
+                if now.since(cleaned) > CLEAN_EVERY {
                     cleaned = now;
                     self.catalog.forget_deliveries(now - KEPT).await?;
                 }

@@ -9,7 +9,7 @@ use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{ApiConfig, Watch};
 use sonde_protocol::ids::{MeasurementId, ProbeId, SessionId};
 
-use crate::egress::{Script, receiver};
+use crate::egress::{PUBLIC, Recorder, SPECIAL, Script, receiver};
 use crate::lab::{Lab, NOW, Person, asking};
 use crate::status_check::ping;
 
@@ -250,4 +250,51 @@ fn rules_are_checked_and_are_nobody_elses() {
     );
     assert_eq!(scene.lab.call("DELETE", &path, Some(&scene.ada.key), None).status, 204);
     scene.lab.get_as(&scene.ada, &path).refused(404, 104);
+}
+
+#[test]
+fn no_webhook_goes_where_only_the_server_can_reach() {
+    let lab = Lab::new();
+    let ada = lab.person("ada");
+    let id = lab.measure(&ada, &asking("ping", "20.1.2.3", crate::lab::worldwide(1)));
+    let rule = |host: &str| json!({"measurement": id, "metric": "loss", "operator": ">", "threshold": 1, "url": format!("https://{host}/")});
+    for address in SPECIAL {
+        let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+        assert_eq!(lab.post_as(&ada, "/api/v2/alerts/", &rule(&host)).refused(400, 102), ["/url"], "{address}");
+    }
+    // A name, each time with another answer: special alone, beside a public one, and a public one first and then another.
+    let made = lab.post_as(&ada, "/api/v2/alerts/", &rule("hook.example"));
+    let test = format!("/api/v2/alerts/{}/test/", made.json()["id"]);
+    let recorder = Arc::new(Recorder::default());
+    for address in SPECIAL {
+        let answers: [&[&str]; 3] = [&[address], &[PUBLIC, address], &["2a00:9::1", address]];
+        let egress = Egress::new(Script::new(&answers), recorder.clone(), None, Vec::new()).unwrap();
+        let watch = Watch {
+            catalog: lab.catalog.clone(),
+            results: lab.results.clone(),
+            clock: lab.clock.clone(),
+            egress: Arc::new(egress),
+        };
+        for _ in answers {
+            assert_eq!(lab.post_as(&ada, &test, &json!({})).status, 202);
+            lab.runtime.block_on(watch.once()).unwrap();
+        }
+    }
+    assert_eq!(recorder.went(), [""; 0]);
+
+    let rebinding: [&[&str]; 2] = [&[PUBLIC], &["127.0.0.1"]];
+    let egress = Egress::new(Script::new(&rebinding), recorder.clone(), None, Vec::new()).unwrap();
+    let (catalog, results, clock) = (lab.catalog.clone(), lab.results.clone(), lab.clock.clone());
+    let watch = Watch { catalog, results, clock, egress: Arc::new(egress) };
+    assert_eq!(lab.post_as(&ada, &test, &json!({})).status, 202);
+    for step in [0, 10] {
+        lab.set_clock(NOW + step);
+        lab.runtime.block_on(watch.once()).unwrap();
+    }
+    assert_eq!(recorder.went(), [format!("{PUBLIC}:443")], "the second attempt found the name elsewhere");
+    let path = format!("/api/v2/alerts/{}/deliveries/?sort=-id&page_size=500", made.json()["id"]);
+    let all = lab.get_as(&ada, &path).json();
+    let all = all["results"].as_array().unwrap();
+    assert_eq!(all.len(), 3 * SPECIAL.len() + 1);
+    assert!(all.iter().all(|one| one["state"] == "given up"), "{all:?}");
 }

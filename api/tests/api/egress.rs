@@ -15,10 +15,10 @@ use sonde_protocol::net::Family;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const PUBLIC: &str = "20.1.2.3";
+pub(super) const PUBLIC: &str = "20.1.2.3";
 
 /// One of every kind of special address.
-const SPECIAL: [&str; 38] = [
+pub(super) const SPECIAL: [&str; 38] = [
     "0.0.0.0",
     "10.0.0.1",
     "100.64.0.1",
@@ -61,7 +61,14 @@ const SPECIAL: [&str; 38] = [
 
 /// Remembers where connections would go, and refuses them.
 #[derive(Default)]
-struct Recorder(Mutex<Vec<SocketAddr>>);
+pub(super) struct Recorder(Mutex<Vec<SocketAddr>>);
+
+impl Recorder {
+    /// Where connections would have gone.
+    pub(super) fn went(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(ToString::to_string).collect()
+    }
+}
 
 #[async_trait]
 impl Connect for Recorder {
@@ -103,8 +110,7 @@ async fn post(urls: &[&str], answers: &[&[&str]]) -> (Vec<Result<u16, EgressErro
     for url in urls {
         outcomes.push(egress.post(url, &[], b"{}").await);
     }
-    let went = recorder.0.lock().unwrap().iter().map(ToString::to_string).collect();
-    (outcomes, went)
+    (outcomes, recorder.went())
 }
 
 #[track_caller]

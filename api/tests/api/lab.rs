@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use sonde_api::{Api, ApiConfig, Clock, Dispatch, Resolve, router, serve};
 use sonde_protocol::bounded::{List, Text};
-use sonde_protocol::ids::{AccountId, BootId, MeasurementId, ProbeId, Seq, SessionId};
+use sonde_protocol::ids::{AccountId, Asn, BootId, MeasurementId, ProbeId, Seq, SessionId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{BootRanges, Gap};
 use sonde_protocol::net::{Family, Ip, Transport};
@@ -19,7 +19,8 @@ use sonde_protocol::result::{
     Hop, HopAnswer, HopReply, MeasurementResult, Outcome, Report, Skipped, Timing, TracerouteOutcome,
 };
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::{Accounts, Admission, ApiKey, NewSession, Probes};
+use sonde_store::catalog::{Accounts, Admission, ApiKey, NewSession, Origin, Probes};
+use sonde_store::places::Places;
 use sonde_store::results::{Batch, Results, StoredReport};
 use sonde_store::sqlite::catalog::SqliteCatalog;
 use sonde_store::sqlite::results::SqliteResults;
@@ -67,6 +68,33 @@ impl Resolve for Names {
         }
         let known = self.0.get(name).cloned().unwrap_or_default();
         Ok(known.into_iter().filter(|address| Family::of(*address) == family).collect())
+    }
+}
+
+/// 20.0.0.0/8 and 2a00::/16 are of two ASes and countries.
+struct Table;
+
+impl Places for Table {
+    fn has_origins(&self) -> bool {
+        true
+    }
+    fn has_countries(&self) -> bool {
+        true
+    }
+    fn origin(&self, address: IpAddr) -> Option<Origin> {
+        let (asn, prefix, _) = known(address)?;
+        Some(Origin { asn: Asn(asn), prefix: Some(prefix.into()) })
+    }
+    fn country(&self, address: IpAddr) -> Option<String> {
+        known(address).map(|(_, _, country)| country.into())
+    }
+}
+
+fn known(address: IpAddr) -> Option<(u32, &'static str, &'static str)> {
+    match address {
+        IpAddr::V4(address) if address.octets()[0] == 20 => Some((64_500, "20.0.0.0/8", "NL")),
+        IpAddr::V6(address) if address.segments()[0] == 0x2a00 => Some((64_501, "2a00::/16", "DE")),
+        _ => None,
     }
 }
 
@@ -159,6 +187,7 @@ impl Lab {
             dispatch: dispatch.clone(),
             resolver: Arc::new(names),
             clock: clock.clone(),
+            places: Arc::new(Table),
             config,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -437,4 +466,17 @@ pub fn skipped(measurement: MeasurementId, at: i64, runs: u32) -> Report {
 
 pub fn ip(text: &str) -> Ip {
     Ip(text.parse().unwrap())
+}
+
+/// Compares with a file in `golden/`; `SONDE_BLESS=1` writes it anew.
+#[track_caller]
+pub fn golden(name: &str, found: &Value) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/golden").join(name);
+    let found = serde_json::to_string_pretty(found).unwrap() + "\n";
+    if std::env::var_os("SONDE_BLESS").is_some() {
+        std::fs::write(path, found).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, expected, "{} differs; SONDE_BLESS=1 writes it anew", path.display());
 }

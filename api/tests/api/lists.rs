@@ -244,51 +244,6 @@ fn filters_of_measurements() {
     }
 }
 
-#[test]
-fn filters_of_probes() {
-    let lab = Lab::new();
-    let (anna, ben) = (lab.person("anna"), lab.person("ben"));
-    let up = lab.probe(&anna, "20.0.0.9", &[]).0;
-    let down = {
-        let probe = lab.new_probe(&ben);
-        lab.disconnect(lab.connect(probe, "2a00:1:2:3::9", &[]));
-        probe.0
-    };
-    let never = lab.new_probe(&anna).0;
-    let none: [u64; 0] = [];
-    for (query, expected) in [
-        ("", &[up, down, never][..]),
-        ("status=0", &[never]),
-        ("status=1", &[up]),
-        ("status=2", &[down]),
-        ("status=1,2", &[up, down]),
-        ("status=0,2", &[down, never]),
-        ("status=0,1,2", &[up, down, never]),
-        ("status=3,4", &none),
-        ("status_name=Never%20Connected", &[never]),
-        ("tags=system-ipv4-works", &[up]),
-        ("country_code=nl", &none),
-        ("asn=3333", &none),
-        ("is_anchor=true", &none),
-        ("is_anchor=false", &[up, down, never]),
-        (&format!("id__in={never},{up}"), &[up, never]),
-    ] {
-        assert_eq!(lab.get(&format!("/api/v2/probes/?{query}")).ids(), expected, "{query}");
-    }
-    assert_eq!(lab.get_as(&ben, "/api/v2/probes/my/").ids(), [down]);
-    lab.get("/api/v2/probes/my/").refused(403, 104);
-    for (query, place) in [
-        ("status=9", "status"),
-        ("status=0,1", "status"),
-        ("country_code__in=nl,de", "country_code__in"),
-        ("asn=x", "asn"),
-        ("prefix_v4=20.0.0.0/8", "prefix_v4"),
-        ("radius=1,2:3", "radius"),
-    ] {
-        assert_eq!(lab.get(&format!("/api/v2/probes/?{query}")).refused(400, 104), [place], "{query}");
-    }
-}
-
 /// The kinds of JSON value that a field may have: `i` integer, `s` string, `b` boolean, `n` null, `o` object, `a` array.
 fn kind_of(value: &Value) -> char {
     match value {

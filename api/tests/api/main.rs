@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alerts;
+mod anchors;
 mod builtins;
 mod create;
 mod egress;
@@ -16,6 +17,8 @@ mod lists;
 mod manage;
 mod openapi;
 mod participation;
+mod probe_edits;
+mod probe_lists;
 mod results;
 mod status_check;
 mod tls;

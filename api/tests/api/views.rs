@@ -6,6 +6,7 @@ use sonde_protocol::ids::MeasurementId;
 use sonde_protocol::net::Transport;
 use sonde_protocol::result::{DnsOutcome, DnsReply, DnsResponse, DnsStray, Outcome, StrayKind};
 use sonde_protocol::time::UnixNanos;
+use sonde_store::catalog::{Anchors, NewAnchor};
 
 use crate::lab::{Lab, NOW, Person, asking, ip, path, result};
 
@@ -39,6 +40,10 @@ fn scene() -> Scene {
     let (carol, rita) = (lab.person("carol"), lab.person("rita"));
     let probe = lab.new_probe(&carol);
     let session = lab.connect(probe, "20.0.0.9", &["192.168.1.2", "2a00:1:2:3::9"]);
+    // A home that is an anchor: its host name is public, its addresses are not.
+    let hostname = "good.example".to_owned();
+    let anchor = NewAnchor { probe, hostname, city: None, country: None, company: None };
+    lab.runtime.block_on(lab.catalog.add_anchor(&anchor, UnixNanos::from_secs(NOW))).unwrap();
     let source = json!([{"type": "probes", "value": probe}]);
     let v4 = lab.measure(&rita, &asking("traceroute", "1.1.1.1", source.clone()));
     let v6 = lab.measure(&rita, &asking("traceroute", "2a00:9::1", source.clone()));
@@ -92,6 +97,13 @@ fn paths(scene: &Scene) -> Vec<String> {
         "/".to_owned(),
         "/api/v2/probes/".to_owned(),
         format!("/api/v2/probes/{}/", scene.probe),
+        format!("/api/v2/probes/{}/measurements/", scene.probe),
+        format!("/api/v2/probes/{}/tags/", scene.probe),
+        "/api/v2/probes/?is_public=false&sort=-last_connected".to_owned(),
+        "/api/v2/probes/rankings/".to_owned(),
+        "/api/v2/probes/tags/".to_owned(),
+        "/api/v2/anchors/".to_owned(),
+        "/api/v2/anchor-measurements/?include=target,measurement".to_owned(),
         "/api/v2/measurements/?optional_fields=probes,probe_sources".to_owned(),
         "/api/v2/measurements/traceroute/".to_owned(),
     ];

@@ -54,6 +54,19 @@ pub(super) enum Record {
     Soa { name: String, ttl: u32, mname: String, rname: String, serial: u32 },
 }
 
+/// Does the message say that all is well (RCODE 0), with an answer of this type among its records?
+pub fn has_answer(message: &[u8], record_type: u16) -> bool {
+    let Some(counts) = Counts::parse(message) else { return false };
+    let is_well = message.get(3).is_some_and(|flags| flags & 0x0f == 0);
+    let mut found = false;
+    // The end of the message ends the reading too; what was found until then counts.
+    let _ = each_answer(message, counts, |answer| {
+        found |= answer.kind == record_type;
+        (!found).then_some(())
+    });
+    is_well && found
+}
+
 /// The records to show, of as much of the message as can be read.
 pub(super) fn records_to_show(message: &[u8]) -> Vec<Record> {
     let mut found = Vec::new();
@@ -64,7 +77,26 @@ pub(super) fn records_to_show(message: &[u8]) -> Vec<Record> {
     found
 }
 
+/// Where one of the answers is in its message.
+struct Place {
+    owner: usize,
+    kind: u16,
+    ttl: u32,
+    data: usize,
+    end: usize,
+}
+
 fn read_answers(message: &[u8], counts: Counts, found: &mut Vec<Record>) -> Option<()> {
+    each_answer(message, counts, |Place { owner, kind, ttl, data, end }| {
+        if let TYPE_TXT | TYPE_SOA = kind {
+            found.push(record(message, kind, owner, ttl, data, end)?);
+        }
+        (found.len() < MOST_SHOWN).then_some(())
+    })
+}
+
+/// Reads the answers one by one while `take` wants more. None when it does not, or when one cannot be read.
+fn each_answer(message: &[u8], counts: Counts, mut take: impl FnMut(Place) -> Option<()>) -> Option<()> {
     let mut reader = Reader { message, at: 12 };
     for _ in 0..counts.questions {
         reader.skip_name()?;
@@ -79,12 +111,7 @@ fn read_answers(message: &[u8], counts: Counts, found: &mut Vec<Record>) -> Opti
         let length = usize::from(reader.u16()?);
         let data = reader.at;
         reader.skip(length)?;
-        if let TYPE_TXT | TYPE_SOA = kind {
-            found.push(record(message, kind, owner, ttl, data, reader.at)?);
-            if found.len() == MOST_SHOWN {
-                break;
-            }
-        }
+        take(Place { owner, kind, ttl, data, end: reader.at })?;
     }
     Some(())
 }

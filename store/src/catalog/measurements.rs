@@ -155,17 +155,17 @@ pub enum NumberField {
 
 /// What a number has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Limit {
+pub enum Limit<T = i64> {
     /// Smaller.
-    Below(i64),
+    Below(T),
     /// Smaller or equal.
-    AtMost(i64),
+    AtMost(T),
     /// Greater.
-    Above(i64),
+    Above(T),
     /// Greater or equal.
-    AtLeast(i64),
+    AtLeast(T),
     /// One of these.
-    OneOf(Vec<i64>),
+    OneOf(Vec<T>),
 }
 
 /// A text that measurements have.

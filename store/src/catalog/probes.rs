@@ -8,7 +8,7 @@ use sonde_protocol::key::PublicKey;
 use sonde_protocol::net::Family;
 use sonde_protocol::time::UnixNanos;
 
-use super::{Digest, Page, Slice};
+use super::{Digest, Page, ProbeFilter, Slice};
 use crate::StoreError;
 
 /// What became of a probe's key at the door.
@@ -55,12 +55,16 @@ pub struct Probe {
     pub asn_v6: Option<Asn>,
     /// ISO 3166 country code, upper case, where known.
     pub country: Option<String>,
+    /// The owner has said the country.
+    pub country_given: bool,
     /// Latitude and longitude in degrees, where known.
     pub place: Option<(f64, f64)>,
     /// Name and version of its software.
     pub software: Option<String>,
     /// Tag slugs, system tags included, sorted.
     pub tags: Vec<String>,
+    /// The operator has made it an anchor.
+    pub is_anchor: bool,
     /// Seconds connected in all, without the present connection.
     pub total_uptime: u64,
 }
@@ -93,25 +97,45 @@ pub struct NewSession {
     pub at: UnixNanos,
 }
 
-/// Which probes; every condition must hold.
+/// What an owner changes of a probe.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ProbeFilter {
-    /// One of these.
-    pub ids: Option<Vec<ProbeId>>,
-    /// This account's.
-    pub owner: Option<AccountId>,
-    /// Connected now, or not.
-    pub connected: Option<bool>,
-    /// Atlas status: never connected.
-    pub never_connected: Option<bool>,
-    /// In this country (any case).
-    pub country: Option<String>,
-    /// In this AS, by either family.
-    pub asn: Option<Asn>,
-    /// Has all these tags.
-    pub tags: Vec<String>,
-    /// Has none of these tags.
-    pub without_tags: Vec<String>,
+pub struct ProbeEdit {
+    /// Another description, or none any more.
+    pub description: Option<Option<String>>,
+    /// Everybody may see the exact addresses and the place, or not.
+    pub address_is_public: Option<bool>,
+    /// The country, upper case, from now on whatever the operator's files say; or that of those files again.
+    pub country: Option<Option<String>>,
+    /// Latitude and longitude, or none any more.
+    pub place: Option<Option<(f64, f64)>>,
+    /// The owner's tags; system tags stay as they are.
+    pub tags: Option<Vec<String>>,
+}
+
+/// Where a probe's addresses come from, as the operator's files say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeOrigin {
+    /// The probe.
+    pub probe: ProbeId,
+    /// The ASes of its addresses by family, unless nobody can know.
+    pub asns: Option<(Option<Asn>, Option<Asn>)>,
+    /// The country, upper case, unless nobody can know. What the owner has said stays.
+    pub country: Option<Option<String>>,
+}
+
+/// What connected probes are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ranking {
+    /// The AS by IPv4.
+    AsnV4,
+    /// The AS by IPv6.
+    AsnV6,
+    /// The /24.
+    NetworkV4,
+    /// The /48.
+    NetworkV6,
+    /// The country.
+    Country,
 }
 
 /// Probes and their sessions.
@@ -124,12 +148,13 @@ pub trait Probes: Send + Sync {
     /// One probe.
     async fn probe(&self, id: ProbeId) -> Result<Option<Probe>, StoreError>;
 
-    /// Some probes, by id.
+    /// Some probes, in the order that the filter names.
     async fn probes(&self, filter: &ProbeFilter, slice: Slice) -> Result<Page<Probe>, StoreError>;
 
     /// Records that a probe has connected, with its addresses, and gives the session its number. An address family that
     /// the probe shows a global address of (seen from outside, or own), or says it has a way out by, gets the tags
-    /// `system-ipvN-works` and `system-ipvN-capable`; the others lose them.
+    /// `system-ipvN-works` and `system-ipvN-capable`; the others lose them. Own addresses that are private or local
+    /// give `system-ipv4-rfc1918` and `system-ipv6-ula`.
     async fn open_session(&self, session: &NewSession) -> Result<SessionId, StoreError>;
 
     /// Records that a session has ended. The probe counts as disconnected only if it has no newer session.
@@ -140,4 +165,16 @@ pub trait Probes: Send + Sync {
 
     /// The addresses that sessions came from. Unknown ones are left out.
     async fn session_addresses(&self, sessions: &[SessionId]) -> Result<Vec<(SessionId, IpAddr)>, StoreError>;
+
+    /// Changes what its owner says of a probe. Nothing happens when there is none.
+    async fn edit_probe(&self, id: ProbeId, edit: &ProbeEdit) -> Result<(), StoreError>;
+
+    /// Records where probes' addresses come from.
+    async fn set_origins(&self, origins: &[ProbeOrigin]) -> Result<(), StoreError>;
+
+    /// The tags in use, sorted, each with the number of probes that have it.
+    async fn probe_tags(&self, slice: Slice) -> Result<Page<(String, u64)>, StoreError>;
+
+    /// What the most connected probes have in common, and how many they are; by number, then by name.
+    async fn probe_ranking(&self, by: Ranking, limit: u64) -> Result<Vec<(String, u64)>, StoreError>;
 }

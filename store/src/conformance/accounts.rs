@@ -133,9 +133,11 @@ pub(super) async fn a_token_lets_one_key_join(place: &impl Fixture<dyn Catalog>)
         asn_v4: None,
         asn_v6: None,
         country: None,
+        country_given: false,
         place: None,
         software: None,
         tags: vec![],
+        is_anchor: false,
         total_uptime: 0,
     };
     assert_eq!(*joined, nobody);

@@ -139,7 +139,7 @@ pub(super) async fn nothing_is_half_made(place: &impl Fixture<dyn Catalog>) {
     assert_eq!(catalog.measurement(id).await.unwrap().unwrap().participants, 1);
 }
 
-async fn found(catalog: &Arc<dyn Catalog>, filter: &MeasurementFilter) -> Vec<MeasurementId> {
+pub(super) async fn found(catalog: &Arc<dyn Catalog>, filter: &MeasurementFilter) -> Vec<MeasurementId> {
     let page = catalog.measurements(filter, ALL).await.unwrap();
     assert_eq!(page.total, page.items.len() as u64, "{filter:?}");
     page.items.iter().map(|measurement| measurement.id).collect()

@@ -10,11 +10,11 @@ use super::{Fixture, at};
 use sonde_protocol::net::Family;
 
 use crate::Catalog;
-use crate::catalog::{Connection, NewSession, ProbeFilter, Slice};
+use crate::catalog::{Connection, NewSession, ProbeFilter, ProbeState, Slice};
 
-const ALL: Slice = Slice { offset: 0, limit: 100, descending: false };
+pub(super) const ALL: Slice = Slice { offset: 0, limit: 100, descending: false };
 
-fn session(probe: ProbeId, seconds: i64, public: &str, own: &[&str]) -> NewSession {
+pub(super) fn session(probe: ProbeId, seconds: i64, public: &str, own: &[&str]) -> NewSession {
     NewSession {
         families: Vec::new(),
         probe,
@@ -111,8 +111,12 @@ pub(super) async fn families_are_shown_by_global_addresses(place: &impl Fixture<
         let seen = catalog.probe(id).await.unwrap().unwrap();
         let address = |text: Option<&str>| text.map(|text| text.parse::<IpAddr>().unwrap());
         assert_eq!((seen.address_v4, seen.address_v6), (address(v4), address(v6)), "{public} {own:?}");
-        let tags: Vec<&str> =
-            [(v4, V4), (v6, V6)].into_iter().filter(|(a, _)| a.is_some()).flat_map(|(_, t)| t).collect();
+        let works = [(v4, V4), (v6, V6)].into_iter().filter(|(a, _)| a.is_some()).flat_map(|(_, t)| t);
+        let is_private = |start: &str| own.iter().any(|own| own.starts_with(start));
+        let local = [("192.168.", "system-ipv4-rfc1918"), ("10.", "system-ipv4-rfc1918"), ("fd", "system-ipv6-ula")];
+        let local = local.into_iter().filter(|(start, _)| is_private(start)).map(|(_, tag)| tag);
+        let mut tags: Vec<&str> = works.chain(local).collect();
+        tags.sort_unstable();
         assert_eq!(seen.tags, tags, "{public} {own:?}");
     }
     // Behind a translator: no address to show, and a way out all the same.
@@ -120,7 +124,7 @@ pub(super) async fn families_are_shown_by_global_addresses(place: &impl Fixture<
     catalog.open_session(&behind).await.unwrap();
     let seen = catalog.probe(id).await.unwrap().unwrap();
     assert_eq!(seen.address_v4, None);
-    assert_eq!(seen.tags, [V4, V6].concat());
+    assert_eq!(seen.tags, [&V4[..1], &["system-ipv4-rfc1918"], &V4[1..], &V6].concat());
 }
 
 pub(super) async fn session_addresses_are_kept(place: &impl Fixture<dyn Catalog>) {
@@ -166,9 +170,14 @@ pub(super) async fn lists_of_probes(place: &impl Fixture<dyn Catalog>) {
         (ProbeFilter { owner: Some(AccountId(999)), ..none() }, &[]),
         (ProbeFilter { connected: Some(true), ..none() }, &[0, 1]),
         (ProbeFilter { connected: Some(false), ..none() }, &[2, 3, 4, 5]),
-        (ProbeFilter { never_connected: Some(true), ..none() }, &[3, 4, 5]),
-        (ProbeFilter { never_connected: Some(false), ..none() }, &[0, 1, 2]),
-        (ProbeFilter { connected: Some(false), never_connected: Some(false), ..none() }, &[2]),
+        (ProbeFilter { states: Some(vec![ProbeState::NeverConnected]), ..none() }, &[3, 4, 5]),
+        (ProbeFilter { states: Some(vec![ProbeState::Connected, ProbeState::Disconnected]), ..none() }, &[0, 1, 2]),
+        (
+            ProbeFilter { states: Some(vec![ProbeState::NeverConnected, ProbeState::Connected]), ..none() },
+            &[0, 1, 3, 4, 5],
+        ),
+        (ProbeFilter { states: Some(vec![ProbeState::Disconnected]), ..none() }, &[2]),
+        (ProbeFilter { states: Some(vec![]), ..none() }, &[]),
         (ProbeFilter { tags: tag("system-ipv4-works"), ..none() }, &[0, 1, 2]),
         (ProbeFilter { tags: vec!["system-ipv4-works".into(), "system-ipv6-works".into()], ..none() }, &[0]),
         (ProbeFilter { tags: tag("system-ipv%"), ..none() }, &[]),
@@ -178,9 +187,9 @@ pub(super) async fn lists_of_probes(place: &impl Fixture<dyn Catalog>) {
             &[3, 4, 5],
         ),
         (ProbeFilter { tags: tag("system-ipv4-works"), without_tags: tag("system-ipv6-works"), ..none() }, &[1, 2]),
-        (ProbeFilter { country: Some("nl".into()), ..none() }, &[]),
-        (ProbeFilter { country: Some("' OR 1=1 --".into()), ..none() }, &[]),
-        (ProbeFilter { asn: Some(Asn(64_500)), ..none() }, &[]),
+        (ProbeFilter { countries: Some(vec!["nl".into()]), ..none() }, &[]),
+        (ProbeFilter { countries: Some(vec!["' OR 1=1 --".into()]), ..none() }, &[]),
+        (ProbeFilter { asns: vec![(None, vec![Asn(64_500)])], ..none() }, &[]),
     ];
     for (filter, expected) in cases {
         let page = catalog.probes(&filter, ALL).await.unwrap();

@@ -14,10 +14,14 @@ use crate::StoreError;
 
 mod accounts;
 mod alerts;
+mod anchors;
 mod builtins;
+mod evidence;
 mod measurements;
 mod orders;
 mod participation;
+mod probe_edits;
+mod probe_filter;
 mod probes;
 
 const SCHEMA: Schema = Schema {
@@ -26,6 +30,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/1.sql"),
         include_str!("catalog/2_keys.sql"),
         include_str!("catalog/3_measurements.sql"),
+        include_str!("catalog/4_places.sql"),
         include_str!("catalog/7_alerts.sql"),
         include_str!("catalog/8_builtins.sql"),
     ],
@@ -48,7 +53,9 @@ impl SqliteCatalog {
         let path = path.as_ref();
         let mut writer = SCHEMA.open(path)?;
         let name = path.display().to_string();
-        measurements::fill_in(&mut writer).map_err(|error| SCHEMA.error("bring up to date", &name, error))?;
+        for fill_in in [measurements::fill_in, probes::fill_in] {
+            fill_in(&mut writer).map_err(|error| SCHEMA.error("bring up to date", &name, error))?;
+        }
         let writer = Mutex::new(writer);
         let reader = Some(Mutex::new(SCHEMA.open_to_read(path)?));
         Ok(Self { reader, writer, name })

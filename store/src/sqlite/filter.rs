@@ -2,11 +2,12 @@
 //! callers ask for is bound to it.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use crate::catalog::{Page, Slice};
+use crate::catalog::{Limit, Page, Slice};
 
 /// Conditions that must all hold.
 #[derive(Default)]
@@ -25,6 +26,28 @@ impl Filter {
     pub(super) fn and(&mut self, condition: impl Into<Cow<'static, str>>, values: impl IntoIterator<Item = Value>) {
         self.conditions.push(condition.into());
         self.values.extend(values);
+    }
+
+    /// A condition on a whole number, `column`, which itself binds `values`. `is_time`: it is kept in nanoseconds and limited
+    /// in seconds, compared so that its index is of use: a second begins with its first nanosecond.
+    pub(super) fn limit(&mut self, column: &str, mut values: Vec<Value>, limit: &Limit, is_time: bool) {
+        let begin = |seconds: i64| if is_time { seconds.saturating_mul(1_000_000_000) } else { seconds };
+        let after = |number: i64| begin(number.saturating_add(1));
+        let (comparison, value) = match limit {
+            Limit::Below(number) => ("< ?", Value::from(begin(*number))),
+            Limit::AtLeast(number) => (">= ?", Value::from(begin(*number))),
+            Limit::AtMost(number) => ("< ?", Value::from(after(*number))),
+            Limit::Above(number) => (">= ?", Value::from(after(*number))),
+            Limit::OneOf(numbers) => (
+                match is_time {
+                    true => "/ 1000000000 IN (SELECT value FROM json_each(?))",
+                    false => "IN (SELECT value FROM json_each(?))",
+                },
+                Value::Text(serde_json::Value::from(numbers.as_slice()).to_string()),
+            ),
+        };
+        values.push(value);
+        self.and(format!("{column} {comparison}"), values);
     }
 
     /// Sorts by this first, then by what is added later, at last by `id`.
@@ -87,4 +110,29 @@ pub(super) fn numbers(numbers: impl IntoIterator<Item = u64>) -> Value {
 /// Texts as one bound value, as [`numbers`].
 pub(super) fn texts(texts: &[String]) -> Value {
     Value::Text(serde_json::Value::from(texts).to_string())
+}
+
+/// An address as text that sorts as addresses do: the family and hexadecimal digits.
+pub(super) fn address_key(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("4{:08x}", address.to_bits()),
+        IpAddr::V6(address) => format!("6{:032x}", address.to_bits()),
+    }
+}
+
+/// The keys of the first and the last address of a network.
+pub(super) fn address_range(address: IpAddr, bits: u8) -> (String, String) {
+    let (first, last) = match address {
+        IpAddr::V4(address) => {
+            let rest = u32::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
+            let (first, last) = (address.to_bits() & !rest, address.to_bits() | rest);
+            (IpAddr::V4(first.into()), IpAddr::V4(last.into()))
+        }
+        IpAddr::V6(address) => {
+            let rest = u128::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
+            let (first, last) = (address.to_bits() & !rest, address.to_bits() | rest);
+            (IpAddr::V6(first.into()), IpAddr::V6(last.into()))
+        }
+    };
+    (address_key(first), address_key(last))
 }

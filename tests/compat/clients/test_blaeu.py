@@ -6,11 +6,10 @@ blaeu waits by the clock, ten seconds and more each time; so all start at once.
 import re
 
 import pytest
-from conftest import without
 
 
 @pytest.fixture(scope="module")
-def runs(lab, start):
+def runs(lab, resolving, start):
     v4, v6, name = lab.address(4), lab.address(6), lab.target["name"]
     resolve = ["--type", "TXT", lab.text["name"]]
     words = {
@@ -59,7 +58,6 @@ def test_resolve_at_a_name_server(lab, runs, name, probes):
     assert f'["{lab.text["is"]}"] : {probes} occurrences' in out
 
 
-@without("system tags of resolvers")
 def test_resolve_by_the_probes_resolvers(lab, runs):
     assert f"[{' '.join(lab.target['addresses']['4'][:1])}" in runs["resolve"].end()
 

@@ -141,7 +141,6 @@ def test_measurement_listing(lab, oneoffs):
     assert paged.total_count == len(ids)
 
 
-@without("anchors")
 def test_anchor_listing(lab):
     assert list(cousteau.AnchorRequest(**lab.access)) == []
 

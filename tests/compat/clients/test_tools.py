@@ -125,7 +125,6 @@ def test_probe_search(lab, start):
     assert sorted(map(int, out.split())) == sorted(lab.of(6))
 
 
-@without("filters of probes")
 def test_probe_search_by_prefix(lab, start):
     out = start("ripe-atlas", "probe-search", "--prefixv4", "20.11.0.0/16", "--ids-only").end()
     assert out.split() == [str(lab.probes["v4only"]["id"])]

@@ -13,7 +13,7 @@ use sonde_protocol::net::{Family, Transport};
 use sonde_protocol::spec::{Kind, Spec, Target};
 use sonde_protocol::time::UnixNanos;
 
-use super::super::filter::{Filter, numbers};
+use super::super::filter::{Filter, address_key, address_range, numbers};
 use super::super::{damaged, refused};
 use super::{SqliteCatalog, builtins, orders, participation};
 use crate::StoreError;
@@ -191,6 +191,17 @@ pub(super) fn by_id(db: &Connection, id: MeasurementId) -> rusqlite::Result<Opti
         .optional()
 }
 
+/// Those that ask the probes' own resolvers, and may have been running after `since`.
+pub(super) fn resolving(db: &Connection, since: UnixNanos, limit: u64) -> rusqlite::Result<Vec<Measurement>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM measurement INDEXED BY measurement_resolving WHERE (target IS NULL OR resolve_on_probe = 1)
+            AND (stop IS NULL OR stop > ?1) AND (stopped_at IS NULL OR stopped_at > ?1) ORDER BY id DESC LIMIT ?2"
+    ))?
+    .query_map([since.0, limit], read)?
+    .collect()
+}
+
 /// The rule of [`Measurement::status`] in SQL, which must give the same state for every row and time; the conformance
 /// suite compares them. Bound: now, now in seconds, [`ONEOFF_ONGOING_BASE_SECS`], now, the states.
 ///
@@ -292,43 +303,13 @@ fn more_conditions(conditions: &mut Filter, filter: &MeasurementFilter) {
 }
 
 fn number_condition(conditions: &mut Filter, field: NumberField, limit: &Limit) {
-    let (column, mut values) = match field {
+    let (column, values) = match field {
         NumberField::Id => ("id", Vec::new()),
         NumberField::Start => ("start", Vec::new()),
         NumberField::Interval => ("interval", Vec::new()),
         NumberField::Stop(now) => (SHOWN_STOP, Vec::from_iter(stop_values(now))),
     };
-    // The start is kept in nanoseconds, and compared so that its index is of use: a second begins with its first one.
-    let is_start = field == NumberField::Start;
-    let begin = |seconds: i64| if is_start { seconds.saturating_mul(1_000_000_000) } else { seconds };
-    let after = |number: i64| begin(number.saturating_add(1));
-    let comparison = match limit {
-        Limit::Below(number) => {
-            values.push(Value::from(begin(*number)));
-            "< ?"
-        }
-        Limit::AtLeast(number) => {
-            values.push(Value::from(begin(*number)));
-            ">= ?"
-        }
-        Limit::AtMost(number) => {
-            values.push(Value::from(after(*number)));
-            "< ?"
-        }
-        Limit::Above(number) => {
-            values.push(Value::from(after(*number)));
-            ">= ?"
-        }
-        Limit::OneOf(numbers) => {
-            values.push(Value::from(Json::from(numbers.as_slice()).to_string()));
-            if is_start {
-                "/ 1000000000 IN (SELECT value FROM json_each(?))"
-            } else {
-                "IN (SELECT value FROM json_each(?))"
-            }
-        }
-    };
-    conditions.and(format!("{column} {comparison}"), values);
+    conditions.limit(column, values, limit, field == NumberField::Start);
 }
 
 fn order_by(conditions: &mut Filter, key: MeasurementOrder, descending: bool) {
@@ -349,31 +330,6 @@ fn order_by(conditions: &mut Filter, key: MeasurementOrder, descending: bool) {
 /// The key of the first of the target's addresses; empty when there is none.
 pub(super) fn first_key(new: &NewMeasurement) -> String {
     new.resolved.first().map_or_else(String::new, |&address| address_key(address))
-}
-
-/// An address as text that sorts as addresses do: the family and hexadecimal digits.
-fn address_key(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => format!("4{:08x}", address.to_bits()),
-        IpAddr::V6(address) => format!("6{:032x}", address.to_bits()),
-    }
-}
-
-/// The keys of the first and the last address of a network.
-fn address_range(address: IpAddr, bits: u8) -> (String, String) {
-    let (first, last) = match address {
-        IpAddr::V4(address) => {
-            let rest = u32::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
-            let (first, last) = (address.to_bits() & !rest, address.to_bits() | rest);
-            (IpAddr::V4(first.into()), IpAddr::V4(last.into()))
-        }
-        IpAddr::V6(address) => {
-            let rest = u128::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
-            let (first, last) = (address.to_bits() & !rest, address.to_bits() | rest);
-            (IpAddr::V6(first.into()), IpAddr::V6(last.into()))
-        }
-    };
-    (address_key(first), address_key(last))
 }
 
 /// The protocol of a definition, in lower case; empty where its kind has no choice.

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sonde_protocol::address::special;
 use sonde_protocol::ids::{AccountId, Asn, ProbeId, SessionId};
@@ -12,14 +11,20 @@ use sonde_protocol::net::Family;
 use sonde_protocol::time::UnixNanos;
 
 use super::super::damaged;
-use super::super::filter::{Filter, numbers, texts};
-use super::{SqliteCatalog, accounts};
+use super::super::filter::{address_key, numbers};
+use super::{SqliteCatalog, accounts, probe_edits, probe_filter};
 use crate::StoreError;
-use crate::catalog::{Admission, Connection as Connected, Digest, NewSession, Page, Probe, ProbeFilter, Probes, Slice};
+use crate::catalog::{
+    Admission, Connection as Connected, Digest, NewSession, Page, Probe, ProbeEdit, ProbeFilter, ProbeOrigin, Probes,
+    Ranking, Slice,
+};
+use crate::view::snapped;
 
 const COLUMNS: &str = "id, key, owner, created_at, description, connected, connection_since, session, first_connected,
     last_connected, address_v4, address_v6, address_is_public, asn_v4, asn_v6, country, latitude, longitude, software,
-    uptime, (SELECT json_group_array(tag ORDER BY tag) FROM probe_tag WHERE probe_tag.probe = probe.id) AS tags";
+    uptime, country_given,
+    EXISTS (SELECT 1 FROM anchor WHERE anchor.probe = probe.id AND removed_at IS NULL) AS is_anchor,
+    (SELECT json_group_array(tag ORDER BY tag) FROM probe_tag WHERE probe_tag.probe = probe.id) AS tags";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Probe> {
     let time = |name| -> rusqlite::Result<Option<UnixNanos>> { Ok(row.get::<_, Option<i64>>(name)?.map(UnixNanos)) };
@@ -48,9 +53,11 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Probe> {
         asn_v4: row.get::<_, Option<u32>>("asn_v4")?.map(Asn),
         asn_v6: row.get::<_, Option<u32>>("asn_v6")?.map(Asn),
         country: row.get("country")?,
+        country_given: row.get("country_given")?,
         place,
         software: row.get("software")?,
         tags: serde_json::from_str(&row.get::<_, String>("tags")?).map_err(damaged)?,
+        is_anchor: row.get("is_anchor")?,
         total_uptime: u64::try_from(row.get::<_, i64>("uptime")?).unwrap_or(0) / 1_000_000_000,
     })
 }
@@ -90,44 +97,10 @@ pub(super) fn admit(
 }
 
 pub(super) fn list(db: &Connection, filter: &ProbeFilter, slice: Slice) -> rusqlite::Result<Page<Probe>> {
-    let mut conditions = Filter::default();
-    if let Some(ids) = &filter.ids {
-        conditions.and("id IN (SELECT value FROM json_each(?))", [numbers(ids.iter().map(|id| id.0))]);
-    }
-    if let Some(owner) = filter.owner {
-        conditions.and("owner = ?", [Value::from(owner.0.cast_signed())]);
-    }
-    match filter.connected {
-        Some(true) => conditions.and("connected = 1", []),
-        Some(false) => conditions.and("connected IS NOT 1", []),
-        None => {}
-    }
-    match filter.never_connected {
-        Some(true) => conditions.and("first_connected IS NULL", []),
-        Some(false) => conditions.and("first_connected IS NOT NULL", []),
-        None => {}
-    }
-    if let Some(country) = &filter.country {
-        conditions.and("country = ?", [Value::from(country.to_uppercase())]);
-    }
-    if let Some(asn) = filter.asn {
-        conditions.and("asn_v4 = ? OR asn_v6 = ?", [Value::from(asn.0), Value::from(asn.0)]);
-    }
-    if !filter.tags.is_empty() {
-        conditions.and(
-            "NOT EXISTS (SELECT 1 FROM json_each(?) AS wanted WHERE NOT EXISTS
-                (SELECT 1 FROM probe_tag WHERE probe_tag.probe = probe.id AND probe_tag.tag = wanted.value))",
-            [texts(&filter.tags)],
-        );
-    }
-    if !filter.without_tags.is_empty() {
-        conditions.and(
-            "NOT EXISTS (SELECT 1 FROM json_each(?) AS unwanted JOIN probe_tag
-                ON probe_tag.probe = probe.id AND probe_tag.tag = unwanted.value)",
-            [texts(&filter.without_tags)],
-        );
-    }
-    conditions.page(db, COLUMNS, "probe", slice, read)
+    let page = probe_filter::list(db, filter, slice)?;
+    // Read one by one, so that what is sorted and left out is never read whole.
+    let items = page.items.iter().map(|&id| by_id(db, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows));
+    Ok(Page { total: page.total, items: items.collect::<rusqlite::Result<_>>()? })
 }
 
 /// The address by which a probe shows a family: the one it was seen from, else a global one of its own.
@@ -140,12 +113,40 @@ fn shown(session: &NewSession, family: Family) -> Option<IpAddr> {
     own.into_iter().find(|&own| Family::of(own) == family && special(own, &[]).is_none())
 }
 
+/// The families that work, in bits.
+fn families(session: &NewSession) -> u8 {
+    let works = |family: &Family| shown(session, *family).is_some() || session.families.contains(family);
+    [Family::V4, Family::V6].iter().filter(|family| works(family)).fold(0, |bits, &family| bits | bit(family))
+}
+
+/// How a family is kept in `session.families`.
+pub(super) fn bit(family: Family) -> u8 {
+    match family {
+        Family::V4 => 1,
+        Family::V6 => 2,
+    }
+}
+
+/// Gives a probe a tag, or takes it away.
+pub(super) fn tag_probe(db: &Connection, probe: ProbeId, tag: &str, has: bool) -> rusqlite::Result<()> {
+    let change = match has {
+        true => "INSERT INTO probe_tag (probe, tag) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        false => "DELETE FROM probe_tag WHERE probe = ? AND tag = ?",
+    };
+    db.prepare_cached(change)?.execute(params![probe.0.cast_signed(), tag])?;
+    Ok(())
+}
+
 pub(super) fn open_session(db: &Connection, session: &NewSession) -> rusqlite::Result<SessionId> {
     let probe = session.probe.0.cast_signed();
     let at = session.at.0;
     let id: i64 = db
-        .prepare_cached("INSERT INTO session (probe, public_address, started_at) VALUES (?, ?, ?) RETURNING id")?
-        .query_row(params![probe, session.public_address.to_canonical().to_string(), at], |row| row.get(0))?;
+        .prepare_cached(
+            "INSERT INTO session (probe, public_address, started_at, families) VALUES (?, ?, ?, ?) RETURNING id",
+        )?
+        .query_row(params![probe, session.public_address.to_canonical().to_string(), at, families(session)], |row| {
+            row.get(0)
+        })?;
     let (v4, v6) = (shown(session, Family::V4), shown(session, Family::V6));
     // A session that is still open ends here as far as the uptime goes, so that no second counts twice.
     db.prepare_cached(
@@ -153,19 +154,28 @@ pub(super) fn open_session(db: &Connection, session: &NewSession) -> rusqlite::R
             uptime = uptime + CASE WHEN connected = 1 THEN max(0, ?2 - connection_since) ELSE 0 END,
             connected = 1, connection_since = ?2, session = ?3,
             first_connected = coalesce(first_connected, ?2), last_connected = max(coalesce(last_connected, ?2), ?2),
-            address_v4 = ?4, address_v6 = ?5, software = ?6
+            address_v4 = ?4, address_v6 = ?5, software = ?6, address_v4_key = ?7, address_v6_key = ?8
          WHERE id = ?1",
     )?
-    .execute(params![probe, at, id, v4.map(|a| a.to_string()), v6.map(|a| a.to_string()), session.software])?;
-    for (family, is_shown) in [(Family::V4, v4.is_some()), (Family::V6, v6.is_some())] {
-        let change = match is_shown || session.families.contains(&family) {
-            true => "INSERT INTO probe_tag (probe, tag) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            false => "DELETE FROM probe_tag WHERE probe = ? AND tag = ?",
-        };
+    .execute(params![
+        probe,
+        at,
+        id,
+        v4.map(|a| a.to_string()),
+        v6.map(|a| a.to_string()),
+        session.software,
+        v4.map(address_key),
+        v6.map(address_key)
+    ])?;
+    for family in [Family::V4, Family::V6] {
         for word in ["works", "capable"] {
-            db.prepare_cached(change)?.execute(params![probe, format!("system-ipv{family}-{word}")])?;
+            let tag = format!("system-ipv{family}-{word}");
+            tag_probe(db, session.probe, &tag, families(session) & bit(family) != 0)?;
         }
     }
+    let has = |is: fn(IpAddr) -> bool| session.addresses.iter().any(|own| is(own.to_canonical()));
+    tag_probe(db, session.probe, "system-ipv4-rfc1918", has(|own| matches!(own, IpAddr::V4(v4) if v4.is_private())))?;
+    tag_probe(db, session.probe, "system-ipv6-ula", has(|own| matches!(own, IpAddr::V6(v6) if v6.is_unique_local())))?;
     Ok(SessionId(id.cast_unsigned()))
 }
 
@@ -173,6 +183,29 @@ pub(super) fn open_session(db: &Connection, session: &NewSession) -> rusqlite::R
 const DISCONNECT: &str = "UPDATE probe SET connected = 0, uptime = uptime + max(0, ?2 - connection_since),
     connection_since = ?2, last_connected = max(coalesce(last_connected, ?2), ?2)
     WHERE connected = 1 AND (?1 IS NULL OR session = ?1)";
+
+/// Fills in what rows of earlier versions could not say in SQL alone.
+pub(super) fn fill_in(db: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = db.transaction()?;
+    {
+        let mut select = transaction.prepare(
+            "SELECT id, address_v4, address_v6, latitude, longitude FROM probe
+             WHERE (address_v4 IS NOT NULL AND address_v4_key IS NULL) OR (address_v6 IS NOT NULL AND address_v6_key IS NULL)
+                OR (latitude IS NOT NULL AND latitude_snapped IS NULL)",
+        )?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let (v4, v6) = (address(row.get(1)?)?, address(row.get(2)?)?);
+            let place = row.get::<_, Option<f64>>(3)?.zip(row.get::<_, Option<f64>>(4)?).map(snapped);
+            transaction.execute(
+                "UPDATE probe SET address_v4_key = ?2, address_v6_key = ?3, latitude_snapped = ?4, longitude_snapped = ?5
+                 WHERE id = ?1",
+                params![row.get::<_, i64>(0)?, v4.map(address_key), v6.map(address_key), place.map(|p| p.0), place.map(|p| p.1)],
+            )?;
+        }
+    }
+    transaction.commit()
+}
 
 pub(super) fn close_session(db: &Connection, session: SessionId, at: UnixNanos) -> rusqlite::Result<()> {
     let session = session.0.cast_signed();
@@ -230,5 +263,21 @@ impl Probes for SqliteCatalog {
 
     async fn session_addresses(&self, sessions: &[SessionId]) -> Result<Vec<(SessionId, IpAddr)>, StoreError> {
         self.read("find sessions", |t| session_addresses(t, sessions))
+    }
+
+    async fn edit_probe(&self, id: ProbeId, edit: &ProbeEdit) -> Result<(), StoreError> {
+        self.write("change a probe", |t| probe_edits::edit(t, id, edit))
+    }
+
+    async fn set_origins(&self, origins: &[ProbeOrigin]) -> Result<(), StoreError> {
+        self.write("set probes' origins", |t| probe_edits::set_origins(t, origins))
+    }
+
+    async fn probe_tags(&self, slice: Slice) -> Result<Page<(String, u64)>, StoreError> {
+        self.read("list probes' tags", |t| probe_edits::tags(t, slice))
+    }
+
+    async fn probe_ranking(&self, by: Ranking, limit: u64) -> Result<Vec<(String, u64)>, StoreError> {
+        self.read("count probes", |t| probe_edits::ranking(t, by, limit))
     }
 }

@@ -1,0 +1,56 @@
+//! What the server keeps true by itself, besides what probes and people make it do: where probes are, and their system
+//! tags.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sonde_api::{Clock, PlaceFiles, SystemClock};
+use sonde_store::places::locate_all;
+use sonde_store::system_tags::SystemTags;
+use sonde_store::{Catalog, Results};
+use tokio::runtime::Handle;
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+/// How often it is looked what probes did.
+const TAGS: Duration = Duration::from_secs(30);
+
+/// Applies the tables of places to all probes, now and whenever they change.
+pub async fn keep_places(catalog: Arc<dyn Catalog>, places: Arc<PlaceFiles>) {
+    loop {
+        let (catalog, tables) = (catalog.clone(), places.clone());
+        match aside(async move { locate_all(&*catalog, &*tables).await }).await {
+            Some(Ok(changed)) if changed > 0 => info!(probes = changed, "the tables of places had news of probes"),
+            Some(Err(error)) => warn!(%error, "the tables of places could not be applied"),
+            _ => {}
+        }
+        places.changed().await;
+    }
+}
+
+/// Keeps system tags as results and sessions say.
+pub async fn keep_tags(catalog: Arc<dyn Catalog>, results: Arc<dyn Results>) {
+    let mut tags = SystemTags::default();
+    let mut beat = tokio::time::interval(TAGS);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let (catalog, results) = (catalog.clone(), results.clone());
+        let look = async move {
+            let looked = tags.refresh(&*catalog, &*results, SystemClock.now()).await;
+            (tags, looked)
+        };
+        let Some((same, looked)) = aside(look).await else { return };
+        tags = same;
+        if let Err(error) = looked {
+            warn!(%error, "system tags could not be looked after");
+        }
+    }
+}
+
+/// Does something long on a thread of its own: the embedded stores work while they are polled. `None`: it panicked, or the
+/// server ends.
+async fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(work)).await.ok()
+}
