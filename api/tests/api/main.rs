@@ -22,4 +22,5 @@ mod probe_lists;
 mod results;
 mod status_check;
 mod tls;
+mod top_up;
 mod views;
