@@ -74,6 +74,7 @@ async fn serve() -> Result<()> {
         dispatch: Arc::new(NoDispatch),
         resolver: Arc::new(SystemResolver::default()),
         clock: Arc::new(SystemClock),
+        mailer: None,
         config: ApiConfig::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
