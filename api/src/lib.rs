@@ -90,6 +90,7 @@ pub use config::ApiConfig;
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use limits::LimitsConfig;
+pub use opt_out::stop_unwilling;
 pub use permission::is_permission;
 pub use places::{PlaceFiles, PlacesError};
 pub use policy::{CreditsPolicy, Policy, QuotasPolicy, TargetsPolicy};

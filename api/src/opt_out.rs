@@ -41,7 +41,10 @@ pub(crate) async fn check(api: &Arc<Api>, new: &[NewMeasurement]) -> Result<(), 
 }
 
 /// Stops periodic measurements whose targets have said no since they were made.
-pub(crate) async fn stop_unwilling(api: &Arc<Api>) -> Result<(), StoreError> {
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn stop_unwilling(api: &Arc<Api>) -> Result<(), StoreError> {
     let now = api.clock.now();
     let mut last = 0;
     loop {
