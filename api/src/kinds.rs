@@ -179,7 +179,7 @@ fn is_domain(name: &str) -> bool {
 }
 
 /// The fields of this definition, as a measurement's object shows them.
-pub(crate) fn write(spec: &Spec) -> Map<String, Value> {
+pub fn write(spec: &Spec) -> Map<String, Value> {
     let value = match spec {
         Spec::Ping(p) => json!({
             "packets": p.packets,
@@ -241,6 +241,8 @@ pub(crate) fn write(spec: &Spec) -> Map<String, Value> {
             "max_bytes_read": h.max_bytes_read,
             "extended_timing": h.extended_timing,
             "more_extended_timing": h.more_extended_timing,
+            // The probes always say who they are.
+            "user_agent": null,
         }),
         Spec::Ntp(n) => json!({ "packets": n.packets, "timeout": n.timeout }),
         Spec::PathMtu(p) => json!({ "packets": p.packets, "timeout": p.timeout }),

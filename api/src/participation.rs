@@ -26,6 +26,7 @@ use crate::paging::Paging;
 use crate::params::{Params, parse_id};
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::{OneParticipation, ParticipationList};
 use crate::router::{ErrorBody, Routes};
 use crate::sources::{self, MAX_PROBES, Source};
 
@@ -41,7 +42,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 /// `GET measurements/{id}/participation-requests/`: what was asked of whom.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/participation-requests/", tag = "measurements",
-    params(("id" = u64, Path), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(("id" = u64, Path), ParticipationList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,
@@ -56,7 +57,7 @@ async fn list(
 
 /// `GET measurements/{id}/participation-requests/{source}/`: those of one kind of source, such as `area` or `probes`.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/participation-requests/{source}/", tag = "measurements",
-    params(("id" = u64, Path), ("source" = String, Path), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(("id" = u64, Path), ("source" = String, Path), ParticipationList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list_of_source(
     State(api): State<Arc<Api>>,
@@ -86,7 +87,8 @@ async fn page(
 }
 
 /// `GET participation-requests/{id}/`: one request.
-#[utoipa::path(get, path = "/api/v2/participation-requests/{id}/", tag = "measurements", params(("id" = u64, Path)),
+#[utoipa::path(get, path = "/api/v2/participation-requests/{id}/", tag = "measurements",
+    params(("id" = u64, Path), OneParticipation),
     responses((status = 200, body = serde_json::Value)))]
 async fn show(
     State(api): State<Arc<Api>>,
@@ -241,7 +243,7 @@ async fn choose(
     let stays = |probe: &ProbeId| {
         parts.iter().any(|part| part.probe == *probe && (part.left_at.is_none() || measurement.asked.is_oneoff))
     };
-    let seed = api.clock.now().0.unsigned_abs();
+    let seed = sources::new_seed(api.clock.now());
     let (mut join, mut leave): (Vec<ProbeId>, Vec<ProbeId>) = (Vec::new(), Vec::new());
     for one in asked {
         if one.removes {

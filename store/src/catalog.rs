@@ -10,11 +10,12 @@ mod evidence;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probe_filter;
 mod probes;
 mod quotas;
 
-pub use accounts::{Account, Accounts, ApiKey, Grant};
+pub use accounts::{Account, Accounts, ApiKey, Consent, Grant};
 pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
 pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
 pub use credits::{Charging, CreditEntry, CreditSummary, Credits, EntryKind, Ledger, Rates, Transferred};
@@ -27,6 +28,7 @@ pub use orders::Orders;
 pub use participation::{
     Change, Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest,
 };
+pub use people::{Confirmed, Invite, Invited, People, SignUp, SignedUp, WebSession};
 pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
 pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
 pub use quotas::{Check, Checked, ONCE_SECS, ONEOFF_BURST_SECS, Once, Price, Quotas, Remembered, TargetUse, Usage};
@@ -56,12 +58,13 @@ pub struct Page<T> {
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
 pub trait Catalog:
-    Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts + Credits + Quotas
+    Accounts + People + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts + Credits + Quotas
 {
 }
 
 impl<T> Catalog for T where
     T: Accounts
+        + People
         + Probes
         + Measurements
         + Orders

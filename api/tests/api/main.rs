@@ -4,12 +4,15 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod alerts;
 mod anchors;
+mod choices;
 mod create;
 mod credits;
 mod egress;
 mod garbage;
+mod golden;
 mod keys;
 mod lab;
 mod limits;
@@ -20,6 +23,7 @@ mod openapi;
 mod participation;
 mod probe_edits;
 mod probe_lists;
+mod queries;
 mod quotas;
 mod results;
 mod status_check;

@@ -21,6 +21,7 @@ mod evidence;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probe_edits;
 mod probe_filter;
 mod probes;
@@ -33,6 +34,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/2_keys.sql"),
         include_str!("catalog/3_measurements.sql"),
         include_str!("catalog/4_places.sql"),
+        include_str!("catalog/5_accounts.sql"),
         include_str!("catalog/6_credits.sql"),
         include_str!("catalog/7_alerts.sql"),
     ],
