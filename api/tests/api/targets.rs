@@ -67,7 +67,7 @@ fn what_runs_is_stopped_when_its_target_says_no() {
     api.config.policy.targets.opt_out = true;
     lab.runtime.block_on(stop_unwilling(&Arc::new(api))).unwrap();
     let status = |id| lab.get(&format!("/api/v2/measurements/{id}/")).json()["status"]["name"].clone();
-    assert_eq!((status(unwilling), status(willing)), (json!("Stopped"), json!("Ongoing")));
+    assert_eq!((status(unwilling), status(willing)), (json!("Forced to stop"), json!("Ongoing")));
     assert_eq!(lab.dispatched(), [[probe.0]]);
 }
 
