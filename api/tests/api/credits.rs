@@ -138,7 +138,7 @@ fn whoever_has_less_than_nothing_is_stopped() {
     report(&lab, probe, session, id, 3);
     round(&lab);
     assert_eq!(credits(&lab, &anna)["estimated_daily_expenditure"], 0);
-    assert_eq!((status(), lab.dispatched()), (json!("Stopped"), vec![vec![probe.0]]));
+    assert_eq!((status(), lab.dispatched()), (json!("Forced to stop"), vec![vec![probe.0]]));
 }
 
 #[test]
