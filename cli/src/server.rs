@@ -97,8 +97,10 @@ impl Server {
                 webhook_allow: config.alerts.allow.clone(),
                 limits: config.limits.to_api(),
                 accounts: config.accounts.to_api(),
+                policy: config.policy(),
             },
         };
+        beside.spawn(sonde_api::keep_charging(api.clone()));
         if config.alerts.enabled {
             beside.spawn(watch(&api, config)?.run());
         }
