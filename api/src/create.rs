@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use sonde_protocol::ids::{AccountId, ProbeId};
 use sonde_protocol::net::Family;
 use sonde_protocol::spec::Kind;
-use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Checked, NewMeasurement, Once, Usage};
 use sonde_store::places::Places;
 use sonde_store::view::Viewer;
@@ -72,8 +71,9 @@ pub(crate) async fn prepare(
     admission::check_payer(api, account, body).await?;
     let groups = groups::joined(api, account, body).await?;
     let resolved = resolve_all(api, &asked).await?;
-    let chosen = choose_all(api, account, &asked, now).await?;
-    let mut new = assemble(&*api.places, account, asked, &resolved, &chosen);
+    let seed = sources::new_seed(now);
+    let chosen = choose_all(api, account, &asked, seed).await?;
+    let mut new = assemble(&*api.places, account, asked, &resolved, (&chosen, seed));
     for (one, group) in new.iter_mut().zip(groups) {
         one.group = group;
     }
@@ -130,11 +130,9 @@ async fn choose_all(
     api: &Api,
     account: AccountId,
     asked: &Asked,
-    now: UnixNanos,
+    seed: u64,
 ) -> Result<BTreeMap<u8, Vec<ProbeId>>, ApiError> {
     let mut chosen = BTreeMap::new();
-    // Repeatable, and different for every request.
-    let seed = now.0.unsigned_abs();
     let families: BTreeMap<u8, Family> = asked.definitions.iter().map(|one| (one.af.number(), one.af)).collect();
     for (number, family) in families {
         let probes = sources::choose(api, Viewer::Account(account), &asked.sources, family, seed).await?;
@@ -148,9 +146,9 @@ fn assemble(
     account: AccountId,
     asked: Asked,
     resolved: &Resolved,
-    chosen: &BTreeMap<u8, Vec<ProbeId>>,
+    (chosen, seed): (&BTreeMap<u8, Vec<ProbeId>>, u64),
 ) -> Vec<NewMeasurement> {
-    let probe_sources = sources::record(&asked.sources);
+    let probe_sources = sources::record(&asked.sources, seed);
     let probes_requested = asked.sources.iter().map(|source| source.requested).sum();
     let when = asked.when;
     let new = asked.definitions.into_iter().map(|definition| {

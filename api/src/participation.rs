@@ -243,7 +243,7 @@ async fn choose(
     let stays = |probe: &ProbeId| {
         parts.iter().any(|part| part.probe == *probe && (part.left_at.is_none() || measurement.asked.is_oneoff))
     };
-    let seed = api.clock.now().0.unsigned_abs();
+    let seed = sources::new_seed(api.clock.now());
     let (mut join, mut leave): (Vec<ProbeId>, Vec<ProbeId>) = (Vec::new(), Vec::new());
     for one in asked {
         if one.removes {

@@ -7,6 +7,7 @@
 mod accounts;
 mod alerts;
 mod anchors;
+mod choices;
 mod create;
 mod credits;
 mod egress;
