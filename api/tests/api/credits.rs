@@ -24,7 +24,8 @@ fn periodic(target: &str, sources: Value) -> Value {
     body
 }
 
-fn round(lab: &Lab) {
+/// What arrived is charged for.
+pub fn round(lab: &Lab) {
     lab.runtime.block_on(charge(&Arc::new(lab.api.clone()))).unwrap();
     let wrong = lab.runtime.block_on(lab.catalog.check_ledger()).unwrap();
     assert_eq!(wrong, Vec::<String>::new());
