@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Access;
-use crate::body::JsonBody;
+use crate::body::{AnyBody, JsonBody};
 use crate::egress::Destination;
 use crate::error::ApiError;
 use crate::here::Here;
@@ -28,6 +28,7 @@ use crate::paging::Paging;
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::PagesById;
 use crate::reader::Reader;
 use crate::router::Routes;
 use crate::times::iso;
@@ -55,9 +56,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 }
 
 /// `GET alerts/`: the account's rules.
-#[utoipa::path(get, path = "/api/v2/alerts/", tag = "alerts", params(
-    ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`id` or `-id`"),
-), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/alerts/", tag = "alerts", params(PagesById), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -129,10 +128,7 @@ pub(crate) async fn remove(State(api): State<Arc<Api>>, access: Access, Id(id): 
 }
 
 /// `GET alerts/{id}/deliveries/`: what was sent in the last 30 days, or is to be, and what came of it.
-#[utoipa::path(get, path = "/api/v2/alerts/{id}/deliveries/", tag = "alerts", params(
-    ("id" = u64, Path),
-    ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`id` or `-id`"),
-), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/alerts/{id}/deliveries/", tag = "alerts", params(("id" = u64, Path), PagesById), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn deliveries(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -149,13 +145,20 @@ pub(crate) async fn deliveries(
 
 /// `POST alerts/{id}/test/`: sends a message of the type `alert.test`; 202 and its delivery.
 #[utoipa::path(post, path = "/api/v2/alerts/{id}/test/", tag = "alerts", params(("id" = u64, Path)), responses((status = 202, body = serde_json::Value)))]
-pub(crate) async fn test(State(api): State<Arc<Api>>, access: Access, Id(id): Id) -> Result<Response, ApiError> {
+pub(crate) async fn test(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    Id(id): Id,
+    _: AnyBody,
+) -> Result<Response, ApiError> {
     let account = access.may(Permission::ManageAlerts, None)?;
     let rule = own(&api, account, id).await?;
     let newest = sonde_store::catalog::Slice { offset: 0, limit: MAX_WAITING as u64, descending: true };
     let waiting = api.catalog.deliveries(id, newest).await?.items;
     if waiting.iter().filter(|delivery| delivery.next_at.is_some()).count() >= MAX_WAITING {
-        return Err(ApiError::refused("So many messages of this rule wait already that there is no need of one more."));
+        return Err(ApiError::bad_request(
+            "So many messages of this rule wait already that there is no need of one more.",
+        ));
     }
     let now = api.clock.now();
     let body = watch::message(&rule, &rule.state, "test", false, now);

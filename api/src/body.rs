@@ -23,6 +23,22 @@ const MAX_WASTE: usize = 8 * 1024 * 1024;
 /// How long a body may take to arrive.
 const MAX_TIME: Duration = Duration::from_secs(30);
 
+/// A body that is not looked at: read and thrown away, because a connection whose request was not read to its end cannot be
+/// used for another.
+#[derive(Debug)]
+pub(crate) struct AnyBody;
+
+impl FromRequest<Arc<Api>> for AnyBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Arc<Api>) -> Result<Self, ApiError> {
+        match tokio::time::timeout(MAX_TIME, receive(request.into_body())).await {
+            Ok(received) => received.map(|_| Self),
+            Err(_) => Err(too_slow()),
+        }
+    }
+}
+
 /// The body, parsed.
 #[derive(Debug)]
 pub(crate) struct JsonBody(pub Value);
@@ -42,7 +58,7 @@ impl FromRequest<Arc<Api>> for JsonBody {
             return Err(too_large());
         }
         let Ok(bytes) = tokio::time::timeout(MAX_TIME, receive(body)).await else {
-            return Err(ApiError::unusable_body(StatusCode::REQUEST_TIMEOUT, "The body took too long to arrive."));
+            return Err(too_slow());
         };
         match serde_json::from_slice(&bytes?) {
             Ok(value) => Ok(JsonBody(value)),
@@ -54,6 +70,10 @@ impl FromRequest<Arc<Api>> for JsonBody {
 fn announces_too_much(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     length.is_some_and(|length| length > MAX_BODY as u64)
+}
+
+fn too_slow() -> ApiError {
+    ApiError::unusable_body(StatusCode::REQUEST_TIMEOUT, "The body took too long to arrive.")
 }
 
 fn too_large() -> ApiError {

@@ -73,8 +73,8 @@ impl ApiError {
         Self { problems: vec![problem], ..Self::plain(StatusCode::BAD_REQUEST, GENERAL) }
     }
 
-    /// It is not about any one parameter or field, and cannot be done.
-    pub fn refused(detail: &str) -> Self {
+    /// The request cannot be served as it is.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::plain(StatusCode::BAD_REQUEST, detail)
     }
 

@@ -241,6 +241,8 @@ pub(crate) fn write(spec: &Spec) -> Map<String, Value> {
             "max_bytes_read": h.max_bytes_read,
             "extended_timing": h.extended_timing,
             "more_extended_timing": h.more_extended_timing,
+            // The probes always say who they are.
+            "user_agent": null,
         }),
         Spec::Ntp(n) => json!({ "packets": n.packets, "timeout": n.timeout }),
         Spec::PathMtu(p) => json!({ "packets": p.packets, "timeout": p.timeout }),

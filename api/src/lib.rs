@@ -7,23 +7,24 @@
 //! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
 //! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `anchors`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
-//! problem at once; `target` and `sources` are about the two ends of a measurement;
-//! `builtins` reads those of the operator's file. Every output goes through
-//! [`sonde_store::view::Viewer`]. Start reading at [`router`].
+//! problem at once; `target` and `sources` are about the two ends of a measurement; `builtins` reads those of the operator's
+//! file. Every output goes through
+//! [`sonde_store::view::Viewer`]. The streams (`live`) take what the bus tells. Start reading at [`router`].
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CACHE_CONTROL, CONNECTION, COOKIE};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use sonde_store::places::Places;
-use sonde_store::{Catalog, Results};
+use sonde_store::{Bus, Catalog, Results};
 
+mod accounts;
 mod alerts;
 mod anchors;
 mod auth;
@@ -45,6 +46,10 @@ mod here;
 mod keys;
 mod kinds;
 mod limits;
+mod line;
+mod live;
+mod mail;
+mod mail_address;
 mod masking;
 mod measurement_filters;
 mod measurement_object;
@@ -54,6 +59,7 @@ mod metric;
 mod paging;
 mod params;
 mod participation;
+mod password;
 mod path;
 mod permission;
 mod places;
@@ -61,9 +67,11 @@ mod probe_edit;
 mod probe_filters;
 mod probe_object;
 mod probes;
+mod query;
 mod reader;
 mod results;
 mod router;
+mod secret;
 mod serve;
 mod skipped;
 mod sources;
@@ -74,17 +82,22 @@ mod times;
 mod tls;
 mod top_up;
 mod web;
+mod web_session;
 
+pub use accounts::{INVITE_LIFE_SECS, RESET_LIFE_SECS};
 pub use alerts::Watch;
 pub use auth::digest;
 pub use builtins::{BuiltinProblem, read_builtins};
 pub use clock::{Clock, SystemClock};
-pub use config::ApiConfig;
+pub use config::{AccountsConfig, ApiConfig, Signup};
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use limits::LimitsConfig;
+pub use mail::{MailConfig, MailError, MailWay, Mailer};
+pub use mail_address::is_mail_address;
 pub use permission::is_permission;
 pub use places::{PlaceFiles, PlacesError};
+pub use secret::Secret;
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
@@ -93,6 +106,7 @@ pub use top_up::Replacements;
 use docs_page::DocsPage;
 use error::ApiError;
 use limits::Limits;
+use live::Hub;
 use router::Routes;
 
 /// What the API works with.
@@ -102,12 +116,16 @@ pub struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// What the probes saw.
     pub results: Arc<dyn Results>,
+    /// Tells what happens as it happens.
+    pub bus: Arc<dyn Bus>,
     /// The way to the collector.
     pub dispatch: Arc<dyn Dispatch>,
     /// Looks host names up when a measurement is made.
     pub resolver: Arc<dyn Resolve>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Carries mail; without it people cannot show that an address is theirs, and the operator lets them in.
+    pub mailer: Option<Mailer>,
     /// Where addresses come from.
     pub places: Arc<dyn Places>,
     /// What the operator has set.
@@ -117,7 +135,9 @@ pub struct Api {
 /// Every path. Those of `Routes` exist with and without the slash at their end, because clients use both with every method
 /// and a redirected `POST` would become a `GET`.
 pub fn router(api: Api) -> Router {
+    let api = Arc::new(api);
     let limits = Arc::new(Limits::new(api.config.limits.clone(), Arc::clone(&api.clock)));
+    let hub = Arc::new(Hub::new(Arc::clone(&api), Arc::clone(&limits)));
     let mut routes = Routes::new();
     measurements::routes(&mut routes);
     measurement_tags::routes(&mut routes);
@@ -129,12 +149,14 @@ pub fn router(api: Api) -> Router {
     probes::routes(&mut routes);
     anchors::routes(&mut routes);
     keys::routes(&mut routes);
+    accounts::routes(&mut routes);
     alerts::routes(&mut routes);
     let (router, document) = routes.finish();
     // It is made of the same document, so it cannot be less true.
     let page = Arc::new(DocsPage::new(&serde_json::to_value(&document).unwrap_or_default()));
     let docs = get(async move || page.response());
     router
+        .merge(live::routes())
         .route("/", get(web::page))
         .route("/healthz", get(async || "ok"))
         .route("/api/v2/openapi.json", get(async || Json(document)))
@@ -144,19 +166,25 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
         .layer(middleware::from_fn_with_state(limits, limits::limit))
         .layer(middleware::from_fn(around))
-        .with_state(Arc::new(api))
+        .layer(Extension(hub))
+        .with_state(api)
 }
 
 /// Around every request: a line in the log, without the query because a key may be in it, and what other sites' pages may do.
 async fn around(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = Instant::now();
+    // Whoever shows a cookie may see more than the next one behind the same cache.
+    let has_cookie = request.headers().contains_key(COOKIE);
     let is_read = method == Method::GET || method == Method::HEAD;
     if let Some(answer) = cors::preflight(&request) {
         return answer;
     }
     let mut response = next.run(request).await;
     cors::open(&path, response.headers_mut());
+    if has_cookie {
+        response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
     if !is_read && response.status().is_client_error() {
         // Perhaps its body was not read; then the connection ends here, and the client had better know.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

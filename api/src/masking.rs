@@ -1,6 +1,7 @@
 //! Which addresses of a result a viewer sees: [`sonde_store::view::AddressMask`] as the JSON writer asks for it, and what
 //! has to be known of probes and sessions to make one.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -33,36 +34,38 @@ impl AddressView for Masked {
     }
 }
 
-/// What one viewer may see, for as many results as come.
+/// What viewers may see, for as many results as come.
+#[derive(Default)]
 pub(crate) struct Masks {
-    viewer: Viewer,
     probes: HashMap<ProbeId, Option<Probe>>,
     sessions: HashMap<SessionId, Option<IpAddr>>,
 }
 
 impl Masks {
-    /// For a viewer; nothing is known yet.
-    pub fn new(viewer: Viewer) -> Self {
-        Self { viewer, probes: HashMap::new(), sessions: HashMap::new() }
-    }
-
     /// Asks the catalog for what is not known yet of these reports' probes and sessions.
-    pub async fn learn(&mut self, catalog: &dyn Catalog, reports: &[StoredReport]) -> Result<(), StoreError> {
+    pub async fn learn<R: Borrow<StoredReport> + Sync>(
+        &mut self,
+        catalog: &dyn Catalog,
+        reports: &[R],
+    ) -> Result<(), StoreError> {
+        let reports = || reports.iter().map(Borrow::borrow);
         if self.sessions.len() > MEMORY {
             self.sessions.clear();
         }
         if self.probes.len() > MEMORY {
             self.probes.clear();
         }
-        let sessions: BTreeSet<SessionId> =
-            reports.iter().map(|report| report.session).filter(|id| !self.sessions.contains_key(id)).collect();
+        let sessions: BTreeSet<SessionId> = reports()
+            .map(|report: &StoredReport| report.session)
+            .filter(|id| !self.sessions.contains_key(id))
+            .collect();
         if !sessions.is_empty() {
             self.sessions.extend(sessions.iter().map(|id| (*id, None)));
             let found = catalog.session_addresses(&Vec::from_iter(sessions)).await?;
             self.sessions.extend(found.into_iter().map(|(id, address)| (id, Some(address))));
         }
         let probes: BTreeSet<ProbeId> =
-            reports.iter().map(|report| report.probe).filter(|id| !self.probes.contains_key(id)).collect();
+            reports().map(|report: &StoredReport| report.probe).filter(|id| !self.probes.contains_key(id)).collect();
         if !probes.is_empty() {
             self.probes.extend(probes.iter().map(|id| (*id, None)));
             let slice = Slice { offset: 0, limit: probes.len() as u64, descending: false };
@@ -83,15 +86,15 @@ impl Masks {
         self.probes.get(&report.probe)?.as_ref()
     }
 
-    /// What the viewer sees of this result. Near the probe is what is near any address it is known to have or have had:
+    /// What a viewer sees of this result. Near the probe is what is near any address it is known to have or have had:
     /// those of the session and those the result itself was sent from.
-    pub fn mask(&self, report: &StoredReport, result: &MeasurementResult) -> Masked {
+    pub fn mask(&self, viewer: Viewer, report: &StoredReport, result: &MeasurementResult) -> Masked {
         let mut near: Vec<IpAddr> = self.from(report).into_iter().chain(result.src_addr.map(|ip| ip.0)).collect();
         if let Outcome::Dns(dns) = &result.outcome {
             near.extend(dns.responses.iter().filter_map(|response| response.src_addr).map(|ip| ip.0));
         }
         Masked(match self.probe(report) {
-            Some(probe) => AddressMask::new(self.viewer, probe, &near),
+            Some(probe) => AddressMask::new(viewer, probe, &near),
             None => AddressMask::of_unknown(report.probe, &near),
         })
     }

@@ -22,6 +22,7 @@ use crate::paging::Paging;
 use crate::params::{Params, parse_id};
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::{OneParticipation, ParticipationList};
 use crate::router::Routes;
 use crate::sources::{self, MAX_PROBES, Source};
 
@@ -37,7 +38,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 /// `GET measurements/{id}/participation-requests/`: what was asked of whom.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/participation-requests/", tag = "measurements",
-    params(("id" = u64, Path), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(("id" = u64, Path), ParticipationList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,
@@ -52,7 +53,7 @@ async fn list(
 
 /// `GET measurements/{id}/participation-requests/{source}/`: those of one kind of source, such as `area` or `probes`.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/participation-requests/{source}/", tag = "measurements",
-    params(("id" = u64, Path), ("source" = String, Path), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(("id" = u64, Path), ("source" = String, Path), ParticipationList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list_of_source(
     State(api): State<Arc<Api>>,
@@ -82,7 +83,8 @@ async fn page(
 }
 
 /// `GET participation-requests/{id}/`: one request.
-#[utoipa::path(get, path = "/api/v2/participation-requests/{id}/", tag = "measurements", params(("id" = u64, Path)),
+#[utoipa::path(get, path = "/api/v2/participation-requests/{id}/", tag = "measurements",
+    params(("id" = u64, Path), OneParticipation),
     responses((status = 200, body = serde_json::Value)))]
 async fn show(
     State(api): State<Arc<Api>>,

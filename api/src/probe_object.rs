@@ -114,7 +114,6 @@ impl ProbeObject {
     /// As this viewer may see it.
     pub fn of(probe: &Probe, viewer: Viewer, now: UnixNanos) -> Self {
         let whole = viewer.sees_whole(probe);
-        let prefix = |address: IpAddr| format!("{}/{}", network(address), if address.is_ipv4() { 24 } else { 48 });
         let (id, name) = state(probe);
         let since = probe.connection.map(|connection| connection.since);
         let running = match probe.connection {
@@ -199,6 +198,11 @@ fn tag_name(slug: &str) -> String {
     };
     let words: Vec<String> = rest.split('-').map(word).collect();
     format!("system: {}", words.join(" "))
+}
+
+/// The network of a probe's address, as anybody may know it.
+pub(crate) fn prefix(address: IpAddr) -> String {
+    format!("{}/{}", network(address), if address.is_ipv4() { 24 } else { 48 })
 }
 
 #[cfg(test)]

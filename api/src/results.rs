@@ -7,23 +7,24 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use sonde_protocol::atlas::{ResultContext, VERSION, write_result};
 use sonde_protocol::ids::{MeasurementId, ProbeId};
-use sonde_protocol::result::Report;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::StoreError;
 use sonde_store::catalog::{Measurement, ProbeFilter, Slice};
 use sonde_store::results::{Cursor, ResultQuery, StoredReport};
+use sonde_store::view::Viewer;
 use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Access;
 use crate::error::ApiError;
+use crate::line;
 use crate::masking::Masks;
 use crate::measurements::visible;
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::{AllResults, LatestByProbe, LatestResults};
 use crate::router::Routes;
 use crate::stream::{Pieces, respond};
 
@@ -49,7 +50,7 @@ const LOOKBACK_DAYS: i64 = 7;
 const BUILTIN_LOOKBACK_DAYS: i64 = 1;
 
 /// `GET measurements/{id}/results/`: every result, a bare array or one a line.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path), AllResults), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn all(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -61,11 +62,11 @@ pub(crate) async fn all(
     let format = Format::read(&params)?;
     let query = query(&api, &params, measurement.id).await?;
     let reports = Reports::Stored(Walk::new(Arc::clone(&api), query));
-    respond(Lines::new(api, measurement, format, reports, Masks::new(viewer)), format.content_type()).await
+    respond(Lines::new(api, measurement, format, reports, viewer), format.content_type()).await
 }
 
 /// `GET measurements/{id}/latest/`: the newest results of each probe.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/latest/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/latest/", tag = "results", params(("id" = u64, Path), LatestResults), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn latest(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -76,12 +77,12 @@ pub(crate) async fn latest(
     let measurement = visible(&api, viewer, MeasurementId(id)).await?;
     let format = Format::read(&params)?;
     let reports = Reports::Ready(newest(&api, &params, measurement.id).await?);
-    respond(Lines::new(api, measurement, format, reports, Masks::new(viewer)), format.content_type()).await
+    respond(Lines::new(api, measurement, format, reports, viewer), format.content_type()).await
 }
 
 /// `GET measurement-latest/{id}/`, `GET measurements-latest/{id}/`: the older form of `latest`: an object with a list of
 /// results for each probe.
-#[utoipa::path(get, path = "/api/v2/measurement-latest/{id}/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurement-latest/{id}/", tag = "results", params(("id" = u64, Path), LatestByProbe), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn latest_by_probe(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -91,7 +92,7 @@ pub(crate) async fn latest_by_probe(
     let viewer = access.viewer(Permission::GetNonPublicResults, Some(MeasurementId(id)));
     let measurement = visible(&api, viewer, MeasurementId(id)).await?;
     let reports = Reports::Ready(newest(&api, &params, measurement.id).await?);
-    respond(Lines::new(api, measurement, Format::ByProbe, reports, Masks::new(viewer)), "application/json").await
+    respond(Lines::new(api, measurement, Format::ByProbe, reports, viewer), "application/json").await
 }
 
 /// The newest reports that `versions`, `lookback_days` and the rest ask for, those of a probe together.
@@ -244,6 +245,7 @@ struct Lines {
     measurement: Measurement,
     format: Format,
     reports: Reports,
+    viewer: Viewer,
     masks: Masks,
     /// Whose result was written last?
     begun: Option<ProbeId>,
@@ -251,36 +253,12 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(api: Arc<Api>, measurement: Measurement, format: Format, reports: Reports, masks: Masks) -> Self {
-        Self { api, measurement, format, reports, masks, begun: None, ended: false }
+    fn new(api: Arc<Api>, measurement: Measurement, format: Format, reports: Reports, viewer: Viewer) -> Self {
+        Self { api, measurement, format, reports, viewer, masks: Masks::default(), begun: None, ended: false }
     }
 
     fn write(&mut self, out: &mut Vec<u8>, stored: &StoredReport) {
-        let result = match Report::from_cbor(&stored.report) {
-            Ok(Report::Result(result)) => result,
-            Ok(Report::Skipped(_)) => return,
-            Err(error) => {
-                // The collector has read it before it was stored, so this is damage, or a newer version's work. One such
-                // report must not hide all the others.
-                let (probe, boot, seq) = (stored.probe.0, stored.boot.0, stored.seq.0);
-                tracing::error!(%error, probe, boot, seq, "a stored report cannot be read and is left out");
-                return;
-            }
-        };
-        let view = self.masks.mask(stored, &result);
-        let software = self.masks.probe(stored).and_then(|probe| probe.software.as_deref());
-        let context = ResultContext {
-            from: self.masks.from(stored),
-            group_id: Some(self.measurement.group),
-            stored_at: Some(stored.arrived_at),
-            boot: Some(stored.boot),
-            seq: Some(stored.seq),
-            // "sonde-probe/0.1.0", in other programs' words "probe 0.1.0": the version stands last.
-            version: software.and_then(|software| software.rsplit(['/', ' ']).next()).unwrap_or(VERSION),
-            spec: Some(&self.measurement.asked.spec),
-            view: &view,
-            ..ResultContext::new(stored.probe)
-        };
+        let Some(result) = line::read(stored) else { return };
         match self.format {
             Format::Json => out.extend_from_slice(if self.begun.is_some() { b",\n" } else { b"[" }),
             Format::ByProbe if self.begun == Some(stored.probe) => out.extend_from_slice(b",\n"),
@@ -291,7 +269,7 @@ impl Lines {
             Format::Text => {}
         }
         self.begun = Some(stored.probe);
-        write_result(out, &result, &context);
+        line::write(out, self.viewer, &self.masks, &self.measurement, stored, &result);
         if self.format == Format::Text {
             out.push(b'\n');
         }

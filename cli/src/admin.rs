@@ -24,6 +24,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
+pub use crate::people::AccountCommand;
+
 use crate::config::Config;
 use crate::data::{DataDir, admin_socket};
 
@@ -67,16 +69,6 @@ struct Words {
 pub fn parse(words: &[&str]) -> Result<AdminCommand, clap::Error> {
     use clap::Parser;
     Ok(Words::try_parse_from(words)?.command)
-}
-
-/// Accounts.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
-pub enum AccountCommand {
-    /// Makes an account
-    Add {
-        /// The person's mail address
-        email: String,
-    },
 }
 
 /// API keys.
@@ -240,7 +232,7 @@ impl Net {
     }
 }
 
-fn now() -> UnixNanos {
+pub(crate) fn now() -> UnixNanos {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixNanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
@@ -255,17 +247,6 @@ fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random numbers: {error}"))?;
     Ok(bytes)
-}
-
-fn plausible(email: &str) -> Result<()> {
-    match email.split_once('@') {
-        Some((name, host))
-            if !name.is_empty() && !host.is_empty() && email.len() <= 254 && !email.contains(char::is_whitespace) =>
-        {
-            Ok(())
-        }
-        _ => bail!("{email:?} is no mail address"),
-    }
 }
 
 /// A host name in lower case: labels of letters, digits and hyphens (RFC 1123, 2.1).
@@ -301,13 +282,7 @@ impl AdminContext {
     /// Carries out a command and gives what it prints.
     pub async fn execute(&self, command: &AdminCommand) -> Result<String> {
         match command {
-            AdminCommand::Account(AccountCommand::Add { email }) => {
-                plausible(email)?;
-                match self.catalog.add_account(email, now()).await? {
-                    Some(account) => Ok(format!("account {} made for {}\n", account.id, account.email)),
-                    None => bail!("there is an account for {email} already"),
-                }
-            }
+            AdminCommand::Account(command) => self.people(command).await,
             AdminCommand::Key(KeyCommand::Add { email, label, permissions }) => {
                 let account = self.account(email).await?;
                 let key = self.add_key(account.id, label, permissions).await?;
@@ -341,7 +316,7 @@ impl AdminContext {
         Ok(format!("measurement {id} is forced to stop\n"))
     }
 
-    async fn account(&self, email: &str) -> Result<sonde_store::catalog::Account> {
+    pub(crate) async fn account(&self, email: &str) -> Result<sonde_store::catalog::Account> {
         let account = self.catalog.account_by_email(email).await?.filter(|account| account.id != NOBODY);
         account.with_context(|| format!("there is no account for {email}; make one with `account add {email}`"))
     }

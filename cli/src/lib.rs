@@ -7,5 +7,6 @@ pub mod builtins;
 pub mod config;
 pub mod data;
 pub mod demo;
+mod people;
 pub mod server;
 pub mod upkeep;

@@ -9,13 +9,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{
-    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, PlaceFiles, Replacements, SystemClock,
-    SystemResolver, Watch, certificate_names,
+    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Mailer, PlaceFiles, Replacements,
+    SystemClock, SystemResolver, Watch, certificate_names,
 };
 use sonde_collector::server::Handle;
 use sonde_collector::{Collector, CollectorConfig, Network};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::message::Drain;
+use sonde_store::bus::local::LocalBus;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -74,25 +75,30 @@ impl Server {
             min_interval: config.api.min_interval,
             webhook_allow: config.alerts.allow.clone(),
             limits: config.limits.to_api(),
+            accounts: config.accounts.to_api(),
         };
         // Before the collector: each probe that comes back finds its orders as they are from now on.
         let http_hosts: Vec<String> = network.directory().http_hosts.iter().map(ToString::to_string).collect();
         let file = config.builtins.file.as_ref();
         builtins::reconcile(file, &*catalog, &api_config, &http_hosts, SystemClock.now()).await?;
         let listen = CollectorConfig { listen: config.collector.listen.clone() };
+        let bus = Arc::new(LocalBus::default());
         let places = PlaceFiles::open(config.places.asn.clone(), config.places.country.clone())
             .context("the tables of `[places]` cannot be used")?;
-        let collector = Collector::start(&listen, catalog.clone(), results.clone(), places.clone(), network)
-            .await
-            .context("the collector cannot start")?;
+        let collector =
+            Collector::start(&listen, catalog.clone(), results.clone(), bus.clone(), places.clone(), network)
+                .await
+                .context("the collector cannot start")?;
         let handle = collector.handle();
         let context = Arc::new(AdminContext { catalog: catalog.clone(), network: Net::Live(handle.clone()) });
         let mut beside = JoinSet::new();
         beside.spawn(upkeep::keep_places(catalog.clone(), places.clone()));
         beside.spawn(upkeep::keep_tags(catalog.clone(), results.clone()));
         let api = Api {
+            mailer: open_mailer(config)?,
             catalog,
             results,
+            bus,
             dispatch: Arc::new(Direct(handle)),
             resolver: Arc::new(SystemResolver::default()),
             clock: Arc::new(SystemClock),
@@ -211,6 +217,12 @@ fn open_certificates(data: &DataDir, config: &ApiSection) -> Result<Option<Arc<C
         return Ok(None);
     }
     Ok(Some(Certificates::open(source, SystemClock.now()).context("HTTPS cannot be served")?))
+}
+
+/// The way for mail, if there is one.
+fn open_mailer(config: &Config) -> Result<Option<Mailer>> {
+    let mail = config.mail.to_api()?;
+    mail.map(|mail| Mailer::start(&mail).context("mail cannot be sent")).transpose()
 }
 
 /// Opens the network of a data directory, or makes it.

@@ -330,6 +330,7 @@ impl Served {
         let session = self.shared.catalog.open_session(known).await.map_err(internal)?;
         self.probe = Some((probe.id, session));
         self.shared.locate(probe.id).await;
+        self.shared.has_come(probe.id);
         let Some(outbox) = outbox.take() else { return Err(End::Internal("admitted twice".into())) };
         self.shared.register(probe.id, self.id, outbox.downgrade());
         let open = ToIngest::Open { connection: self.id, probe: probe.id, inbox: outbox };
@@ -424,6 +425,7 @@ impl Served {
             if let Err(error) = self.shared.catalog.close_session(session, now()).await {
                 warn!(probe_id = %probe, %error, "the end of a session could not be recorded");
             }
+            self.shared.has_gone(probe);
             info!(probe_id = %probe, "disconnected");
         }
     }

@@ -11,7 +11,8 @@ use sonde_protocol::ids::{MeasurementId, ProbeId, SessionId};
 use sonde_protocol::message::{BootRanges, Hello};
 use sonde_protocol::session::collector::Stored;
 use sonde_protocol::time::UnixNanos;
-use sonde_store::Results;
+use sonde_store::bus::Published;
+use sonde_store::{Bus, Results};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
@@ -55,15 +56,17 @@ pub(crate) struct Ingest {
 }
 
 impl Ingest {
-    /// Starts the thread. `oneoffs` hears of durable results that may settle a one-off.
+    /// Starts the thread. `bus` hears of every durable report, `oneoffs` of those that may settle a one-off.
     pub(crate) fn start(
         results: Arc<dyn Results>,
+        bus: Arc<dyn Bus>,
         oneoffs: mpsc::UnboundedSender<Vec<(MeasurementId, ProbeId)>>,
         runtime: Handle,
     ) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
         let (queue, inbox) = mpsc::channel(QUEUE);
         let writer = Writer {
             results,
+            bus,
             oneoffs,
             runtime,
             intake: Intake::default(),
@@ -86,6 +89,7 @@ pub(crate) struct Gone;
 
 struct Writer {
     results: Arc<dyn Results>,
+    bus: Arc<dyn Bus>,
     oneoffs: mpsc::UnboundedSender<Vec<(MeasurementId, ProbeId)>>,
     runtime: Handle,
     intake: Intake,
@@ -165,7 +169,7 @@ impl Writer {
 
     fn commit(&mut self, arrivals: &mut Vec<(oneshot::Sender<Option<Arrived>>, Arrived)>) {
         if self.intake.wants_commit() {
-            let (batch, receipts) = self.intake.begin_commit();
+            let (mut batch, receipts) = self.intake.begin_commit();
             let outcome =
                 if batch.is_empty() { Ok(()) } else { self.runtime.block_on(self.results.append(&batch, now())) };
             if let Err(error) = outcome {
@@ -181,6 +185,9 @@ impl Writer {
                 return;
             }
             self.intake.committed(&batch);
+            if !batch.reports.is_empty() {
+                self.bus.publish(Arc::new(Published::Reports(std::mem::take(&mut batch.reports))));
+            }
             for (connection, durable) in receipts.acks {
                 self.tell(connection, ToConnection::Durable(durable));
             }

@@ -12,9 +12,10 @@ use sonde_protocol::ids::ProbeId;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{ALPN_DIRECTORY, Drain, to_cbor};
 use sonde_protocol::order::When;
+use sonde_store::bus::{ProbeStatus, Published};
 use sonde_store::places::{self, Places};
 use sonde_store::results::ResultQuery;
-use sonde_store::{Catalog, Results, StoreError};
+use sonde_store::{Bus, Catalog, Results, StoreError};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -65,6 +66,9 @@ pub(crate) struct Shared {
     places: Arc<dyn Places>,
     network: Mutex<Network>,
     probes: Mutex<HashMap<ProbeId, Vec<Inbox>>>,
+    bus: Arc<dyn Bus>,
+    /// How many sessions of each probe the catalog has as open.
+    sessions: Mutex<HashMap<ProbeId, usize>>,
     next_connection: AtomicU64,
 }
 
@@ -94,6 +98,33 @@ impl Shared {
         if let Err(error) = places::locate(&*self.catalog, &*self.places, probe).await {
             warn!(probe_id = %probe, %error, "where the probe is could not be recorded");
         }
+    }
+
+    /// The catalog knows of a session of the probe. The first one means that it has come.
+    pub(crate) fn has_come(&self, probe: ProbeId) {
+        let mut sessions = lock(&self.sessions);
+        let open = sessions.entry(probe).or_default();
+        *open += 1;
+        if *open == 1 {
+            self.publish_status(probe, true);
+        }
+    }
+
+    /// The catalog knows that a session of the probe has ended. The last one means that it has gone.
+    pub(crate) fn has_gone(&self, probe: ProbeId) {
+        let mut sessions = lock(&self.sessions);
+        let Some(open) = sessions.get_mut(&probe) else { return };
+        *open -= 1;
+        if *open == 0 {
+            sessions.remove(&probe);
+            self.publish_status(probe, false);
+        }
+    }
+
+    /// Called under the lock of `sessions`, so that a probe's comings and goings are told in their order.
+    fn publish_status(&self, probe: ProbeId, connected: bool) {
+        let controller = lock(&self.network).collector_key().public().short();
+        self.bus.publish(Arc::new(Published::Status(ProbeStatus { probe, connected, at: now(), controller })));
     }
 
     fn newest(&self, probe: ProbeId) -> Option<mpsc::Sender<ToConnection>> {
@@ -158,11 +189,12 @@ pub struct Handle {
 }
 
 impl Collector {
-    /// Starts it: listens, and writes what comes to `results`. `places` says where probes are connected from.
+    /// Starts it: listens, writes what comes to `results`, and tells the `bus`. `places` says where probes are connected from.
     pub async fn start(
         config: &CollectorConfig,
         catalog: Arc<dyn Catalog>,
         results: Arc<dyn Results>,
+        bus: Arc<dyn Bus>,
         places: Arc<dyn Places>,
         network: Network,
     ) -> Result<Self, StartError> {
@@ -173,8 +205,9 @@ impl Collector {
             endpoints.push(quic::endpoint(address, server, network.quic_secret())?);
         }
         let (oneoffs, settled) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Handle::current();
         let (ingest, writer) =
-            Ingest::start(results.clone(), oneoffs, tokio::runtime::Handle::current()).map_err(StartError::Thread)?;
+            Ingest::start(results.clone(), bus.clone(), oneoffs, runtime).map_err(StartError::Thread)?;
         let shared = Arc::new(Shared {
             catalog,
             results,
@@ -182,6 +215,8 @@ impl Collector {
             places,
             network: Mutex::new(network),
             probes: Mutex::default(),
+            bus,
+            sessions: Mutex::default(),
             next_connection: AtomicU64::new(1),
         });
         let mut tasks = JoinSet::new();

@@ -10,10 +10,11 @@ mod evidence;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probe_filter;
 mod probes;
 
-pub use accounts::{Account, Accounts, ApiKey, Grant};
+pub use accounts::{Account, Accounts, ApiKey, Consent, Grant};
 pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
 pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
 pub use builtins::{Builtin, Builtins, NOBODY, Reconciled};
@@ -27,6 +28,7 @@ pub use orders::Orders;
 pub use participation::{
     Change, Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest,
 };
+pub use people::{Confirmed, Invite, Invited, People, SignUp, SignedUp, WebSession};
 pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
 pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
 
@@ -55,11 +57,21 @@ pub struct Page<T> {
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
 pub trait Catalog:
-    Accounts + Probes + Measurements + Builtins + Orders + Participation + Evidence + Anchors + Alerts
+    Accounts + People + Probes + Measurements + Builtins + Orders + Participation + Evidence + Anchors + Alerts
 {
 }
 
-impl<T: Accounts + Probes + Measurements + Builtins + Orders + Participation + Evidence + Anchors + Alerts + ?Sized>
-    Catalog for T
+impl<T> Catalog for T where
+    T: Accounts
+        + People
+        + Probes
+        + Measurements
+        + Builtins
+        + Orders
+        + Participation
+        + Evidence
+        + Anchors
+        + Alerts
+        + ?Sized
 {
 }

@@ -15,11 +15,13 @@ use async_trait::async_trait;
 mod accounts;
 mod alerts;
 mod builtins;
+mod bus;
 mod evidence;
 mod measurement_filters;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probe_filters;
 mod probes;
 mod results;
@@ -27,6 +29,7 @@ mod results_order;
 
 pub use results::{Draft, batch_of};
 
+use crate::bus::Bus;
 use crate::{Catalog, Results};
 
 /// Where a backend keeps its data during one check.
@@ -62,13 +65,28 @@ macro_rules! suite {
 }
 
 suite! {
+    /// Checks a bus; `make` gives a new one each time.
+    bus_suite(Bus): bus::everybody_hears_everything_in_order, bus::others_come_and_go
+}
+
+suite! {
     /// Checks a catalog; `make` gives an empty one each time.
     catalog_suite(Catalog):
         accounts::a_mail_address_has_one_account_in_any_case,
+        accounts::a_disabled_account_has_no_keys,
         accounts::keys_are_found_by_their_digest,
         accounts::a_key_changes_whole_and_only_for_its_account,
         accounts::a_token_lets_one_key_join,
         accounts::a_token_is_good_until_it_expires,
+        people::a_sign_up_becomes_an_account_when_it_is_confirmed,
+        people::whoever_confirms_has_their_own_password,
+        people::sign_ups_are_bounded_and_expire,
+        people::an_invitation_lets_one_address_in_once,
+        people::invitations_are_counted,
+        people::a_reset_is_good_once_and_ends_sessions,
+        people::a_disabled_account_has_no_way_in,
+        people::sessions_end_by_time_by_choice_and_by_number,
+        people::a_changed_password_ends_the_other_sessions,
         probes::a_session_is_the_probes_connection,
         probes::only_the_newest_session_disconnects_and_no_second_counts_twice,
         probes::a_collector_that_starts_ends_all_sessions,

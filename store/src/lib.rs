@@ -5,8 +5,11 @@
 //! and the embedded ones complete when polled. Nobody else in Sonde speaks SQL.
 //!
 //! [`system_tags`] says what probes can do, from what they did; [`places`] where their addresses come from.
+//! [`bus`] tells what has just been stored to whoever listens (the live streams).
+//!
 //! [`view`] decides who may see what of it (addresses, private measurements); every output goes through it.
 
+pub mod bus;
 pub mod catalog;
 pub mod conformance;
 pub mod places;
@@ -15,6 +18,7 @@ pub mod sqlite;
 pub mod system_tags;
 pub mod view;
 
+pub use bus::Bus;
 pub use catalog::Catalog;
 pub use results::Results;
 

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sonde_api::{Api, ApiConfig, Clock, Dispatch, Resolve, router, serve};
+use sonde_api::{Api, ApiConfig, Clock, Dispatch, MailConfig, Mailer, Resolve, router, serve};
 use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::ids::{AccountId, Asn, BootId, MeasurementId, ProbeId, Seq, SessionId};
 use sonde_protocol::key::PublicKey;
@@ -19,6 +20,8 @@ use sonde_protocol::result::{
     Hop, HopAnswer, HopReply, MeasurementResult, Outcome, Report, Skipped, Timing, TracerouteOutcome,
 };
 use sonde_protocol::time::UnixNanos;
+use sonde_store::bus::local::LocalBus;
+use sonde_store::bus::{Bus, ProbeStatus, Published};
 use sonde_store::catalog::{Accounts, Admission, ApiKey, NewSession, Origin, Probes};
 use sonde_store::places::Places;
 use sonde_store::results::{Batch, Results, StoredReport};
@@ -151,13 +154,14 @@ pub struct Lab {
     pub address: SocketAddr,
     pub catalog: Arc<SqliteCatalog>,
     pub results: Arc<SqliteResults>,
+    pub bus: Arc<LocalBus>,
     pub clock: Arc<Stopped>,
     pub api: Api,
     dispatch: Arc<Recorder>,
     agent: ureq::Agent,
     next: AtomicU64,
     stop: Option<oneshot::Sender<()>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Lab {
@@ -171,9 +175,25 @@ impl Lab {
 
     /// A server whose API reads results through something else.
     pub fn build(config: ApiConfig, wrap: impl FnOnce(Arc<dyn Results>) -> Arc<dyn Results>) -> Self {
+        Self::build_with(config, wrap, None)
+    }
+
+    /// A server that sends mail.
+    pub fn with_mail(config: ApiConfig, mail: MailConfig) -> Self {
+        Self::build_with(config, |results| results, Some(mail))
+    }
+
+    fn build_with(
+        config: ApiConfig,
+        wrap: impl FnOnce(Arc<dyn Results>) -> Arc<dyn Results>,
+        mail: Option<MailConfig>,
+    ) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let entered = runtime.enter();
         let dir = tempfile::tempdir().unwrap();
         let catalog = Arc::new(SqliteCatalog::open(dir.path().join("catalog.db")).unwrap());
         let results = Arc::new(SqliteResults::open(dir.path().join("results")).unwrap());
+        let bus = Arc::new(LocalBus::default());
         let dispatch = Arc::new(Recorder::default());
         let clock = Arc::new(Stopped(AtomicI64::new(NOW)));
         let names = Names(HashMap::from([
@@ -184,13 +204,15 @@ impl Lab {
         let api = Api {
             catalog: catalog.clone(),
             results: wrap(results.clone()),
+            bus: bus.clone(),
             dispatch: dispatch.clone(),
             resolver: Arc::new(names),
             clock: clock.clone(),
+            mailer: mail.map(|mail| Mailer::start(&mail).unwrap()),
             places: Arc::new(Table),
             config,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        drop(entered);
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -208,19 +230,25 @@ impl Lab {
             address,
             catalog,
             results,
+            bus,
             clock,
             api,
             dispatch,
             agent: config.into(),
             next: AtomicU64::new(1),
             stop: Some(stop),
-            _dir: dir,
+            dir,
         }
     }
 
     /// Begins the shutdown.
     pub fn shut_down(&mut self) {
         drop(self.stop.take());
+    }
+
+    /// Where the stores keep their files.
+    pub fn data(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn set_clock(&self, seconds: i64) {
@@ -306,9 +334,16 @@ impl Lab {
     }
 
     pub fn call_raw(&self, method: &str, path: &str, key: Option<&str>, body: Option<Vec<u8>>) -> Reply {
+        let key = key.map(|key| format!("Key {key}"));
+        let headers: Vec<_> = key.iter().map(|key| ("Authorization", key.as_str())).collect();
+        self.call_with(method, path, &headers, body)
+    }
+
+    /// A request with these headers.
+    pub fn call_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Reply {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
-        if let Some(key) = key {
-            request = request.header("Authorization", format!("Key {key}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let reply = match body {
             Some(body) => self.agent.run(request.header("Content-Type", "application/json").body(body).unwrap()),
@@ -366,7 +401,7 @@ impl Lab {
 
     // Results
 
-    /// Makes reports durable, as the collector would.
+    /// Makes reports durable and tells the bus, as the collector would.
     pub fn store(&self, reports: Vec<StoredReport>, gaps: Vec<(ProbeId, Gap)>) {
         let ranges = reports
             .iter()
@@ -376,6 +411,13 @@ impl Lab {
             .collect();
         let batch = Batch { reports, ranges, gaps, boots: Vec::new() };
         self.runtime.block_on(self.results.append(&batch, self.clock.now())).unwrap();
+        self.bus.publish(Arc::new(Published::Reports(batch.reports)));
+    }
+
+    /// Tells the bus that a probe has come or gone.
+    pub fn tell_status(&self, probe: ProbeId, connected: bool) {
+        let status = ProbeStatus { probe, connected, at: UnixNanos::from_secs(NOW), controller: "ctr".into() };
+        self.bus.publish(Arc::new(Published::Status(status)));
     }
 
     /// A stored report of a result or skipped runs.

@@ -4,12 +4,14 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod alerts;
 mod anchors;
 mod builtins;
 mod create;
 mod egress;
 mod garbage;
+mod golden;
 mod keys;
 mod lab;
 mod limits;
@@ -19,8 +21,13 @@ mod openapi;
 mod participation;
 mod probe_edits;
 mod probe_lists;
+mod queries;
 mod results;
 mod status_check;
+mod streams;
+mod streams_load;
+mod streams_plain;
+mod subscriber;
 mod tls;
 mod top_up;
 mod views;

@@ -58,11 +58,14 @@ fn a_probe_that_stays_away_is_replaced() {
     assert_eq!(lab.dispatched(), Vec::<Vec<u64>>::new(), "once");
     let object = lab.get(&format!("/api/v2/measurements/{soon}/?optional_fields=participant_logs")).json();
     let at = NOW - 100 + 2 * DAY;
-    assert_eq!(object["participant_logs"], json!([
-        {"prb_id": gone, "timestamp": NOW, "action": "join"},
-        {"prb_id": gone, "timestamp": at, "action": "leave"},
-        {"prb_id": other, "timestamp": at, "action": "join"},
-    ]));
+    assert_eq!(
+        object["participant_logs"],
+        json!([
+            {"prb_id": gone, "timestamp": NOW, "action": "join"},
+            {"prb_id": gone, "timestamp": at, "action": "leave"},
+            {"prb_id": other, "timestamp": at, "action": "join"},
+        ])
+    );
     assert_eq!((&object["participant_count"], &object["probes_requested"]), (&json!(1), &json!(1)));
 }
 

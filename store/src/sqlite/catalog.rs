@@ -20,6 +20,7 @@ mod evidence;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probe_edits;
 mod probe_filter;
 mod probes;
@@ -32,6 +33,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/3_measurements.sql"),
         include_str!("catalog/4_places.sql"),
         include_str!("catalog/7_alerts.sql"),
+        include_str!("catalog/5_accounts.sql"),
         include_str!("catalog/8_builtins.sql"),
     ],
 };
