@@ -165,7 +165,7 @@ async fn objects(api: &Api, anchors: &[Anchor], viewer: Viewer) -> Result<Vec<Ma
     Ok(anchors.iter().map(object).collect())
 }
 
-/// `GET anchors/`.
+/// `GET anchors/`: probes that are targets too.
 #[utoipa::path(get, path = "/api/v2/anchors/", tag = "anchors", params(AnchorList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list(
@@ -216,7 +216,7 @@ async fn one(api: &Api, id: u64, viewer: Viewer) -> Result<Option<Map<String, Va
     Ok(objects(api, &found, viewer).await?.pop())
 }
 
-/// `GET anchors/{id}/`.
+/// `GET anchors/{id}/`: one of them.
 #[utoipa::path(get, path = "/api/v2/anchors/{id}/", tag = "anchors", params(("id" = u64, Path), OneAnchor), responses((status = 200, body = serde_json::Value)))]
 async fn show(
     State(api): State<Arc<Api>>,

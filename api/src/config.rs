@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use sonde_protocol::spec::INTERVAL;
 
 use crate::limits::LimitsConfig;
+use crate::policy::Policy;
 
 /// The configuration of the API (`[api]` of the server's file).
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct ApiConfig {
     pub webhook_allow: Vec<IpNet>,
     /// How often may be asked.
     pub limits: LimitsConfig,
+    /// What measurements cost, and how much an account may do.
+    pub policy: Policy,
     /// Who may get an account.
     pub accounts: AccountsConfig,
 }
@@ -71,6 +74,7 @@ impl Default for ApiConfig {
             webhook_allow: Vec::new(),
             limits: LimitsConfig::default(),
             accounts: AccountsConfig::default(),
+            policy: Policy::free(),
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(routes!(tags_of, change_tags));
 }
 
-/// `GET probes/`.
+/// `GET probes/`: who measures.
 #[utoipa::path(get, path = "/api/v2/probes/", tag = "probes", params(ProbeList), responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,
@@ -56,7 +56,7 @@ async fn list(
     page(&api, viewer, probe_filters::read(&params, viewer)?, &params, &here).await
 }
 
-/// `GET probes/my/`.
+/// `GET probes/my/`: one's own.
 #[utoipa::path(get, path = "/api/v2/probes/my/", tag = "probes", params(ProbeList), responses((status = 200, body = serde_json::Value)))]
 async fn mine(
     State(api): State<Arc<Api>>,
@@ -85,7 +85,7 @@ async fn page(
     paging.envelope(found.total, found.items.iter().map(write).collect(), here).map(Json)
 }
 
-/// `GET probes/{id}/`.
+/// `GET probes/{id}/`: one of them.
 #[utoipa::path(get, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path), OneProbe), responses((status = 200, body = serde_json::Value)))]
 async fn show(
     State(api): State<Arc<Api>>,
@@ -151,7 +151,7 @@ async fn edit(
     one(api, id, Viewer::Account(account), params).await
 }
 
-/// `GET probes/{id}/tags/`.
+/// `GET probes/{id}/tags/`: those of one probe.
 #[utoipa::path(get, path = "/api/v2/probes/{id}/tags/", tag = "probes", params(("id" = u64, Path)), responses((status = 200, body = Vec<ProbeTag>)))]
 async fn tags_of(State(api): State<Arc<Api>>, _: Access, Id(id): Id) -> Result<Json<Vec<ProbeTag>>, ApiError> {
     let probe = find(&api, ProbeId(id)).await?;
@@ -217,7 +217,7 @@ async fn tags(State(api): State<Arc<Api>>, _: Access, params: Params, here: Here
     paging.envelope(found.total, found.items.iter().map(write).collect(), &here).map(Json)
 }
 
-/// `GET probes/tags/{slug}/`.
+/// `GET probes/tags/{slug}/`: one of them.
 #[utoipa::path(get, path = "/api/v2/probes/tags/{slug}/", tag = "probes", params(("slug" = String, Path)), responses((status = 200, body = ProbeTag)))]
 async fn tag(State(api): State<Arc<Api>>, _: Access, Path(slug): Path<String>) -> Result<Json<ProbeTag>, ApiError> {
     let filter = ProbeFilter { tags: vec![slug.to_ascii_lowercase()], ..ProbeFilter::default() };

@@ -32,6 +32,9 @@ use crate::data::{DataDir, admin_socket};
 /// How long a join token is good for.
 const TOKEN_LIFE: Duration = Duration::from_secs(30 * 86_400);
 
+/// The most credits that are given at once: no sum of such comes near what a number can hold.
+const MAX_GRANT: u64 = 1_000_000_000_000;
+
 /// The longest request on the socket.
 const MAX_REQUEST: u64 = 64 * 1024;
 
@@ -56,6 +59,9 @@ pub enum AdminCommand {
     /// The network's keys and directory
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Credits of accounts
+    #[command(subcommand)]
+    Credits(CreditsCommand),
 }
 
 #[derive(Debug, clap::Parser)]
@@ -110,6 +116,26 @@ pub enum MeasurementCommand {
         /// Its number
         id: MeasurementId,
     },
+}
+
+/// Credits.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum CreditsCommand {
+    /// Gives an account credits
+    Grant {
+        /// The account's mail address
+        email: String,
+        /// How many
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_GRANT))]
+        amount: u64,
+    },
+    /// Prints what an account has
+    Show {
+        /// The account's mail address
+        email: String,
+    },
+    /// Checks that every transaction's sum is zero and every balance is what its transactions say
+    Check,
 }
 
 /// Anchors.
@@ -297,6 +323,28 @@ impl AdminContext {
             AdminCommand::Measurement(MeasurementCommand::Stop { id }) => self.stop_measurement(*id).await,
             AdminCommand::Anchor(command) => self.anchor(command).await,
             AdminCommand::Network(command) => self.network(command),
+            AdminCommand::Credits(command) => self.credits(command).await,
+        }
+    }
+
+    async fn credits(&self, command: &CreditsCommand) -> Result<String> {
+        match command {
+            CreditsCommand::Grant { email, amount } => {
+                let account = self.account(email).await?;
+                if !(1..=MAX_GRANT).contains(amount) {
+                    bail!("between 1 and {MAX_GRANT} credits can be given at once");
+                }
+                self.catalog.grant(account.id, *amount, now()).await?;
+                Ok(format!("{} has {} credits now\n", account.email, self.catalog.balance(account.id).await?))
+            }
+            CreditsCommand::Show { email } => {
+                let account = self.account(email).await?;
+                Ok(format!("{}\n", self.catalog.balance(account.id).await?))
+            }
+            CreditsCommand::Check => match self.catalog.check_ledger().await?.as_slice() {
+                [] => Ok("the ledger is in order\n".into()),
+                wrong => bail!("the ledger is not in order:\n{}", wrong.join("\n")),
+            },
         }
     }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use sonde_api::{AccountsConfig, LimitsConfig, MailConfig, MailWay};
+use sonde_api::{
+    AccountsConfig, CreditsPolicy, LimitsConfig, MailConfig, MailWay, Policy, QuotasPolicy, TargetsPolicy,
+};
 
 /// The HTTP port that the API listens on by default.
 pub const API_PORT: u16 = 8080;
@@ -35,6 +37,12 @@ pub struct Config {
     pub accounts: AccountsSection,
     /// `[mail]`
     pub mail: MailSection,
+    /// `[credits]`
+    pub credits: CreditsPolicy,
+    /// `[quotas]`
+    pub quotas: QuotasPolicy,
+    /// `[targets]`
+    pub targets: TargetsPolicy,
     /// `[alerts]`
     pub alerts: AlertsSection,
     /// `[builtins]`
@@ -326,6 +334,11 @@ impl Config {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })
+    }
+
+    /// What measurements cost and how much an account may do, as the API wants it.
+    pub fn policy(&self) -> Policy {
+        Policy { credits: self.credits.clone(), quotas: self.quotas.clone(), targets: self.targets.clone() }
     }
 
     /// The addresses for the directory of a network that is being made.

@@ -76,6 +76,7 @@ impl Server {
             webhook_allow: config.alerts.allow.clone(),
             limits: config.limits.to_api(),
             accounts: config.accounts.to_api(),
+            policy: config.policy(),
         };
         // Before the collector: each probe that comes back finds its orders as they are from now on.
         let http_hosts: Vec<String> = network.directory().http_hosts.iter().map(ToString::to_string).collect();
@@ -105,6 +106,7 @@ impl Server {
             places: places.clone(),
             config: api_config,
         };
+        beside.spawn(sonde_api::keep_charging(api.clone()));
         if config.alerts.enabled {
             beside.spawn(watch(&api, config)?.run());
         }

@@ -6,6 +6,7 @@ mod accounts;
 mod alerts;
 mod anchors;
 mod builtins;
+mod credits;
 mod evidence;
 mod measurements;
 mod orders;
@@ -13,11 +14,13 @@ mod participation;
 mod people;
 mod probe_filter;
 mod probes;
+mod quotas;
 
 pub use accounts::{Account, Accounts, ApiKey, Consent, Grant};
 pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
 pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
 pub use builtins::{Builtin, Builtins, NOBODY, Reconciled};
+pub use credits::{Charging, CreditEntry, CreditSummary, Credits, EntryKind, Ledger, Rates, Transferred};
 pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
@@ -31,6 +34,7 @@ pub use participation::{
 pub use people::{Confirmed, Invite, Invited, People, SignUp, SignedUp, WebSession};
 pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
 pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
+pub use quotas::{Check, Checked, ONCE_SECS, ONEOFF_BURST_SECS, Once, Price, Quotas, Remembered, TargetUse, Usage};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.
 pub type Digest = [u8; 32];
@@ -57,7 +61,18 @@ pub struct Page<T> {
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
 pub trait Catalog:
-    Accounts + People + Probes + Measurements + Builtins + Orders + Participation + Evidence + Anchors + Alerts
+    Accounts
+    + People
+    + Probes
+    + Measurements
+    + Builtins
+    + Orders
+    + Participation
+    + Evidence
+    + Anchors
+    + Alerts
+    + Credits
+    + Quotas
 {
 }
 
@@ -72,6 +87,8 @@ impl<T> Catalog for T where
         + Evidence
         + Anchors
         + Alerts
+        + Credits
+        + Quotas
         + ?Sized
 {
 }

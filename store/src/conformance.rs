@@ -16,6 +16,7 @@ mod accounts;
 mod alerts;
 mod builtins;
 mod bus;
+mod credits;
 mod evidence;
 mod measurement_filters;
 mod measurements;
@@ -24,6 +25,7 @@ mod participation;
 mod people;
 mod probe_filters;
 mod probes;
+mod quotas;
 mod results;
 mod results_order;
 
@@ -122,6 +124,15 @@ suite! {
         builtins::a_builtin_measures_the_same_for_ever,
         builtins::builtins_follow_the_probes_tags,
         builtins::what_is_no_builtin_is_refused,
+        credits::first_credits_come_once,
+        credits::nobody_gives_more_than_there_is,
+        credits::a_transfer_with_a_key_happens_once,
+        credits::results_are_charged_once,
+        credits::connected_minutes_earn,
+        credits::the_sum_of_all_is_always_zero,
+        quotas::what_runs_is_summed_up,
+        quotas::what_is_refused_is_not_made,
+        quotas::a_request_with_a_key_takes_effect_once,
         alerts::a_rule_is_its_owners,
         alerts::a_state_and_what_is_told_of_it_come_together,
         alerts::a_delivery_is_due_until_it_is_over,
@@ -145,6 +156,7 @@ suite! {
         results_order::the_latest_are_the_newest_by_their_run,
         results_order::the_latest_within_a_query,
         results_order::looking_for_the_latest_may_stop_but_not_too_early,
+        results_order::everything_that_arrives_is_counted_once,
 }
 
 /// 2026-11-21, midnight: the beginning of time in the checks.

@@ -16,6 +16,8 @@ mod accounts;
 mod alerts;
 mod anchors;
 mod builtins;
+mod charging;
+mod credits;
 mod evidence;
 mod measurements;
 mod orders;
@@ -24,6 +26,7 @@ mod people;
 mod probe_edits;
 mod probe_filter;
 mod probes;
+mod quotas;
 
 const SCHEMA: Schema = Schema {
     what: "catalog",
@@ -32,8 +35,9 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/2_keys.sql"),
         include_str!("catalog/3_measurements.sql"),
         include_str!("catalog/4_places.sql"),
-        include_str!("catalog/7_alerts.sql"),
         include_str!("catalog/5_accounts.sql"),
+        include_str!("catalog/6_credits.sql"),
+        include_str!("catalog/7_alerts.sql"),
         include_str!("catalog/8_builtins.sql"),
     ],
 };
