@@ -7,8 +7,8 @@
 //! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
 //! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `anchors`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
-//! problem at once; `target` and `sources` are about the two ends of a measurement; `builtins` reads those of the operator's
-//! file. Every output goes through
+//! problem at once; `target` and `sources` are about the two ends of a measurement; `builtins` reads
+//! those of the operator's file. Every output goes through
 //! [`sonde_store::view::Viewer`]. The streams (`live`) take what the bus tells. Start reading at [`router`].
 
 use std::sync::Arc;

@@ -59,8 +59,9 @@ pub(crate) struct Source {
 
 /// A probe that fits, and what it has in common with others.
 #[derive(Debug, Clone, PartialEq)]
-struct Fit {
-    id: ProbeId,
+pub(crate) struct Fit {
+    /// Which.
+    pub id: ProbeId,
     country: Option<String>,
     asn: Option<Asn>,
 }

@@ -108,16 +108,6 @@ pub enum ProbeCommand {
     },
 }
 
-/// Measurements.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
-pub enum MeasurementCommand {
-    /// Stops a measurement of anybody's; it counts as forced to stop
-    Stop {
-        /// Its number
-        id: MeasurementId,
-    },
-}
-
 /// Credits.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
 pub enum CreditsCommand {
@@ -136,6 +126,16 @@ pub enum CreditsCommand {
     },
     /// Checks that every transaction's sum is zero and every balance is what its transactions say
     Check,
+}
+
+/// Measurements.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum MeasurementCommand {
+    /// Stops a measurement of anybody's; it counts as forced to stop
+    Stop {
+        /// Its number
+        id: MeasurementId,
+    },
 }
 
 /// Anchors.
@@ -327,6 +327,22 @@ impl AdminContext {
         }
     }
 
+    /// Stops a measurement and tells the probes.
+    async fn stop_measurement(&self, id: MeasurementId) -> Result<String> {
+        if id.is_builtin() {
+            bail!("{id} is built-in: take it out of the file of built-in measurements and start the server again");
+        }
+        let now = now();
+        let Some(measurement) = self.catalog.measurement(id).await? else { bail!("there is no measurement {id}") };
+        let (status, _) = measurement.status(now);
+        if status.is_over() {
+            bail!("{id} is over already: {}", status.name());
+        }
+        let probes = self.catalog.force_stop_measurement(id, now).await?;
+        self.network.orders_changed(&probes).await;
+        Ok(format!("measurement {id} is forced to stop\n"))
+    }
+
     async fn credits(&self, command: &CreditsCommand) -> Result<String> {
         match command {
             CreditsCommand::Grant { email, amount } => {
@@ -346,22 +362,6 @@ impl AdminContext {
                 wrong => bail!("the ledger is not in order:\n{}", wrong.join("\n")),
             },
         }
-    }
-
-    /// Stops a measurement and tells the probes.
-    async fn stop_measurement(&self, id: MeasurementId) -> Result<String> {
-        if id.is_builtin() {
-            bail!("{id} is built-in: take it out of the file of built-in measurements and start the server again");
-        }
-        let now = now();
-        let Some(measurement) = self.catalog.measurement(id).await? else { bail!("there is no measurement {id}") };
-        let (status, _) = measurement.status(now);
-        if status.is_over() {
-            bail!("{id} is over already: {}", status.name());
-        }
-        let probes = self.catalog.force_stop_measurement(id, now).await?;
-        self.network.orders_changed(&probes).await;
-        Ok(format!("measurement {id} is forced to stop\n"))
     }
 
     pub(crate) async fn account(&self, email: &str) -> Result<sonde_store::catalog::Account> {

@@ -373,12 +373,12 @@ mod tests {
                 private_key: Some("/etc/sonde/private-key.pem".into()),
                 ..ApiSection::default()
             },
-            builtins: BuiltinsSection { file: Some("/etc/sonde/builtins.toml".into()) },
             mail: MailSection {
                 from: Some("Sonde <sonde@example.net>".into()),
                 smtp: Some("smtps://user:password@mail.example.net:465".into()),
                 directory: Some("/var/lib/sonde/mail".into()),
             },
+            builtins: BuiltinsSection { file: Some("/etc/sonde/builtins.toml".into()) },
             alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };

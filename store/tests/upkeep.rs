@@ -123,8 +123,8 @@ fn measurement(owner: AccountId, probes: &[ProbeId], query_type: u16) -> NewMeas
         probe_sources: "[]".into(),
         probes: probes.to_vec(),
         group: None,
-        origin: None,
         top_up: None,
+        origin: None,
     }
 }
 
