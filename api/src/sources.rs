@@ -1,30 +1,35 @@
 //! Which probes: the `probes` list of a request, read and then answered from the catalog.
 //!
-//! A source names candidates (everywhere, a country, an AS, a prefix, probes, an earlier measurement's) and how many of
-//! them; tags narrow them. Except where probes are named one by one, only those are chosen that are connected and have the
-//! family. The choice is random but repeatable: the same seed and the same candidates give the same probes.
+//! A source names candidates (everywhere, an area or a region, countries, an AS, a prefix, probes, an earlier measurement's)
+//! and how many of them; tags narrow them. Except where probes are named one by one, only those are chosen that are connected
+//! and have the family. The choice is random but repeatable: the same seed and the same candidates give the same probes. A
+//! source may ask for diversity: then its probes are spread over countries and networks, see [`spread`].
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use sonde_protocol::ids::{Asn, MeasurementId, ProbeId};
 use sonde_protocol::net::Family;
 use sonde_protocol::seed::mix;
+use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{NewParticipationRequest, Probe, ProbeFilter, Slice};
 use sonde_store::view::Viewer;
 
 use crate::Api;
 use crate::error::{ApiError, Problem};
-use crate::kinds::NOT_YET;
 use crate::params::parse_id;
 use crate::reader::{Reader, integer};
+use crate::regions;
 
 /// The most sources in one request.
 const MAX_SOURCES: usize = 100;
 
 /// The most probes in one measurement (Atlas).
 pub(crate) const MAX_PROBES: u32 = 1000;
+
+/// The greatest seed: every client can read so much without losing digits (RFC 8259, 6).
+const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// The most names in one source.
 const MAX_NAMES: usize = 1000;
@@ -46,6 +51,18 @@ pub(crate) struct Source {
     pub requested: u32,
     include: Vec<String>,
     exclude: Vec<String>,
+    /// Spread over countries and networks.
+    diversity: bool,
+    /// Repeats an earlier choice.
+    seed: Option<u64>,
+}
+
+/// A probe that fits, and what it has in common with others.
+#[derive(Debug, Clone, PartialEq)]
+struct Fit {
+    id: ProbeId,
+    country: Option<String>,
+    asn: Option<Asn>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -109,6 +126,8 @@ fn source(fields: &mut Reader<'_>) -> Option<Source> {
         }
     };
     let (include, exclude) = tags(fields);
+    let diversity = fields.flag("diversity").unwrap_or(false);
+    let seed = seed(fields);
     let candidates = candidates(kind.as_deref()?, value.as_deref()?, fields)?;
     let named = match &candidates {
         Candidates::Probes(ids) => u32::try_from(ids.len()).ok(),
@@ -141,7 +160,19 @@ fn source(fields: &mut Reader<'_>) -> Option<Source> {
         requested,
         include,
         exclude,
+        diversity,
+        seed,
     })
+}
+
+/// The seed of an earlier choice.
+fn seed(fields: &mut Reader<'_>) -> Option<u64> {
+    let number = fields.integer("seed")?;
+    let seed = u64::try_from(number).ok().filter(|seed| *seed <= MAX_SEED);
+    if seed.is_none() {
+        fields.problem("seed", format!("Ensure this value is between 0 and {MAX_SEED}."));
+    }
+    seed
 }
 
 /// The tags, as the documentation has them (`tags: {include, exclude}`) and as older clients send them.
@@ -160,10 +191,9 @@ fn tags(fields: &mut Reader<'_>) -> (Vec<String>, Vec<String>) {
 fn candidates(kind: &str, value: &str, fields: &mut Reader<'_>) -> Option<Candidates> {
     let found = match kind.to_ascii_lowercase().as_str() {
         "area" if value.eq_ignore_ascii_case("WW") => Ok(Candidates::Everywhere),
-        "area" => match value.to_ascii_lowercase().as_str() {
-            "west" | "north-central" | "south-central" | "north-east" | "south-east" => Err(NOT_YET),
-            _ => Err("This is not an area. WW is everywhere."),
-        },
+        "area" => regions::area(value)
+            .map(Candidates::Countries)
+            .ok_or("This is not an area. Areas are WW, West, North-Central, South-Central, North-East and South-East."),
         "country" | "countries" => {
             let codes = list(value, |code| {
                 (code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_alphabetic()))
@@ -183,18 +213,20 @@ fn candidates(kind: &str, value: &str, fields: &mut Reader<'_>) -> Option<Candid
         "msm" => {
             parse_id(value).map(|id| Candidates::Measurement(MeasurementId(id))).ok_or("Enter a measurement's number.")
         }
-        "region" => Err(NOT_YET),
+        "region" => regions::region(value).map(Candidates::Countries).ok_or(
+            "This is not a region. Regions are continents and sub-regions of the UN such as western_europe, RIRs such as \
+             ripencc, and eu27.",
+        ),
         _ => {
-            fields
-                .problem("type", "This is not a valid choice. Sources are area, country, asn, prefix, probes and msm.");
+            let sources = "area, country, region, asn, prefix, probes and msm";
+            fields.problem("type", format!("This is not a valid choice. Sources are {sources}."));
             return None;
         }
     };
     match found {
         Ok(candidates) => Some(candidates),
         Err(why) => {
-            let field = if why == NOT_YET && !kind.eq_ignore_ascii_case("area") { "type" } else { "value" };
-            fields.problem(field, why);
+            fields.problem("value", why);
             None
         }
     }
@@ -205,7 +237,52 @@ fn list<T>(csv: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     items.filter(|items| (1..=MAX_NAMES).contains(&items.len()))
 }
 
+/// A new seed for the choices of one request: different every time, and not more than [`MAX_SEED`].
+pub(crate) fn new_seed(now: UnixNanos) -> u64 {
+    mix(now.0.unsigned_abs()) & MAX_SEED
+}
+
+/// Which of the probes come first, by chance.
+fn chance(seed: u64, id: ProbeId) -> (u64, u64) {
+    (mix(seed ^ mix(id.0)), id.0)
+}
+
+/// Orders probes so that the beginning of the list is spread over countries, and within each country over networks: the
+/// first round has one of each country, the second one more of each that has more, from other networks as far as there are
+/// any. Probes of which neither is known count as those of one more.
+fn spread(mut fits: Vec<Fit>, seed: u64) -> Vec<ProbeId> {
+    fits.sort_unstable_by_key(|fit| chance(seed, fit.id));
+    let mut of_network: HashMap<(Option<String>, Option<Asn>), u32> = HashMap::new();
+    let mut ranked: Vec<(u32, Fit)> = Vec::new();
+    for fit in fits {
+        let rank = of_network.entry((fit.country.clone(), fit.asn)).or_default();
+        ranked.push((*rank, fit));
+        *rank += 1;
+    }
+    // Stable: chance decides within a rank.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut of_country: HashMap<Option<String>, u32> = HashMap::new();
+    let mut rounds: Vec<(u32, ProbeId)> = Vec::new();
+    for (_, fit) in ranked {
+        let round = of_country.entry(fit.country).or_default();
+        rounds.push((*round, fit.id));
+        *round += 1;
+    }
+    rounds.sort_by_key(|(round, id)| (*round, chance(seed, *id)));
+    rounds.into_iter().map(|(_, id)| id).collect()
+}
+
 impl Source {
+    /// The probes in the order in which they are chosen.
+    fn order(&self, mut fits: Vec<Fit>, seed: u64) -> Vec<ProbeId> {
+        let seed = self.seed.unwrap_or(seed);
+        if self.diversity {
+            return spread(fits, seed);
+        }
+        fits.sort_unstable_by_key(|fit| chance(seed, fit.id));
+        fits.into_iter().map(|fit| fit.id).collect()
+    }
+
     /// The source as a request for participation is recorded.
     pub fn request(&self) -> NewParticipationRequest {
         NewParticipationRequest {
@@ -247,15 +324,13 @@ pub(crate) async fn choose_others(
     seed: u64,
     taken: impl Fn(&ProbeId) -> bool,
 ) -> Result<Vec<ProbeId>, ApiError> {
-    let mut fitting = fitting(api, viewer, source, family).await?;
-    fitting.retain(|probe| !taken(probe));
-    fitting.sort_unstable_by_key(|id| (mix(seed ^ mix(id.0)), id.0));
-    fitting.truncate(source.requested as usize);
-    Ok(fitting)
+    let fitting = fitting(api, viewer, source, family).await?;
+    let chosen = source.order(fitting, seed).into_iter().filter(|probe| !taken(probe));
+    Ok(chosen.take(source.requested as usize).collect())
 }
 
-/// The sources as the measurement keeps them: Atlas's `probe_sources`.
-pub(crate) fn record(sources: &[Source]) -> String {
+/// The sources as the measurement keeps them: Atlas's `probe_sources`, and the seed by which the choice can be repeated.
+pub(crate) fn record(sources: &[Source], seed: u64) -> String {
     let records: Vec<Value> = sources
         .iter()
         .map(|source| {
@@ -265,6 +340,8 @@ pub(crate) fn record(sources: &[Source]) -> String {
                 "value": source.value,
                 "tags_include": source.include.join(","),
                 "tags_exclude": source.exclude.join(","),
+                "diversity": source.diversity,
+                "seed": source.seed.unwrap_or(seed),
             })
         })
         .collect();
@@ -283,8 +360,7 @@ pub(crate) async fn choose(
     let mut chosen = Vec::new();
     let mut taken = HashSet::new();
     for source in sources {
-        let mut fitting = fitting(api, viewer, source, family).await?;
-        fitting.sort_unstable_by_key(|id| (mix(seed ^ mix(id.0)), id.0));
+        let fitting = source.order(fitting(api, viewer, source, family).await?, seed);
         // `take` stops before it pulls one too many, so that a later source can still have it.
         chosen.extend(fitting.into_iter().filter(|id| taken.insert(*id)).take(source.requested as usize));
     }
@@ -292,7 +368,7 @@ pub(crate) async fn choose(
 }
 
 /// Every probe that fits one source.
-async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> Result<Vec<ProbeId>, ApiError> {
+async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> Result<Vec<Fit>, ApiError> {
     let filter = ProbeFilter {
         viewer,
         connected: Some(true),
@@ -301,8 +377,15 @@ async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> 
         ..ProbeFilter::default()
     };
     let mut fitting = Vec::new();
-    let mut collect =
-        |probes: Vec<Probe>| fitting.extend(probes.iter().filter(|p| has_family(p, family)).map(|p| p.id));
+    let fit = |probe: &Probe| Fit {
+        id: probe.id,
+        country: probe.country.clone(),
+        asn: match family {
+            Family::V4 => probe.asn_v4,
+            Family::V6 => probe.asn_v6,
+        },
+    };
+    let mut collect = |probes: Vec<Probe>| fitting.extend(probes.iter().filter(|p| has_family(p, family)).map(fit));
     match &source.candidates {
         Candidates::Everywhere => collect(all(api, &filter).await?),
         Candidates::Countries(codes) => {
@@ -316,7 +399,7 @@ async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> 
         // Named one by one: also those that are away at the moment; they get their order when they come back.
         Candidates::Probes(ids) => {
             let filter = ProbeFilter { ids: Some(ids.clone()), connected: None, ..filter };
-            fitting.extend(all(api, &filter).await?.into_iter().map(|probe| probe.id));
+            fitting.extend(all(api, &filter).await?.iter().map(fit));
         }
         Candidates::Measurement(id) => {
             let visible = api.catalog.measurement(*id).await?.filter(|found| viewer.sees_measurement(found));
@@ -413,8 +496,10 @@ mod tests {
             (json!(5), "/probes/0"),
             (json!({"value": "WW", "requested": 1}), "/probes/0/type"),
             (json!({"type": "moon", "value": "WW", "requested": 1}), "/probes/0/type"),
-            (json!({"type": "region", "value": "europe", "requested": 1}), "/probes/0/type"),
-            (json!({"type": "area", "value": "West", "requested": 1}), "/probes/0/value"),
+            (json!({"type": "region", "value": "middle_earth", "requested": 1}), "/probes/0/value"),
+            (json!({"type": "area", "value": "WW", "requested": 1, "diversity": "very"}), "/probes/0/diversity"),
+            (json!({"type": "area", "value": "WW", "requested": 1, "seed": -1}), "/probes/0/seed"),
+            (json!({"type": "area", "value": "WW", "requested": 1, "seed": 9007199254740992u64}), "/probes/0/seed"),
             (json!({"type": "area", "value": "Mars", "requested": 1}), "/probes/0/value"),
             (json!({"type": "area", "requested": 1}), "/probes/0/value"),
             (json!({"type": "area", "value": {}, "requested": 1}), "/probes/0/value"),
@@ -437,6 +522,34 @@ mod tests {
             let places: Vec<_> = problems.into_iter().map(|problem| problem.source).collect();
             assert_eq!(places, [crate::error::Source::Pointer(place.into())], "{source}");
         }
+    }
+
+    #[test]
+    fn diversity_goes_round_countries_and_their_networks() {
+        let fit = |id, country: Option<&str>, asn: u32| Fit {
+            id: ProbeId(id),
+            country: country.map(str::to_owned),
+            asn: Some(Asn(asn)),
+        };
+        // Ten in one network of a country, two in others of it; one each of two countries; one nowhere.
+        let many = (1..=10).map(|id| fit(id, Some("NL"), 1));
+        let others =
+            [(11, Some("NL"), 2), (12, Some("NL"), 3), (13, Some("DE"), 1), (14, Some("AU"), 9), (15, None, 1)];
+        let fits: Vec<Fit> = many.chain(others.map(|(id, country, asn)| fit(id, country, asn))).collect();
+        for seed in 0..50 {
+            let ids: Vec<u64> = spread(fits.clone(), seed).into_iter().map(|id| id.0).collect();
+            assert_eq!(ids.len(), 15);
+            let is_dutch = |id: &&u64| **id <= 12;
+            assert_eq!(ids[..4].iter().filter(is_dutch).count(), 1, "one of each country: {ids:?}");
+            let first_dutch: Vec<&u64> = ids.iter().filter(is_dutch).take(3).collect();
+            assert!(first_dutch.contains(&&11) && first_dutch.contains(&&12), "three networks: {ids:?}");
+            assert_eq!(
+                ids,
+                spread(fits.iter().rev().cloned().collect(), seed).iter().map(|id| id.0).collect::<Vec<_>>()
+            );
+        }
+        let firsts: HashSet<ProbeId> = (0..50).map(|seed| spread(fits.clone(), seed)[0]).collect();
+        assert!(firsts.len() > 3, "chance decides: {firsts:?}");
     }
 
     #[test]

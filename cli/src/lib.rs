@@ -7,6 +7,7 @@ pub mod admin;
 pub mod config;
 pub mod data;
 pub mod demo;
+mod people;
 pub mod research;
 pub mod server;
 pub mod upkeep;

@@ -11,7 +11,7 @@
 //! [`derive_from_result`], [`judge`] and [`stable`] are pure. [`SystemTags`] applies them to a catalog and results; doing it again
 //! changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sonde_protocol::atlas::has_answer;
@@ -89,8 +89,13 @@ pub fn derive_from_result(spec: &Spec, resolves_on_probe: bool, result: &Measure
 
 /// What one measurement's results say together: failures count where somebody else got an answer.
 pub fn judge(seen: &[ResolverEvidence]) -> Vec<ResolverEvidence> {
+    let mut answered: BTreeMap<u8, BTreeSet<ProbeId>> = BTreeMap::new();
+    for one in seen.iter().filter(|one| one.works) {
+        answered.entry(one.family.number()).or_default().insert(one.probe);
+    }
     let answered_elsewhere = |one: &ResolverEvidence| {
-        seen.iter().any(|other| other.works && other.probe != one.probe && other.family == one.family)
+        let probes = answered.get(&one.family.number());
+        probes.is_some_and(|probes| probes.len() > usize::from(probes.contains(&one.probe)))
     };
     let mut newest: BTreeMap<(ProbeId, u8), ResolverEvidence> = BTreeMap::new();
     for one in seen.iter().filter(|one| one.works || answered_elsewhere(one)) {

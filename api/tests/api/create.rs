@@ -138,7 +138,7 @@ fn every_problem_is_pointed_at_and_nothing_is_made() {
             {"type": "http", "af": 4, "target": "1.1.1.1"},
             {"type": "ping", "af": 4, "target": "1.1.1.1"},
         ],
-        "probes": [{"type": "region", "value": "europe", "requested": 1}],
+        "probes": [{"type": "region", "value": "middle-earth", "requested": 1}],
         "is_oneoff": true,
         "stop_time": NOW + 100,
     });
@@ -153,7 +153,7 @@ fn every_problem_is_pointed_at_and_nothing_is_made() {
             "/definitions/2/query_class",
             "/definitions/2/query_type",
             "/definitions/3/target",
-            "/probes/0/type",
+            "/probes/0/value",
             "/stop_time",
         ]
     );

@@ -80,32 +80,30 @@ def wait_for(what, look):
 
 @pytest.fixture(scope="session")
 def resolving(lab):
-    """Waits until the probes with IPv4 have the tag that blaeu asks for: Sonde gives it to those whose resolvers were seen
+    """Waits until the probes with IPv4 have the tags that blaeu asks for: Sonde gives them to those whose resolvers were seen
     to answer, so they are asked once."""
-    tag = {"tags": "system-resolves-a-correctly"}
+    question = {
+        "type": "dns",
+        "af": 4,
+        "description": "do the resolvers answer?",
+        "use_probe_resolver": True,
+        "query_class": "IN",
+        "query_argument": lab.target["name"],
+    }
     asked = requests.post(
         f"{lab.url}/api/v2/measurements/",
         headers={"Authorization": f"Key {lab.key}"},
         json={
-            "definitions": [
-                {
-                    "type": "dns",
-                    "af": 4,
-                    "description": "do the resolvers answer?",
-                    "use_probe_resolver": True,
-                    "query_class": "IN",
-                    "query_type": "A",
-                    "query_argument": lab.target["name"],
-                }
-            ],
+            "definitions": [question | {"query_type": record} for record in ("A", "AAAA")],
             "probes": [{"type": "area", "value": "WW", "requested": 10}],
             "is_oneoff": True,
         },
         timeout=PATIENCE,
     )
     assert asked.status_code == 201, asked.text
-    probes = lambda: requests.get(f"{lab.url}/api/v2/probes/", params=tag, timeout=PATIENCE).json()["count"]
-    wait_for("probes whose resolvers answer", lambda: probes() >= len(lab.of(4)))
+    tags = {"tags": "system-resolves-a-correctly,system-resolves-aaaa-correctly"}
+    resolving = lambda: requests.get(f"{lab.url}/api/v2/probes/", params=tags, timeout=PATIENCE).json()["count"]
+    wait_for("probes whose resolvers answer", lambda: resolving() >= len(lab.of(4)))
 
 
 @dataclasses.dataclass

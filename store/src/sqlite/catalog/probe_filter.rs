@@ -4,6 +4,8 @@
 //! goes through it. For an address that is all: a hidden one is inside a network of up to /24 or /48 exactly if its own
 //! /24 or /48 is, and inside no finer one as far as others can know.
 
+use std::collections::BTreeSet;
+
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use sonde_protocol::ids::ProbeId;
@@ -18,6 +20,9 @@ const SEEN_WHOLE: &str = "(address_is_public OR owner IS ?)";
 
 /// The state's number, as [`ProbeState`] and Atlas count.
 const STATE: &str = "CASE WHEN connected = 1 THEN 1 WHEN connected IS NULL THEN 0 ELSE 2 END";
+
+/// As many probes as are few.
+const FEW: i64 = 3000;
 
 /// The account that sees more than others; none of a real one for the public.
 fn account(viewer: Viewer) -> Value {
@@ -36,6 +41,7 @@ fn number(state: ProbeState) -> u64 {
 pub(super) fn list(db: &Connection, filter: &ProbeFilter, slice: Slice) -> rusqlite::Result<Page<ProbeId>> {
     let mut conditions = Filter::default();
     who(&mut conditions, filter);
+    tags(db, &mut conditions, filter)?;
     places(db, &mut conditions, filter)?;
     for &(key, descending) in &filter.order {
         let column = match key {
@@ -86,8 +92,19 @@ fn who(conditions: &mut Filter, filter: &ProbeFilter) {
         };
         conditions.limit(column, Vec::new(), limit, is_time);
     }
-    for tag in &filter.tags {
-        conditions.and("id IN (SELECT probe FROM probe_tag WHERE tag = ?)", [Value::from(tag.clone())]);
+}
+
+/// Conditions on tags. Most probes have most system tags, so a tag is looked up for each probe, except where few have it:
+/// then those are looked at alone.
+fn tags(db: &Connection, conditions: &mut Filter, filter: &ProbeFilter) -> rusqlite::Result<()> {
+    for tag in BTreeSet::from_iter(&filter.tags) {
+        let count = "SELECT count(*) FROM (SELECT 1 FROM probe_tag WHERE tag = ? LIMIT ?)";
+        let probes: i64 = db.prepare_cached(count)?.query_row((tag, FEW), |row| row.get(0))?;
+        let condition = match probes < FEW {
+            true => "id IN (SELECT probe FROM probe_tag WHERE tag = ?)",
+            false => "EXISTS (SELECT 1 FROM probe_tag WHERE probe_tag.probe = probe.id AND probe_tag.tag = ?)",
+        };
+        conditions.and(condition, [Value::from(tag.clone())]);
     }
     if !filter.without_tags.is_empty() {
         conditions.and(
@@ -95,6 +112,7 @@ fn who(conditions: &mut Filter, filter: &ProbeFilter) {
             [texts(&filter.without_tags)],
         );
     }
+    Ok(())
 }
 
 /// Conditions on where it is.
