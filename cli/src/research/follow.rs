@@ -21,6 +21,9 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// How far back results are asked for again, in seconds: clocks of probes differ, and delivery takes time.
 const OVERLAP: i64 = 900;
 
+/// How long the end may take after the second Ctrl-C.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -182,7 +185,11 @@ pub fn stop(client: &Client, ids: &[u64], events: &Sender<Event>) {
     }
 }
 
-/// Listens to Ctrl-C, to a wish that this program ends, and to its terminal's end.
+/// Listens to Ctrl-C, to a wish that this program ends, and to its terminal's end. The second ends the program, whatever it
+/// is waiting for.
+///
+/// # Errors
+/// When signals cannot be listened to.
 pub fn interrupts(events: Sender<Event>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -193,6 +200,7 @@ pub fn interrupts(events: Sender<Event>) -> std::io::Result<()> {
     drop(entered);
     thread::spawn(move || {
         runtime.block_on(async {
+            let mut interrupts = 0;
             loop {
                 tokio::select! {
                     _ = int.recv() => {}
@@ -201,6 +209,12 @@ pub fn interrupts(events: Sender<Event>) -> std::io::Result<()> {
                 }
                 if events.send(Event::Interrupt).is_err() {
                     return;
+                }
+                interrupts += 1;
+                if interrupts > 1 {
+                    // Whoever takes events may be waiting for a server that does not answer.
+                    tokio::time::sleep(PARTING).await;
+                    std::process::exit(1);
                 }
             }
         });
