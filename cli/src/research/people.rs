@@ -66,7 +66,7 @@ impl People {
         self.0.get(&probe).cloned().unwrap_or_default()
     }
 
-    /// Those of a test.
+    /// Those that a test names.
     #[cfg(test)]
     pub fn known(probes: &[(u64, Value)]) -> Self {
         Self(probes.iter().map(|(id, probe)| (*id, Person::read(probe))).collect())
