@@ -281,12 +281,14 @@ async fn wait_for_probes(client: &Client, probes: &mut [Child], deadline: Instan
 }
 
 fn invite(base: &str, key: &str, id: u64) {
+    let program = std::env::current_exe().map_or_else(|_| "sonde".into(), |path| path.display().to_string());
     say(&format!(
         "\nLook:      {base}/\n\
          Results:   curl {base}/api/v2/measurements/{id}/results/\n\
          Measure:   curl {base}/api/v2/measurements/ -H 'Authorization: Key {key}' -H 'Content-Type: application/json' \\\n\
          \x20            -d '{{\"definitions\":[{{\"type\":\"ping\",\"af\":6,\"target\":\"::1\",\"description\":\"mine\",\"is_oneoff\":true}}],\
          \"probes\":[{{\"type\":\"probes\",\"value\":\"1\",\"requested\":1}}]}}'\n\
+         Or:        SONDE_SERVER={base} SONDE_KEY={key} {program} ping ::1 --from probes:1-2\n\
          Stop:      Ctrl-C\n"
     ));
 }

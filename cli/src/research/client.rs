@@ -37,6 +37,12 @@ pub enum ClientError {
         /// What the system says.
         why: String,
     },
+    /// Nothing came for as long as one wanted to wait.
+    #[error("{server} says nothing any more")]
+    Quiet {
+        /// Its address.
+        server: String,
+    },
     /// It is no server of this kind, or it broke off.
     #[error("{server} gave an answer that makes no sense: {why}")]
     Nonsense {
@@ -119,12 +125,14 @@ impl Client {
         self.accepted(request.call()).map(|_| ())
     }
 
-    /// Reads a path line by line, for as long as there are lines.
+    /// Reads a path line by line, for as long as there are lines. With `patience` a silence of that length is an error:
+    /// a connection whose other end is gone can be silent for ever.
     ///
     /// # Errors
     /// When there is no such answer.
-    pub fn lines(&self, path: &str) -> Result<Lines, ClientError> {
-        let mut request = self.agent.get(self.url(path)).config().timeout_recv_response(Some(ANSWER)).build();
+    pub fn lines(&self, path: &str, patience: Option<Duration>) -> Result<Lines, ClientError> {
+        let config = self.agent.get(self.url(path)).config();
+        let mut request = config.timeout_recv_response(Some(ANSWER)).timeout_per_read(patience).build();
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }
@@ -172,6 +180,11 @@ impl Client {
     }
 }
 
+fn is_timeout(error: &std::io::Error) -> bool {
+    let inside = error.get_ref().and_then(|inside| inside.downcast_ref::<ureq::Error>());
+    matches!(inside, Some(ureq::Error::Timeout(_)))
+}
+
 /// The lines of an answer.
 pub struct Lines {
     reader: BufReader<Box<dyn Read + Send>>,
@@ -188,6 +201,9 @@ impl Iterator for Lines {
             match self.reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
                 Ok(0) => return None,
                 Ok(_) => {}
+                Err(error) if is_timeout(&error) => {
+                    return Some(Err(ClientError::Quiet { server: self.server.clone() }));
+                }
                 Err(error) => {
                     let why = format!("the connection broke: {error}");
                     return Some(Err(ClientError::Unreachable { server: self.server.clone(), why }));
@@ -203,5 +219,63 @@ impl Iterator for Lines {
                 return Some(Ok(text.to_owned()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    /// A server that gives one answer; the connection stays open as long as what the thread gives.
+    fn answering(answer: &'static str) -> (Client, JoinHandle<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(answer.as_bytes()).unwrap();
+            stream
+        });
+        let access = Access { server, key: None, tls: ureq::tls::TlsConfig::default(), is_in_the_clear: false };
+        (Client::new(&access), thread)
+    }
+
+    #[test]
+    fn a_silence_is_noticed() {
+        let (client, server) = answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n[1,2]\n\r\n");
+        let mut lines = client.lines("/stream/", Some(Duration::from_millis(300))).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "[1,2]");
+        assert!(matches!(lines.next(), Some(Err(ClientError::Quiet { .. }))));
+        drop(server.join().unwrap());
+    }
+
+    #[test]
+    fn a_cut_answer_is_no_end() {
+        let (client, server) = answering("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"a\":1}\n{\"b\"");
+        let mut lines = client.lines("/x/", None).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "{\"a\":1}");
+        drop(server.join().unwrap());
+        assert!(matches!(lines.next(), Some(Err(ClientError::Unreachable { .. }))));
+    }
+
+    #[test]
+    fn nobody_is_followed_elsewhere() {
+        let moved = "HTTP/1.1 302 Found\r\nLocation: http://b.example/\r\nContent-Length: 0\r\n\r\n";
+        let (client, server) = answering(moved);
+        let error = client.get("/x/").unwrap_err().to_string();
+        assert!(error.contains("it points to http://b.example/"), "{error}");
+        drop(server.join().unwrap());
+    }
+
+    #[test]
+    fn who_is_no_server_of_this_kind() {
+        let (client, server) = answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+        assert!(matches!(client.get("/x/"), Err(ClientError::Nonsense { .. })));
+        drop(server.join().unwrap());
     }
 }

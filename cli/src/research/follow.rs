@@ -15,11 +15,17 @@ const POLL: Duration = Duration::from_secs(1);
 /// How often the state is asked for.
 const LOOK: Duration = Duration::from_secs(3);
 
+/// After how much silence a stream is asked for anew: the server may be gone without a word. What comes twice is noticed.
+const SILENCE: Duration = Duration::from_secs(120);
+
 /// How long to wait after a broken connection, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How far back results are asked for again, in seconds: clocks of probes differ, and delivery takes time.
 const OVERLAP: i64 = 900;
+
+/// How long the end may take after the second Ctrl-C.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// What happened.
 #[derive(Debug)]
@@ -62,10 +68,10 @@ pub fn results(client: Client, id: u64, events: Sender<Event>) {
         let mut pause = AGAIN.0;
         loop {
             let path = format!("/stream/?streamType=result&msm={id}&sendBacklog=true");
-            let error = match client.lines(&path) {
+            let error = match client.lines(&path, Some(SILENCE)) {
                 Ok(lines) => {
                     pause = AGAIN.0;
-                    match stream(lines, id, &events) {
+                    match stream(client.server(), lines, id, &events) {
                         Some(error) => error,
                         // Nobody listens any more.
                         None => return,
@@ -73,8 +79,11 @@ pub fn results(client: Client, id: u64, events: Sender<Event>) {
                 }
                 // No stream there, or none for us: the results are there all the same.
                 Err(ClientError::Refused(_)) => return poll(&client, id, &events),
-                Err(error) => error.to_string(),
+                Err(error) => error,
             };
+            if matches!(error, ClientError::Quiet { .. }) {
+                continue;
+            }
             if events.send(Event::Note(format!("{error}; trying again"))).is_err() {
                 return;
             }
@@ -85,11 +94,16 @@ pub fn results(client: Client, id: u64, events: Sender<Event>) {
 }
 
 /// Passes on what a stream says until it breaks; gives why, or nothing if nobody listens.
-fn stream(lines: impl Iterator<Item = Result<String, ClientError>>, id: u64, events: &Sender<Event>) -> Option<String> {
+fn stream(
+    server: &str,
+    lines: impl Iterator<Item = Result<String, ClientError>>,
+    id: u64,
+    events: &Sender<Event>,
+) -> Option<ClientError> {
     for line in lines {
         let line = match line {
             Ok(line) => line,
-            Err(error) => return Some(error.to_string()),
+            Err(error) => return Some(error),
         };
         let event = match message(&line) {
             Some((name, payload, text)) if name == "atlas_result" => match payload.as_array() {
@@ -106,7 +120,7 @@ fn stream(lines: impl Iterator<Item = Result<String, ClientError>>, id: u64, eve
         };
         events.send(event).ok()?;
     }
-    Some("the stream has ended".into())
+    Some(ClientError::Unreachable { server: server.to_owned(), why: "the stream has ended".into() })
 }
 
 /// Asks for the results again and again.
@@ -132,7 +146,7 @@ fn poll(client: &Client, id: u64, events: &Sender<Event>) {
 /// When the server does not answer.
 pub fn fetch(client: &Client, id: u64, since: i64, events: &Sender<Event>) -> Result<i64, ClientError> {
     let mut newest = since;
-    for line in client.lines(&format!("/api/v2/measurements/{id}/results/?format=txt&start={since}"))? {
+    for line in client.lines(&format!("/api/v2/measurements/{id}/results/?format=txt&start={since}"), None)? {
         let line = line?;
         let Ok(result) = serde_json::from_str::<Value>(&line) else { continue };
         newest = newest.max(result["timestamp"].as_i64().unwrap_or_default());
@@ -182,7 +196,11 @@ pub fn stop(client: &Client, ids: &[u64], events: &Sender<Event>) {
     }
 }
 
-/// Listens to Ctrl-C, to a wish that this program ends, and to its terminal's end.
+/// Listens to Ctrl-C, to a wish that this program ends, and to its terminal's end. The second ends the program, whatever it
+/// is waiting for.
+///
+/// # Errors
+/// When signals cannot be listened to.
 pub fn interrupts(events: Sender<Event>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -193,6 +211,7 @@ pub fn interrupts(events: Sender<Event>) -> std::io::Result<()> {
     drop(entered);
     thread::spawn(move || {
         runtime.block_on(async {
+            let mut interrupts = 0;
             loop {
                 tokio::select! {
                     _ = int.recv() => {}
@@ -201,6 +220,12 @@ pub fn interrupts(events: Sender<Event>) -> std::io::Result<()> {
                 }
                 if events.send(Event::Interrupt).is_err() {
                     return;
+                }
+                interrupts += 1;
+                if interrupts > 1 {
+                    // Whoever takes events may be waiting for a server that does not answer.
+                    tokio::time::sleep(PARTING).await;
+                    std::process::exit(1);
                 }
             }
         });
@@ -235,8 +260,8 @@ mod tests {
             "[\"atlas_result\",[{\"prb_id\":2},{\"prb_id\":3}]]",
             "[\"atlas_error\",{\"type\":\"missed\",\"count\":7}]",
         ];
-        let why = stream(lines.into_iter().map(|line| Ok(line.to_owned())), 100, &events);
-        assert_eq!(why.as_deref(), Some("the stream has ended"));
+        let why = stream("http://a.example", lines.into_iter().map(|line| Ok(line.to_owned())), 100, &events);
+        assert!(why.unwrap().to_string().ends_with("the stream has ended"));
         drop(events);
         let heard: Vec<String> = heard
             .iter()

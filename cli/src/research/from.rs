@@ -187,9 +187,10 @@ impl Source {
 mod tests {
     use super::*;
 
-    type Parsed = (&'static str, String, Option<u32>);
+    /// Kind, value, how many.
+    type Place = (&'static str, String, Option<u32>);
 
-    fn parse(words: &[&str]) -> Result<Vec<Parsed>, String> {
+    fn parse(words: &[&str]) -> Result<Vec<Place>, String> {
         let words: Vec<String> = words.iter().map(|&word| word.into()).collect();
         let sources = super::parse(&words).map_err(|error| error.to_string())?;
         Ok(sources.into_iter().map(|source| (source.kind, source.value, source.requested)).collect())

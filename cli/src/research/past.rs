@@ -61,7 +61,7 @@ impl ResultsArgs {
             ("stop", self.stop.clone()),
             ("probe_ids", self.probes.clone()),
         ]);
-        let lines = client.lines(&format!("/api/v2/measurements/{}/{what}/?{parameters}", self.id))?;
+        let lines = client.lines(&format!("/api/v2/measurements/{}/{what}/?{parameters}", self.id), None)?;
         let mut out = io::BufWriter::new(io::stdout().lock());
         if self.json {
             let mut any = false;
@@ -149,7 +149,7 @@ impl StreamArgs {
         let mut printed = 0;
         let mut is_first = true;
         loop {
-            let why = match client.lines(&path) {
+            let why = match client.lines(&path, None) {
                 Ok(lines) => match self.print(lines, &mut printed)? {
                     Some(why) => why,
                     None => return Ok(()),
