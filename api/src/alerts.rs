@@ -28,6 +28,7 @@ use crate::paging::Paging;
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::PagesById;
 use crate::reader::Reader;
 use crate::router::Routes;
 use crate::times::iso;
@@ -55,9 +56,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 }
 
 /// `GET alerts/`: the account's rules.
-#[utoipa::path(get, path = "/api/v2/alerts/", tag = "alerts", params(
-    ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`id` or `-id`"),
-), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/alerts/", tag = "alerts", params(PagesById), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -129,10 +128,7 @@ pub(crate) async fn remove(State(api): State<Arc<Api>>, access: Access, Id(id): 
 }
 
 /// `GET alerts/{id}/deliveries/`: what was sent in the last 30 days, or is to be, and what came of it.
-#[utoipa::path(get, path = "/api/v2/alerts/{id}/deliveries/", tag = "alerts", params(
-    ("id" = u64, Path),
-    ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`id` or `-id`"),
-), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/alerts/{id}/deliveries/", tag = "alerts", params(("id" = u64, Path), PagesById), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn deliveries(
     State(api): State<Arc<Api>>,
     access: Access,

@@ -28,6 +28,7 @@ use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
 use crate::probe_object::{Geometry, place};
+use crate::query::{AnchorList, AnchorMeasurementList, OneAnchor, OneAnchorMeasurement};
 use crate::router::Routes;
 use crate::times::iso;
 
@@ -165,10 +166,7 @@ async fn objects(api: &Api, anchors: &[Anchor], viewer: Viewer) -> Result<Vec<Ma
 }
 
 /// `GET anchors/`: probes that are targets too.
-#[utoipa::path(get, path = "/api/v2/anchors/", tag = "anchors",
-    params(("country" = Option<String>, Query), ("search" = Option<String>, Query), ("as_v4" = Option<u32>, Query),
-        ("as_v6" = Option<u32>, Query), ("ip_v4" = Option<String>, Query), ("ip_v6" = Option<String>, Query),
-        ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+#[utoipa::path(get, path = "/api/v2/anchors/", tag = "anchors", params(AnchorList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,
@@ -219,7 +217,7 @@ async fn one(api: &Api, id: u64, viewer: Viewer) -> Result<Option<Map<String, Va
 }
 
 /// `GET anchors/{id}/`: one of them.
-#[utoipa::path(get, path = "/api/v2/anchors/{id}/", tag = "anchors", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/anchors/{id}/", tag = "anchors", params(("id" = u64, Path), OneAnchor), responses((status = 200, body = serde_json::Value)))]
 async fn show(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -246,7 +244,7 @@ impl Includes {
 
 /// `GET anchor-measurements/`: the public periodic measurements whose target is an anchor's host name.
 #[utoipa::path(get, path = "/api/v2/anchor-measurements/", tag = "anchors",
-    params(("include" = Option<String>, Query), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(AnchorMeasurementList),
     responses((status = 200, body = serde_json::Value)))]
 async fn measurements(
     State(api): State<Arc<Api>>,
@@ -267,7 +265,7 @@ async fn measurements(
 
 /// `GET anchor-measurements/{id}/`, by the number of the measurement.
 #[utoipa::path(get, path = "/api/v2/anchor-measurements/{id}/", tag = "anchors",
-    params(("id" = u64, Path), ("include" = Option<String>, Query)), responses((status = 200, body = serde_json::Value)))]
+    params(("id" = u64, Path), OneAnchorMeasurement), responses((status = 200, body = serde_json::Value)))]
 async fn measurement(
     State(api): State<Arc<Api>>,
     access: Access,

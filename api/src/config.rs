@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use sonde_protocol::spec::INTERVAL;
 
 use crate::limits::LimitsConfig;
+use crate::policy::Policy;
 
 /// The configuration of the API (`[api]` of the server's file).
 #[derive(Debug, Clone)]
@@ -19,6 +20,49 @@ pub struct ApiConfig {
     pub webhook_allow: Vec<IpNet>,
     /// How often may be asked.
     pub limits: LimitsConfig,
+    /// What measurements cost, and how much an account may do.
+    pub policy: Policy,
+    /// Who may get an account.
+    pub accounts: AccountsConfig,
+}
+
+/// Who may get an account by themselves (`[accounts]` of the server's file).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountsConfig {
+    /// Who may sign up.
+    pub signup: Signup,
+    /// How many people one account may invite, ever.
+    pub invites_per_account: u32,
+    /// The version of the terms that people agree to when they sign up.
+    pub consent_version: String,
+}
+
+/// Who may sign up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signup {
+    /// Nobody: the operator makes accounts.
+    Closed,
+    /// Whom somebody has invited.
+    Invite,
+    /// Anybody with a mail address.
+    Open,
+}
+
+impl Signup {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Signup::Closed => "closed",
+            Signup::Invite => "invite",
+            Signup::Open => "open",
+        }
+    }
+}
+
+impl Default for AccountsConfig {
+    fn default() -> Self {
+        Self { signup: Signup::Closed, invites_per_account: 5, consent_version: "1".into() }
+    }
 }
 
 impl Default for ApiConfig {
@@ -29,6 +73,8 @@ impl Default for ApiConfig {
             min_interval: INTERVAL.min,
             webhook_allow: Vec::new(),
             limits: LimitsConfig::default(),
+            accounts: AccountsConfig::default(),
+            policy: Policy::free(),
         }
     }
 }

@@ -8,50 +8,77 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use serde_json::json;
-use sonde_protocol::ids::{AccountId, MeasurementId, ProbeId};
+use serde_json::{Value, json};
+use sonde_protocol::ids::{AccountId, ProbeId};
 use sonde_protocol::net::Family;
-use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::NewMeasurement;
+use sonde_protocol::spec::Kind;
+use sonde_store::catalog::{Checked, NewMeasurement, Once, Usage};
 use sonde_store::places::Places;
 use sonde_store::view::Viewer;
 use tokio::task::JoinSet;
 
 use crate::Api;
+use crate::admission::{self, Priced};
 use crate::auth::Access;
 use crate::body::JsonBody;
 use crate::definition::{self, Asked};
 use crate::error::{ApiError, Problem};
 use crate::groups;
 use crate::measurements::OfKind;
+use crate::once::{self, IdempotencyKey};
+use crate::opt_out;
 use crate::permission::Permission;
+use crate::router::ErrorBody;
 use crate::sources;
 use crate::target::{self, Target};
 
-/// Makes measurements: 201 and `{"measurements":[ids]}`, one a definition, in their order.
-#[utoipa::path(post, path = "/api/v2/measurements/", tag = "measurements", request_body = serde_json::Value, responses((status = 201, body = serde_json::Value)))]
+/// Makes measurements: 201 and `{"measurements":[ids]}`, one a definition, in their order. With an `Idempotency-Key` a
+/// request that is sent again makes nothing more and has the same answer.
+#[utoipa::path(post, path = "/api/v2/measurements/", tag = "measurements", request_body = serde_json::Value,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 201, body = serde_json::Value), (status = 422, body = ErrorBody, description = "The Idempotency-Key was sent before with another request")))]
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     access: Access,
+    key: IdempotencyKey,
     only: Option<Extension<OfKind>>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let account = access.may(Permission::CreateMeasurement, None)?;
+    let once = key.once(account, &body)?;
+    let answer = |ids: Vec<u64>| (StatusCode::CREATED, Json(json!({ "measurements": ids }))).into_response();
+    if let Some(ids) = once::before(&api, once.as_ref()).await? {
+        return Ok(answer(ids));
+    }
+    let new = prepare(&api, account, only.map(|Extension(OfKind(kind))| kind), &body).await?;
+    let priced = Priced::of(&api, new).await?;
+    admission::open_ledger(&api, account).await?;
+    // In a task of its own, so that a client that goes away cannot part the commit from the news of it.
+    let ids = tokio::spawn(commit(api, priced, once)).await.map_err(|_| ApiError::internal())??;
+    Ok(answer(ids))
+}
+
+/// The measurements that a body asks for, with their probes.
+pub(crate) async fn prepare(
+    api: &Arc<Api>,
+    account: AccountId,
+    only: Option<Kind>,
+    body: &Value,
+) -> Result<Vec<NewMeasurement>, ApiError> {
     let now = api.clock.now();
-    let only = only.map(|Extension(OfKind(kind))| kind);
     let http_hosts = api.dispatch.http_hosts().await;
-    let asked = definition::read(&body, only, &api.config, &http_hosts, now).map_err(ApiError::body)?;
-    let groups = groups::joined(&api, account, &body).await?;
-    let resolved = resolve_all(&api, &asked).await?;
+    let asked = definition::read(body, only, &api.config, &http_hosts, now).map_err(ApiError::body)?;
+    admission::check_payer(api, account, body).await?;
+    let groups = groups::joined(api, account, body).await?;
+    let resolved = resolve_all(api, &asked).await?;
     let seed = sources::new_seed(now);
-    let chosen = choose_all(&api, account, &asked, seed).await?;
+    let chosen = choose_all(api, account, &asked, seed).await?;
     let mut new = assemble(&*api.places, account, asked, &resolved, (&chosen, seed));
     for (one, group) in new.iter_mut().zip(groups) {
         one.group = group;
     }
-    // In a task of its own, so that a client that goes away cannot part the commit from the news of it.
-    let ids = tokio::spawn(commit(api, new, now)).await.map_err(|_| ApiError::internal())??;
-    Ok((StatusCode::CREATED, Json(json!({ "measurements": ids }))).into_response())
+    opt_out::check(api, &new).await?;
+    Ok(new)
 }
 
 type Resolved = BTreeMap<(String, u8), Vec<IpAddr>>;
@@ -160,10 +187,17 @@ fn assemble(
     new.collect()
 }
 
-async fn commit(api: Arc<Api>, new: Vec<NewMeasurement>, now: UnixNanos) -> Result<Vec<MeasurementId>, ApiError> {
-    let ids = api.catalog.add_measurements(&new, now).await?;
+async fn commit(api: Arc<Api>, priced: Priced, once: Option<Once>) -> Result<Vec<u64>, ApiError> {
+    let now = api.clock.now();
+    let check = |usage: &Usage| priced.against(&api, usage);
+    let (new, prices) = (&priced.new, &priced.prices);
+    let ids = match api.catalog.add_checked_measurements(new, prices, &check, once.as_ref(), now).await? {
+        Checked::Done(ids) => ids,
+        Checked::Refused(reasons) => return Err(admission::refusal(reasons)),
+        Checked::OtherRequest => return Err(once::other_request()),
+    };
     let probes: BTreeSet<ProbeId> = new.iter().flat_map(|measurement| measurement.probes.iter().copied()).collect();
     api.dispatch.orders_changed(&Vec::from_iter(probes)).await;
     tracing::info!(first = ?ids.first(), count = ids.len(), "measurements made");
-    Ok(ids)
+    Ok(ids.iter().map(|id| id.0).collect())
 }

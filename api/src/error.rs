@@ -73,6 +73,11 @@ impl ApiError {
         Self { problems: vec![problem], ..Self::plain(StatusCode::BAD_REQUEST, GENERAL) }
     }
 
+    /// It makes sense by itself, but not after what came before.
+    pub fn unprocessable(detail: &str) -> Self {
+        Self::plain(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
     /// The request cannot be served as it is.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::plain(StatusCode::BAD_REQUEST, detail)

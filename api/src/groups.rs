@@ -21,6 +21,7 @@ use crate::paging::Paging;
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::PagesById;
 use crate::reader::integer;
 use crate::router::Routes;
 
@@ -38,7 +39,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 /// `GET measurements/groups/`: measurements that belong together.
 #[utoipa::path(get, path = "/api/v2/measurements/groups/", tag = "measurements",
-    params(("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query), ("sort" = Option<String>, Query)),
+    params(PagesById),
     responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,

@@ -29,6 +29,7 @@ use crate::paging::Paging;
 use crate::params::Params;
 use crate::path::Name;
 use crate::permission::{self, Permission};
+use crate::query::PagesById;
 use crate::router::Routes;
 use crate::times::{self, iso};
 
@@ -50,7 +51,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 }
 
 /// `GET keys/`: the account's keys.
-#[utoipa::path(get, path = "/api/v2/keys/", tag = "keys", responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/keys/", tag = "keys", params(PagesById), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -149,7 +150,7 @@ pub(crate) async fn remove(
 }
 
 /// `GET keys/permissions/`: every permission there is.
-#[utoipa::path(get, path = "/api/v2/keys/permissions/", tag = "keys", responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/keys/permissions/", tag = "keys", params(PagesById), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn permissions(params: Params, here: Here) -> Result<Json<Value>, ApiError> {
     let paging = Paging::read(&params)?;
     let total = Permission::ALL.len() as u64;
@@ -161,7 +162,7 @@ pub(crate) async fn permissions(params: Params, here: Here) -> Result<Json<Value
 }
 
 /// `GET keys/permissions/{permission}/targets/`: the account's measurements, for which alone it may be granted.
-#[utoipa::path(get, path = "/api/v2/keys/permissions/{permission}/targets/", tag = "keys", params(("permission" = String, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/keys/permissions/{permission}/targets/", tag = "keys", params(("permission" = String, Path), PagesById), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn targets(
     State(api): State<Arc<Api>>,
     access: Access,

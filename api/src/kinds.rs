@@ -6,8 +6,8 @@ use sonde_protocol::address::tcp_port_allowed;
 use sonde_protocol::bounded::Text;
 use sonde_protocol::net::Transport;
 use sonde_protocol::spec::{
-    DnsCarrier, DnsSpec, HttpMethod, HttpSpec, Kind, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec,
-    TracerouteSpec, dns_class, dns_class_name, dns_type, dns_type_name,
+    DnsSpec, HttpMethod, HttpSpec, Kind, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec, TracerouteSpec,
+    dns_class, dns_class_name, dns_type, dns_type_name,
 };
 
 use crate::reader::Reader;
@@ -241,6 +241,8 @@ pub(crate) fn write(spec: &Spec) -> Map<String, Value> {
             "max_bytes_read": h.max_bytes_read,
             "extended_timing": h.extended_timing,
             "more_extended_timing": h.more_extended_timing,
+            // The probes always say who they are.
+            "user_agent": null,
         }),
         Spec::Ntp(n) => json!({ "packets": n.packets, "timeout": n.timeout }),
         Spec::PathMtu(p) => json!({ "packets": p.packets, "timeout": p.timeout }),
@@ -249,17 +251,6 @@ pub(crate) fn write(spec: &Spec) -> Map<String, Value> {
         Value::Object(fields) => fields,
         _ => Map::new(),
     }
-}
-
-/// What one result costs in credits, by Atlas's formulas; 10 where none is known.
-pub(crate) fn credits(spec: &Spec, is_oneoff: bool) -> u32 {
-    let each = match spec {
-        Spec::Ping(p) => p.packets * (p.size / 1500 + 1),
-        Spec::Traceroute(t) => 10 * t.packets * (t.size / 1500 + 1),
-        Spec::Dns(d) if d.carrier() != DnsCarrier::Udp => 20,
-        Spec::Dns(_) | Spec::Sslcert(_) | Spec::Http(_) | Spec::Ntp(_) | Spec::PathMtu(_) => 10,
-    };
-    if is_oneoff { each * 2 } else { each }
 }
 
 #[cfg(test)]

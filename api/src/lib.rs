@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CACHE_CONTROL, CONNECTION, COOKIE};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -23,20 +23,25 @@ use axum::{Extension, Json, Router};
 use sonde_store::places::Places;
 use sonde_store::{Bus, Catalog, Results};
 
+mod accounts;
+mod admission;
 mod alerts;
 mod anchors;
 mod auth;
 mod body;
+mod charging;
 mod clock;
 mod config;
 mod cors;
 mod create;
+mod credits;
 mod datetimes;
 mod definition;
 mod dispatch;
 mod docs_page;
 pub mod egress;
 mod error;
+mod estimate;
 mod fields;
 mod groups;
 mod here;
@@ -45,26 +50,34 @@ mod kinds;
 mod limits;
 mod line;
 mod live;
+mod mail;
+mod mail_address;
 mod masking;
 mod measurement_filters;
 mod measurement_object;
 mod measurement_tags;
 mod measurements;
 mod metric;
+mod once;
+mod opt_out;
 mod paging;
 mod params;
 mod participation;
+mod password;
 mod path;
 mod permission;
 mod places;
+mod policy;
 mod probe_edit;
 mod probe_filters;
 mod probe_object;
 mod probes;
+mod query;
 mod reader;
 mod regions;
 mod results;
 mod router;
+mod secret;
 mod serve;
 mod skipped;
 mod sources;
@@ -73,17 +86,25 @@ mod stream;
 mod target;
 mod times;
 mod tls;
+mod transfers;
 mod web;
+mod web_session;
 
+pub use accounts::{INVITE_LIFE_SECS, RESET_LIFE_SECS};
 pub use alerts::Watch;
 pub use auth::digest;
+pub use charging::{charge, keep_charging};
 pub use clock::{Clock, SystemClock};
-pub use config::ApiConfig;
+pub use config::{AccountsConfig, ApiConfig, Signup};
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use limits::LimitsConfig;
+pub use mail::{MailConfig, MailError, MailWay, Mailer};
+pub use mail_address::is_mail_address;
 pub use permission::is_permission;
 pub use places::{PlaceFiles, PlacesError};
+pub use policy::{CreditsPolicy, Policy, QuotasPolicy, TargetsPolicy};
+pub use secret::Secret;
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
@@ -109,6 +130,8 @@ pub struct Api {
     pub resolver: Arc<dyn Resolve>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Carries mail; without it people cannot show that an address is theirs, and the operator lets them in.
+    pub mailer: Option<Mailer>,
     /// Where addresses come from.
     pub places: Arc<dyn Places>,
     /// What the operator has set.
@@ -132,6 +155,10 @@ pub fn router(api: Api) -> Router {
     probes::routes(&mut routes);
     anchors::routes(&mut routes);
     keys::routes(&mut routes);
+    accounts::routes(&mut routes);
+    estimate::routes(&mut routes);
+    credits::routes(&mut routes);
+    transfers::routes(&mut routes);
     alerts::routes(&mut routes);
     let (router, document) = routes.finish();
     // It is made of the same document, so it cannot be less true.
@@ -156,12 +183,17 @@ pub fn router(api: Api) -> Router {
 async fn around(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = Instant::now();
+    // Whoever shows a cookie may see more than the next one behind the same cache.
+    let has_cookie = request.headers().contains_key(COOKIE);
     let is_read = method == Method::GET || method == Method::HEAD;
     if let Some(answer) = cors::preflight(&request) {
         return answer;
     }
     let mut response = next.run(request).await;
     cors::open(&path, response.headers_mut());
+    if has_cookie {
+        response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
     if !is_read && response.status().is_client_error() {
         // Perhaps its body was not read; then the connection ends here, and the client had better know.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,9 +1,10 @@
-//! How often one address or one key may ask: buckets that fill again with time.
+//! How often one address or one account may ask: buckets that fill again with time.
 //!
-//! Every request takes from its address's bucket and from its network's; a request with a key from the key's, too; and
-//! a `POST` below `measurements/` from a smaller one of the key's. Whoever finds a bucket empty is told when to come back. Loopback is
-//! not counted. This module knows neither the catalog nor whether a key is any good: a wrong one has a bucket as well, and
-//! trying many of them empties the bucket of the address.
+//! Every request takes from its address's bucket and from its network's before anything else is done. Once `auth` knows
+//! the account behind it, by key or by session, it takes from the account's ([`Allowance::account`]), and a `POST` below
+//! `measurements/` from a smaller one, too. Trying keys empties the bucket of the address. Attempts to log in have small
+//! buckets of their own, one for the address and one for the mail address that is tried ([`Allowance::attempt`]). Whoever finds
+//! a bucket empty is told when to come back. What comes from loopback is not counted, except for attempts on a mail address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -11,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::HeaderMap;
-use axum::http::Method;
-use axum::http::header::{AUTHORIZATION, FORWARDED};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::header::FORWARDED;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::Clock as _;
@@ -23,9 +24,11 @@ use governor::nanos::Nanos;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use ipnet::IpNet;
+use sonde_protocol::ids::AccountId;
 
 use crate::clock::Clock;
 use crate::error::ApiError;
+use crate::secret::digest_of;
 
 /// The most buckets of one kind: about 100 bytes each. More callers than that within a minute are refused together rather
 /// than remembered.
@@ -40,15 +43,20 @@ const MAX_HOPS: usize = 16;
 /// How much a network (/48) may ask, as a multiple of an address.
 pub(crate) const NETWORK_FACTOR: u32 = 8;
 
+/// How many mails one address is sent within an hour because somebody asked: a person who mistypes needs two or three.
+const MAILS_PER_HOUR: NonZeroU32 = NonZeroU32::new(6).expect("it is not zero");
+
 /// What may be asked in a minute; as much may come at once. 0 is without limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// From an IPv4 address or an IPv6 /64; a /48 has eight times as much.
     pub address_per_minute: u32,
-    /// With one key.
-    pub key_per_minute: u32,
-    /// Requests that make measurements or change them by `POST`, with one key.
+    /// By one account, with any of its keys or sessions.
+    pub account_per_minute: u32,
+    /// Requests that make measurements or change them by `POST`, by one account.
     pub create_per_minute: u32,
+    /// Attempts to log in, sign up or reset a password: from one address, and for one mail address.
+    pub login_per_minute: u32,
     /// Are loopback addresses counted, too?
     pub loopback: bool,
     /// The proxies whose word on where a request comes from is taken.
@@ -63,8 +71,9 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             address_per_minute: 1200,
-            key_per_minute: 1200,
+            account_per_minute: 1200,
             create_per_minute: 120,
+            login_per_minute: 10,
             loopback: false,
             trusted_proxies: Vec::new(),
             streams: 20_000,
@@ -94,10 +103,13 @@ struct Buckets {
 }
 
 impl Buckets {
-    fn new(per_minute: u32, clock: &Shared) -> Option<Self> {
-        let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
+    fn per_minute(per_minute: u32, clock: &Shared) -> Option<Self> {
+        NonZeroU32::new(per_minute).map(|number| Self::new(Quota::per_minute(number), clock))
+    }
+
+    fn new(quota: Quota, clock: &Shared) -> Self {
         let limiter = RateLimiter::new(quota, DashMapStateStore::default(), clock.clone());
-        Some(Self { limiter, clock: clock.clone(), asked: AtomicU64::new(0) })
+        Self { limiter, clock: clock.clone(), asked: AtomicU64::new(0) }
     }
 
     /// Takes one from a bucket; how long to wait if it is empty.
@@ -124,8 +136,10 @@ pub(crate) struct Caller {
 pub(crate) struct Limits {
     address: Option<Buckets>,
     network: Option<Buckets>,
-    key: Option<Buckets>,
+    account: Option<Buckets>,
     create: Option<Buckets>,
+    login: Option<Buckets>,
+    mail: Buckets,
     config: LimitsConfig,
 }
 
@@ -134,10 +148,12 @@ impl Limits {
     pub fn new(config: LimitsConfig, clock: Arc<dyn Clock>) -> Self {
         let clock = Shared(clock);
         Self {
-            address: Buckets::new(config.address_per_minute, &clock),
-            network: Buckets::new(config.address_per_minute.saturating_mul(NETWORK_FACTOR), &clock),
-            key: Buckets::new(config.key_per_minute, &clock),
-            create: Buckets::new(config.create_per_minute, &clock),
+            address: Buckets::per_minute(config.address_per_minute, &clock),
+            network: Buckets::per_minute(config.address_per_minute.saturating_mul(NETWORK_FACTOR), &clock),
+            account: Buckets::per_minute(config.account_per_minute, &clock),
+            create: Buckets::per_minute(config.create_per_minute, &clock),
+            login: Buckets::per_minute(config.login_per_minute, &clock),
+            mail: Buckets::new(Quota::per_hour(MAILS_PER_HOUR), &clock),
             config,
         }
     }
@@ -162,19 +178,57 @@ impl Limits {
         }
         Ok(())
     }
+}
 
-    fn take(&self, peer: IpAddr, request: &Request) -> Result<(), Duration> {
-        let caller = self.caller(peer, request.headers());
-        if caller.address.is_none() {
+/// What the caller of this request may still ask; in every request's extensions.
+#[derive(Clone)]
+pub(crate) struct Allowance {
+    limits: Arc<Limits>,
+    caller: Caller,
+    makes_measurements: bool,
+}
+
+impl Allowance {
+    /// Counts the request for this account.
+    pub fn account(&self, account: AccountId) -> Result<(), ApiError> {
+        if self.caller.address.is_none() {
             return Ok(());
         }
-        self.charge(&caller)?;
-        let Some(key) = key_of(request) else { return Ok(()) };
-        if makes_measurements(request) {
-            take(self.create.as_ref(), key.clone())?;
+        let key = || account.0.to_be_bytes().to_vec();
+        if self.makes_measurements {
+            take(self.limits.create.as_ref(), key()).map_err(too_many)?;
         }
-        take(self.key.as_ref(), key)
+        take(self.limits.account.as_ref(), key()).map_err(too_many)
     }
+
+    /// Counts an attempt to come in from this address.
+    pub fn attempt(&self) -> Result<(), ApiError> {
+        let Some(address) = &self.caller.address else { return Ok(()) };
+        take(self.limits.login.as_ref(), address.clone()).map_err(too_many)
+    }
+
+    /// Counts an attempt to come in with this mail address, wherever it comes from.
+    pub fn attempt_on(&self, email: &str) -> Result<(), ApiError> {
+        self.attempt()?;
+        take(self.limits.login.as_ref(), key_of(email)).map_err(too_many)
+    }
+
+    /// Counts a mail to this address, that it is not flooded.
+    pub fn mail_to(&self, email: &str) -> Result<(), ApiError> {
+        self.limits.mail.take(key_of(email)).map_err(too_many)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Allowance {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get().cloned().ok_or_else(ApiError::internal)
+    }
+}
+
+fn too_many(after: Duration) -> ApiError {
+    ApiError::too_many("Too many requests; see Retry-After.", after)
 }
 
 fn take(buckets: Option<&Buckets>, key: Vec<u8>) -> Result<(), Duration> {
@@ -192,15 +246,9 @@ fn keys_of(from: IpAddr) -> (Vec<u8>, Option<Vec<u8>>) {
     }
 }
 
-/// The bucket of the key that was sent: its digest, so that the key itself lies nowhere.
-fn key_of(request: &Request) -> Option<Vec<u8>> {
-    let header = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
-    let query = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("key="));
-    let sent = header.or(query.map(str::as_bytes))?;
-    // The same key in another spelling is the same key.
-    let plain: Vec<u8> = sent.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
-    let plain = plain.get(plain.len().saturating_sub(32)..).unwrap_or_default();
-    Some(ring::digest::digest(&ring::digest::SHA256, plain).as_ref().to_vec())
+/// The bucket of a mail address: a digest, longer than any address's bytes and the same for all lengths.
+fn key_of(email: &str) -> Vec<u8> {
+    digest_of(email).to_vec()
 }
 
 fn makes_measurements(request: &Request) -> bool {
@@ -260,12 +308,15 @@ fn plain(address: IpAddr) -> IpAddr {
 }
 
 /// Around every request. One without a peer (there is none but in tests of the router alone) is not counted.
-pub(crate) async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
+pub(crate) async fn limit(State(limits): State<Arc<Limits>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    match peer.map_or(Ok(()), |peer| limits.take(peer, &request)) {
-        Ok(()) => next.run(request).await,
-        Err(after) => ApiError::too_many("Too many requests; see Retry-After.", after).into_response(),
+    let caller = peer.map(|peer| limits.caller(peer, request.headers())).unwrap_or_default();
+    if let Err(after) = limits.charge(&caller) {
+        return too_many(after).into_response();
     }
+    let allowance = Allowance { limits, caller, makes_measurements: makes_measurements(&request) };
+    request.extensions_mut().insert(allowance);
+    next.run(request).await
 }
 
 #[cfg(test)]

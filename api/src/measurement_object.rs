@@ -13,6 +13,7 @@ use crate::fields::Selection;
 use crate::here::Here;
 use crate::kinds;
 use crate::participation;
+use crate::policy;
 
 /// The most requests for participation that the object holds, the newest; their own list has them all.
 const MAX_REQUESTS: u64 = 500;
@@ -30,6 +31,8 @@ pub(crate) async fn write(
     datetimes: Datetimes,
 ) -> Result<Value, ApiError> {
     let mut object = plain(measurement, viewer, api.clock.now(), here);
+    let price = policy::price(&api.config.policy.credits, &measurement.asked.spec, measurement.asked.is_oneoff);
+    object.insert("credits_per_result".into(), price.credits.into());
     if selection.wants("probes") {
         object.insert("probes".into(), probes(api, measurement, here, false).await?);
     }
@@ -124,7 +127,6 @@ fn plain(measurement: &Measurement, viewer: Viewer, now: UnixNanos, here: &Here)
         "target_prefix": asked.origin.as_ref().and_then(|origin| origin.prefix.as_deref()),
         "resolved_ips": if asked.resolved.is_empty() { Value::Null } else { json!(asked.resolved) },
         "result": here.api(&format!("measurements/{}/results/", measurement.id)),
-        "credits_per_result": kinds::credits(&asked.spec, asked.is_oneoff),
         "estimated_results_per_day": per_day,
         "tags": asked.tags,
     });

@@ -22,6 +22,7 @@ use crate::paging::Paging;
 use crate::params::{Params, parse_id};
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::{Pages, TagList};
 use crate::reader::{MAX_TAGS, Reader};
 use crate::router::Routes;
 
@@ -40,7 +41,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 /// `GET measurements/tags/`: the tags of all measurements that the viewer may see.
 #[utoipa::path(get, path = "/api/v2/measurements/tags/", tag = "measurements",
-    params(("tag__startswith" = Option<String>, Query), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(TagList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,
@@ -54,7 +55,7 @@ async fn list(
 
 /// `GET measurements/my-tags/`: those of one's own measurements.
 #[utoipa::path(get, path = "/api/v2/measurements/my-tags/", tag = "measurements",
-    params(("tag__startswith" = Option<String>, Query), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(TagList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list_mine(
     State(api): State<Arc<Api>>,
@@ -125,7 +126,7 @@ async fn tagged(api: &Api, account: AccountId, tag: &str) -> Result<Vec<Measurem
 }
 
 /// `GET measurements/{id}/tags/`: the measurement's tags.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/tags/", tag = "measurements", params(("id" = u64, Path)),
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/tags/", tag = "measurements", params(("id" = u64, Path), Pages),
     responses((status = 200, body = serde_json::Value)))]
 async fn of_measurement(
     State(api): State<Arc<Api>>,

@@ -27,6 +27,7 @@ use crate::paging::{MAX_SIZE, Paging};
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::{MeasurementList, OneMeasurement};
 use crate::reader::Reader;
 use crate::router::Routes;
 
@@ -52,7 +53,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 const PAGE_WITH_PROBES: u64 = 50;
 
 /// `GET measurements/`, `GET measurements/{kind}/`: the measurements that the viewer may see.
-#[utoipa::path(get, path = "/api/v2/measurements/", tag = "measurements", responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/", tag = "measurements", params(MeasurementList), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -66,7 +67,7 @@ pub(crate) async fn list(
 }
 
 /// `GET measurements/my/`: the account's measurements.
-#[utoipa::path(get, path = "/api/v2/measurements/my/", tag = "measurements", responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/my/", tag = "measurements", params(MeasurementList), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn mine(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -105,7 +106,7 @@ async fn page(
 }
 
 /// `GET measurements/{id}/`: one measurement.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path), OneMeasurement), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn show(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -166,7 +167,7 @@ pub(crate) async fn stop_all(api: Arc<Api>, ids: Vec<MeasurementId>) -> Result<V
 }
 
 /// `GET measurements/{id}/private/`: what its owner sees, and nobody else.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/private/", tag = "measurements", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/private/", tag = "measurements", params(("id" = u64, Path), OneMeasurement), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn private(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -191,7 +192,7 @@ pub(crate) async fn private(
 
 /// `PATCH measurements/{id}/`: another description, other tags; and a private measurement becomes public, never the other way round,
 /// because others may have its results already. Fields that cannot be changed are problems, not ignored.
-#[utoipa::path(patch, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path)), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(patch, path = "/api/v2/measurements/{id}/", tag = "measurements", params(("id" = u64, Path), OneMeasurement), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn change(
     State(api): State<Arc<Api>>,
     access: Access,

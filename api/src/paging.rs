@@ -28,24 +28,22 @@ impl Paging {
 
     /// As [`Paging::read`], with shorter pages, for lists whose items are large.
     pub fn read_at_most(params: &Params, most: u64) -> Result<Self, ApiError> {
-        let page = params.parsed("page")?.unwrap_or(1);
-        if page == 0 {
-            return Err(ApiError::parameter("page", "Pages are counted from 1."));
-        }
-        let size = params.parsed("page_size")?.unwrap_or(DEFAULT_SIZE).min(most);
         let descending = match params.get("sort") {
             None | Some("id") => false,
             Some("-id") => true,
             Some(_) => return Err(ApiError::parameter("sort", "This server sorts by id or -id.")),
         };
-        Ok(Self { page, size, descending })
+        Ok(Self { descending, ..Self::read_unsorted(params, most)? })
     }
 
     /// As [`Paging::read_at_most`], for lists that read `sort` themselves.
     pub fn read_unsorted(params: &Params, most: u64) -> Result<Self, ApiError> {
-        let mut params = params.clone();
-        params.forget("sort");
-        Self::read_at_most(&params, most)
+        let page = params.parsed("page")?.unwrap_or(1);
+        if page == 0 {
+            return Err(ApiError::parameter("page", "Pages are counted from 1."));
+        }
+        let size = params.parsed("page_size")?.unwrap_or(DEFAULT_SIZE).min(most);
+        Ok(Self { page, size, descending: false })
     }
 
     /// What to ask the catalog for.

@@ -8,27 +8,32 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 
 use crate::error::ApiError;
+use crate::query::Documented;
 use crate::times;
 
 /// The most identifiers one parameter may name, ranges counted by their members.
 const MAX_IDS: usize = 10_000;
 
-/// The decoded pairs of a query, in order.
+/// The decoded pairs of a query, in order; and which parameters the path is known to have, if that is known.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Params(Vec<(String, String)>);
+pub(crate) struct Params(Vec<(String, String)>, Option<Documented>);
 
 impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         // Percent-encoding that is no UTF-8 decodes to replacement characters, so this cannot fail in practice.
-        Ok(Query::try_from_uri(&parts.uri).map_or_else(|_| Self::default(), |Query(pairs)| Self(pairs)))
+        let pairs = Query::try_from_uri(&parts.uri).map_or_else(|_| Vec::new(), |Query(pairs)| pairs);
+        Ok(Self(pairs, parts.extensions.get().cloned()))
     }
 }
 
 impl Params {
     /// The last value of a parameter, also when it is empty.
     pub fn given(&self, name: &str) -> Option<&str> {
+        if let Some(documented) = &self.1 {
+            documented.expects(name);
+        }
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
@@ -40,11 +45,6 @@ impl Params {
     /// All of them, as they came.
     pub fn pairs(&self) -> &[(String, String)] {
         &self.0
-    }
-
-    /// Leaves a parameter out.
-    pub fn forget(&mut self, name: &str) {
-        self.0.retain(|(key, _)| key != name);
     }
 
     /// A value that parses.
@@ -109,7 +109,7 @@ mod tests {
     fn params(query: &str) -> Params {
         let uri = format!("/x?{query}").parse().unwrap();
         let Query(pairs) = Query::try_from_uri(&uri).unwrap();
-        Params(pairs)
+        Params(pairs, None)
     }
 
     #[test]

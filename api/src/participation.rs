@@ -7,22 +7,27 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 use sonde_protocol::ids::{MeasurementId, ProbeId};
-use sonde_store::catalog::{Change, Measurement, NewParticipationRequest, ParticipationRequest, Status};
+use sonde_store::catalog::{
+    Change, Checked, Measurement, NewMeasurement, NewParticipationRequest, ParticipationRequest, Status, Usage,
+};
 use sonde_store::view::Viewer;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::admission::{self, Priced};
 use crate::auth::Access;
 use crate::body::JsonBody;
 use crate::datetimes::Datetimes;
 use crate::error::{ApiError, Problem};
 use crate::here::Here;
 use crate::measurements::{own, visible};
+use crate::once::{self, IdempotencyKey};
 use crate::paging::Paging;
 use crate::params::{Params, parse_id};
 use crate::path::Id;
 use crate::permission::Permission;
-use crate::router::Routes;
+use crate::query::{OneParticipation, ParticipationList};
+use crate::router::{ErrorBody, Routes};
 use crate::sources::{self, MAX_PROBES, Source};
 
 /// The most requests in one body, as many as a measurement has sources.
@@ -37,7 +42,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 /// `GET measurements/{id}/participation-requests/`: what was asked of whom.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/participation-requests/", tag = "measurements",
-    params(("id" = u64, Path), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(("id" = u64, Path), ParticipationList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,
@@ -52,7 +57,7 @@ async fn list(
 
 /// `GET measurements/{id}/participation-requests/{source}/`: those of one kind of source, such as `area` or `probes`.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/participation-requests/{source}/", tag = "measurements",
-    params(("id" = u64, Path), ("source" = String, Path), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(("id" = u64, Path), ("source" = String, Path), ParticipationList),
     responses((status = 200, body = serde_json::Value)))]
 async fn list_of_source(
     State(api): State<Arc<Api>>,
@@ -82,7 +87,8 @@ async fn page(
 }
 
 /// `GET participation-requests/{id}/`: one request.
-#[utoipa::path(get, path = "/api/v2/participation-requests/{id}/", tag = "measurements", params(("id" = u64, Path)),
+#[utoipa::path(get, path = "/api/v2/participation-requests/{id}/", tag = "measurements",
+    params(("id" = u64, Path), OneParticipation),
     responses((status = 200, body = serde_json::Value)))]
 async fn show(
     State(api): State<Arc<Api>>,
@@ -122,17 +128,25 @@ pub(crate) fn write(request: &ParticipationRequest, datetimes: Datetimes, here: 
     value
 }
 
-/// `POST measurements/{id}/participation-requests/`: an array of requests, all of them carried out or none.
+/// `POST measurements/{id}/participation-requests/`: an array of requests, all of them carried out or none; once, if it has
+/// an `Idempotency-Key`.
 #[utoipa::path(post, path = "/api/v2/measurements/{id}/participation-requests/", tag = "measurements",
-    params(("id" = u64, Path)), request_body = Vec<serde_json::Value>, responses((status = 201, body = serde_json::Value)))]
+    params(("id" = u64, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = Vec<serde_json::Value>,
+    responses((status = 201, body = serde_json::Value), (status = 422, body = ErrorBody, description = "The Idempotency-Key was sent before with another request")))]
 async fn change(
     State(api): State<Arc<Api>>,
     access: Access,
     Id(id): Id,
+    key: IdempotencyKey,
     JsonBody(body): JsonBody,
 ) -> Result<(axum::http::StatusCode, Json<Value>), ApiError> {
     let account = access.may(Permission::UpdateMeasurement, Some(MeasurementId(id)))?;
     let measurement = own(&api, account, MeasurementId(id)).await?;
+    let once = key.once(account, &body)?;
+    let answer = |ids: Vec<u64>| (axum::http::StatusCode::CREATED, Json(json!({ "request_ids": ids })));
+    if let Some(ids) = once::before(&api, once.as_ref()).await? {
+        return Ok(answer(ids));
+    }
     let now = api.clock.now();
     let asked = read(body)?;
     if matches!(measurement.status(now).0, Status::Stopped) {
@@ -141,19 +155,29 @@ async fn change(
     let (join, leave) = choose(&api, &measurement, &asked, Viewer::Account(account)).await?;
     let records: Vec<NewParticipationRequest> =
         asked.iter().map(|one| NewParticipationRequest { removes: one.removes, ..one.source.request() }).collect();
+    let priced = Priced::joining(&api, NewMeasurement { probes: join.clone(), ..measurement.asked }).await?;
+    admission::open_ledger(&api, account).await?;
     // In a task of its own, so that a client that goes away cannot part the commit from the news of it.
     let changing = tokio::spawn(async move {
         let change = Change { requests: &records, join: &join, leave: &leave, most: MAX_PROBES };
-        let Some((ids, probes)) = api.catalog.change_participation(measurement.id, change, now).await? else {
-            return Err(ApiError::body_at("", format!("A measurement has at most {MAX_PROBES} probes.")));
+        let check = |usage: &Usage| priced.against(&api, usage);
+        let Some(as_new) = priced.new.first() else { return Err(ApiError::internal()) };
+        let (catalog, id) = (&api.catalog, measurement.id);
+        let done = catalog.change_checked_participation(id, change, as_new, &check, once.as_ref(), now).await?;
+        let (ids, probes) = match done {
+            Checked::Done(Some(changed)) => changed,
+            Checked::Done(None) => {
+                return Err(ApiError::body_at("", format!("A measurement has at most {MAX_PROBES} probes.")));
+            }
+            Checked::Refused(reasons) => return Err(admission::refusal(reasons)),
+            Checked::OtherRequest => return Err(once::other_request()),
         };
         if !probes.is_empty() {
             api.dispatch.orders_changed(&probes).await;
         }
         Ok::<_, ApiError>(ids)
     });
-    let ids = changing.await.map_err(|_| ApiError::internal())??;
-    Ok((axum::http::StatusCode::CREATED, Json(json!({ "request_ids": ids }))))
+    Ok(answer(changing.await.map_err(|_| ApiError::internal())??))
 }
 
 /// One request of a body.

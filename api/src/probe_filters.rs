@@ -9,7 +9,6 @@ use sonde_protocol::ids::{Asn, ProbeId};
 use sonde_protocol::net::Family;
 use sonde_store::catalog::{Circle, Coordinate, Limit, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
 use sonde_store::view::Viewer;
-use utoipa::IntoParams;
 
 use crate::error::ApiError;
 use crate::params::Params;
@@ -22,59 +21,6 @@ const MAX_KEYS: usize = 9;
 
 /// Half the way round the earth and more: everything is within it.
 const MAX_KM: f64 = 25_000.0;
-
-/// The parameters of a list, for its documentation; [`read`] reads them.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it documents")]
-pub(crate) struct ProbeQuery {
-    /// Numbers, and ranges such as 10-20, separated by commas; also `id__in`, and `id__lt`, `id__lte`, `id__gt`, `id__gte`.
-    id: Option<String>,
-    /// Two letters (ISO 3166); also `country_code__in` with several.
-    country_code: Option<String>,
-    /// The AS by either family.
-    asn: Option<String>,
-    /// The AS by IPv4; also `asn_v4__in`.
-    asn_v4: Option<String>,
-    /// The AS by IPv6; also `asn_v6__in`.
-    asn_v6: Option<String>,
-    /// Has an address in this prefix. Others' addresses count as their /24 or /48.
-    prefix: Option<String>,
-    /// As `prefix`, of IPv4.
-    prefix_v4: Option<String>,
-    /// As `prefix`, of IPv6.
-    prefix_v6: Option<String>,
-    /// States by number or name, separated by commas.
-    status: Option<String>,
-    /// As `status`.
-    status_name: Option<String>,
-    /// Anchors, or no anchors.
-    is_anchor: Option<String>,
-    /// Those that everybody may see whole, or the others.
-    is_public: Option<String>,
-    /// Has all of these tags.
-    tags: Option<String>,
-    /// `latitude,longitude:kilometres`. Others' places count as those that are shown.
-    radius: Option<String>,
-    /// Degrees; also with `__lt`, `__lte`, `__gt`, `__gte`.
-    latitude: Option<String>,
-    /// Degrees; also with `__lt`, `__lte`, `__gt`, `__gte`.
-    longitude: Option<String>,
-    /// A number.
-    firmware_version: Option<String>,
-    /// A time; also with `__lt`, `__lte`, `__gt`, `__gte`.
-    first_connected: Option<String>,
-    /// A time; also with `__lt`, `__lte`, `__gt`, `__gte`.
-    last_connected: Option<String>,
-    /// Keys separated by commas, each with a - before it for descending.
-    sort: Option<String>,
-    /// The fields that are wanted.
-    fields: Option<String>,
-    /// From 1.
-    page: Option<u64>,
-    /// 500 at most.
-    page_size: Option<u64>,
-}
 
 /// The states of a probe: Atlas's numbers and names, and ours. The last two a probe here is never in.
 pub(crate) const STATES: [(u8, &str, Option<ProbeState>); 5] = [

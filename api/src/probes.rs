@@ -24,8 +24,9 @@ use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
 use crate::probe_edit::{self, Reads};
-use crate::probe_filters::{self, ProbeQuery};
+use crate::probe_filters;
 use crate::probe_object::{self, ProbeTag};
+use crate::query::{OneProbe, Pages, ProbeList, ProbeMeasurements};
 use crate::router::Routes;
 
 /// How many of each the rankings name.
@@ -44,7 +45,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 }
 
 /// `GET probes/`: who measures.
-#[utoipa::path(get, path = "/api/v2/probes/", tag = "probes", params(ProbeQuery), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/probes/", tag = "probes", params(ProbeList), responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -56,7 +57,7 @@ async fn list(
 }
 
 /// `GET probes/my/`: one's own.
-#[utoipa::path(get, path = "/api/v2/probes/my/", tag = "probes", params(ProbeQuery), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/probes/my/", tag = "probes", params(ProbeList), responses((status = 200, body = serde_json::Value)))]
 async fn mine(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -85,7 +86,7 @@ async fn page(
 }
 
 /// `GET probes/{id}/`: one of them.
-#[utoipa::path(get, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path), OneProbe), responses((status = 200, body = serde_json::Value)))]
 async fn show(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -108,7 +109,7 @@ async fn one(api: &Api, id: ProbeId, viewer: Viewer, params: &Params) -> Result<
 
 /// `PATCH probes/{id}/`: its owner says something else of it: `description`, `is_public`, `country_code`, `geometry` or
 /// `latitude` and `longitude`, `tags`. Other fields are problems.
-#[utoipa::path(patch, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path)), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(patch, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path), OneProbe), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
 async fn change(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -120,7 +121,7 @@ async fn change(
 }
 
 /// `PUT probes/{id}/`: as `PATCH`, with a whole object as it was read: fields that cannot be changed are passed over.
-#[utoipa::path(put, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path)), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(put, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path), OneProbe), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
 async fn replace(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -158,7 +159,7 @@ async fn tags_of(State(api): State<Arc<Api>>, _: Access, Id(id): Id) -> Result<J
 }
 
 /// `PATCH probes/{id}/tags/`: other tags of its owner's, as a list or as `{"tags": …}`. System tags stay.
-#[utoipa::path(patch, path = "/api/v2/probes/{id}/tags/", tag = "probes", params(("id" = u64, Path)), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(patch, path = "/api/v2/probes/{id}/tags/", tag = "probes", params(("id" = u64, Path), OneProbe), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
 async fn change_tags(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -178,7 +179,7 @@ async fn change_tags(
 
 /// `GET probes/{id}/measurements/`: what runs on it, as far as the viewer may know.
 #[utoipa::path(get, path = "/api/v2/probes/{id}/measurements/", tag = "probes",
-    params(("id" = u64, Path), ("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(("id" = u64, Path), ProbeMeasurements),
     responses((status = 200, body = serde_json::Value)))]
 async fn measurements(
     State(api): State<Arc<Api>>,
@@ -207,7 +208,7 @@ async fn measurements(
 
 /// `GET probes/tags/`: every tag that a probe has.
 #[utoipa::path(get, path = "/api/v2/probes/tags/", tag = "probes",
-    params(("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query)),
+    params(Pages),
     responses((status = 200, body = serde_json::Value)))]
 async fn tags(State(api): State<Arc<Api>>, _: Access, params: Params, here: Here) -> Result<Json<Value>, ApiError> {
     let paging = Paging::read_unsorted(&params, MAX_SIZE)?;

@@ -24,6 +24,7 @@ use crate::measurements::visible;
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::{AllResults, LatestByProbe, LatestResults};
 use crate::router::Routes;
 use crate::stream::{Pieces, respond};
 
@@ -46,7 +47,7 @@ const MAX_VERSIONS: usize = 10;
 const LOOKBACK_DAYS: i64 = 7;
 
 /// `GET measurements/{id}/results/`: every result, a bare array or one a line.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path), AllResults), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn all(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -62,7 +63,7 @@ pub(crate) async fn all(
 }
 
 /// `GET measurements/{id}/latest/`: the newest results of each probe.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/latest/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/latest/", tag = "results", params(("id" = u64, Path), LatestResults), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn latest(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -78,7 +79,7 @@ pub(crate) async fn latest(
 
 /// `GET measurement-latest/{id}/`, `GET measurements-latest/{id}/`: the older form of `latest`: an object with a list of
 /// results for each probe.
-#[utoipa::path(get, path = "/api/v2/measurement-latest/{id}/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurement-latest/{id}/", tag = "results", params(("id" = u64, Path), LatestByProbe), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn latest_by_probe(
     State(api): State<Arc<Api>>,
     access: Access,

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::MethodRouter;
+use axum::{Extension, Router};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
@@ -16,6 +16,7 @@ use utoipa::openapi::{Components, Content, Info, OpenApi, Ref, RefOr, ResponseBu
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::Api;
+use crate::query::Documented;
 
 /// The paths below `/api/v2/` and the stream, with their documentation.
 pub(crate) struct Routes {
@@ -76,6 +77,11 @@ impl Routes {
         let mut components = Components::new();
         let header = ApiKeyValue::with_description("Authorization", "`Key` and a space before the UUID of the key");
         components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(header)));
+        let cookie = ApiKeyValue::with_description(
+            "__Host-sonde",
+            "Of accounts/login/; named `sonde` where there is no HTTPS. Whatever changes something needs X-CSRF-Token, too",
+        );
+        components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
         for (name, schema) in schemas::<ErrorBody>() {
             components.schemas.insert(name, schema);
         }
@@ -101,6 +107,9 @@ impl Routes {
 
     fn put(&mut self, path: &str, mut item: PathItem, methods: MethodRouter<Arc<Api>>) {
         let bare = path.trim_end_matches('/');
+        let operations = [&item.get, &item.put, &item.post, &item.delete, &item.patch];
+        let documented = Documented::of(path, operations.into_iter().flatten());
+        let methods = methods.layer(Extension(documented));
         let router = std::mem::take(&mut self.router);
         self.router = router.route(bare, methods.clone()).route(&format!("{bare}/"), methods);
         complete(path, &mut item);
@@ -134,8 +143,12 @@ fn complete(path: &str, item: &mut PathItem) {
     for (method, operation) in operations {
         let Some(operation) = operation else { continue };
         operation.operation_id = Some(name(&method, path));
+        operation.security = Some(vec![
+            SecurityRequirement::default(),
+            SecurityRequirement::new("key", [""; 0]),
+            SecurityRequirement::new("session", [""; 0]),
+        ]);
         operation.summary = operation.summary.take().map(|summary| without_path(&summary));
-        operation.security = Some(vec![SecurityRequirement::default(), SecurityRequirement::new("key", [""; 0])]);
         refusal(operation, 400, "The query or the body has a value that cannot be used; every one of them is named");
         refusal(operation, 403, "The key is missing, wrong, or not good for this");
         refusal(operation, 429, "Too many requests; `Retry-After` says when to come back");

@@ -22,6 +22,7 @@ use crate::measurements::visible;
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::SkippedRuns;
 use crate::results::{Walk, query};
 use crate::router::Routes;
 use crate::stream::{Pieces, respond};
@@ -35,7 +36,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 const PIECE: usize = 64 * 1024;
 
 /// `GET measurements/{id}/skipped/`: the runs that did not take place, and the gaps.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/skipped/", tag = "results", params(("id" = u64, Path)), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/skipped/", tag = "results", params(("id" = u64, Path), SkippedRuns), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     access: Access,

@@ -28,6 +28,7 @@ use crate::metric::Metric;
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::StatusCheck;
 use crate::router::Routes;
 
 /// The most probes that are looked at (Atlas).
@@ -84,14 +85,7 @@ fn number(params: &Params, name: &str) -> Result<Option<f64>, ApiError> {
 }
 
 /// `GET measurements/{id}/status-check`: whether every probe's newest result looks well.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/status-check/", tag = "results", params(
-    ("id" = u64, Path),
-    ("max_packet_loss" = Option<f64>, Query, description = "More percent lost than this is an alert (75)"),
-    ("show_all" = Option<bool>, Query, description = "Show the RTTs of probes that do not alert, too"),
-    ("permitted_total_alerts" = Option<u64>, Query, description = "So many probes may alert before all do (0)"),
-    ("lookback" = Option<usize>, Query, description = "How many results per probe are looked at (1)", minimum = 1, maximum = 100),
-    ("median_rtt_threshold" = Option<f64>, Query, description = "A newest RTT so many ms above the median is an alert"),
-), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/status-check/", tag = "results", params(("id" = u64, Path), StatusCheck), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn check(
     State(api): State<Arc<Api>>,
     access: Access,

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_resolver::TokioResolver;
-use hickory_resolver::proto::rr::RecordType;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use ipnet::IpNet;
 use sonde_protocol::address::special;
 use sonde_protocol::net::Family;
 use sonde_protocol::order::MAX_ADDRESSES;
 
 /// How long resolving may take.
-const MAX_TIME: Duration = Duration::from_secs(5);
+const MAX_TIME: Duration = Duration::from_secs(2);
 
 /// Resolves host names for the checks at the time a measurement is made.
 #[async_trait]
@@ -21,6 +21,11 @@ pub trait Resolve: Send + Sync {
     /// The addresses of this family, empty when the name has none; the error is for whoever asked. `name` is a complete
     /// name without a dot at the end: search lists do not apply.
     async fn resolve(&self, name: &str, family: Family) -> Result<Vec<IpAddr>, String>;
+
+    /// The TXT records of this name, the strings of each put together; empty when it has none.
+    async fn texts(&self, _name: &str) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
 }
 
 /// The resolvers that this machine is set up with.
@@ -61,6 +66,22 @@ impl Resolve for SystemResolver {
             Err(_) => Err(format!("no answer within {} s", MAX_TIME.as_secs())),
         }
     }
+
+    async fn texts(&self, name: &str) -> Result<Vec<String>, String> {
+        let resolver = self.0.as_ref().map_err(Clone::clone)?;
+        match tokio::time::timeout(MAX_TIME, resolver.lookup(format!("{name}."), RecordType::TXT)).await {
+            Ok(Ok(lookup)) => Ok(lookup.answers().iter().filter_map(|record| text(&record.data)).collect()),
+            Ok(Err(error)) if error.is_no_records_found() || error.is_nx_domain() => Ok(Vec::new()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", MAX_TIME.as_secs())),
+        }
+    }
+}
+
+fn text(data: &RData) -> Option<String> {
+    let RData::TXT(txt) = data else { return None };
+    let bytes: Vec<u8> = txt.txt_data.iter().flat_map(|part| part.iter().copied()).collect();
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A target whose form is good.

@@ -24,11 +24,16 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
+pub use crate::people::AccountCommand;
+
 use crate::config::Config;
 use crate::data::{DataDir, admin_socket};
 
 /// How long a join token is good for.
 const TOKEN_LIFE: Duration = Duration::from_secs(30 * 86_400);
+
+/// The most credits that are given at once: no sum of such comes near what a number can hold.
+const MAX_GRANT: u64 = 1_000_000_000_000;
 
 /// The longest request on the socket.
 const MAX_REQUEST: u64 = 64 * 1024;
@@ -51,6 +56,9 @@ pub enum AdminCommand {
     /// The network's keys and directory
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Credits of accounts
+    #[command(subcommand)]
+    Credits(CreditsCommand),
 }
 
 #[derive(Debug, clap::Parser)]
@@ -64,16 +72,6 @@ struct Words {
 pub fn parse(words: &[&str]) -> Result<AdminCommand, clap::Error> {
     use clap::Parser;
     Ok(Words::try_parse_from(words)?.command)
-}
-
-/// Accounts.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
-pub enum AccountCommand {
-    /// Makes an account
-    Add {
-        /// The person's mail address
-        email: String,
-    },
 }
 
 /// API keys.
@@ -105,6 +103,26 @@ pub enum ProbeCommand {
         #[serde(skip)]
         out: Option<std::path::PathBuf>,
     },
+}
+
+/// Credits.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum CreditsCommand {
+    /// Gives an account credits
+    Grant {
+        /// The account's mail address
+        email: String,
+        /// How many
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_GRANT))]
+        amount: u64,
+    },
+    /// Prints what an account has
+    Show {
+        /// The account's mail address
+        email: String,
+    },
+    /// Checks that every transaction's sum is zero and every balance is what its transactions say
+    Check,
 }
 
 /// Anchors.
@@ -220,7 +238,7 @@ impl Net {
     }
 }
 
-fn now() -> UnixNanos {
+pub(crate) fn now() -> UnixNanos {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixNanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
@@ -235,17 +253,6 @@ fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random numbers: {error}"))?;
     Ok(bytes)
-}
-
-fn plausible(email: &str) -> Result<()> {
-    match email.split_once('@') {
-        Some((name, host))
-            if !name.is_empty() && !host.is_empty() && email.len() <= 254 && !email.contains(char::is_whitespace) =>
-        {
-            Ok(())
-        }
-        _ => bail!("{email:?} is no mail address"),
-    }
 }
 
 /// A host name in lower case: labels of letters, digits and hyphens (RFC 1123, 2.1).
@@ -281,13 +288,7 @@ impl AdminContext {
     /// Carries out a command and gives what it prints.
     pub async fn execute(&self, command: &AdminCommand) -> Result<String> {
         match command {
-            AdminCommand::Account(AccountCommand::Add { email }) => {
-                plausible(email)?;
-                match self.catalog.add_account(email, now()).await? {
-                    Some(account) => Ok(format!("account {} made for {}\n", account.id, account.email)),
-                    None => bail!("there is an account for {email} already"),
-                }
-            }
+            AdminCommand::Account(command) => self.people(command).await,
             AdminCommand::Key(KeyCommand::Add { email, label, permissions }) => {
                 let account = self.account(email).await?;
                 let key = self.add_key(account.id, label, permissions).await?;
@@ -301,10 +302,32 @@ impl AdminContext {
             }
             AdminCommand::Anchor(command) => self.anchor(command).await,
             AdminCommand::Network(command) => self.network(command),
+            AdminCommand::Credits(command) => self.credits(command).await,
         }
     }
 
-    async fn account(&self, email: &str) -> Result<sonde_store::catalog::Account> {
+    async fn credits(&self, command: &CreditsCommand) -> Result<String> {
+        match command {
+            CreditsCommand::Grant { email, amount } => {
+                let account = self.account(email).await?;
+                if !(1..=MAX_GRANT).contains(amount) {
+                    bail!("between 1 and {MAX_GRANT} credits can be given at once");
+                }
+                self.catalog.grant(account.id, *amount, now()).await?;
+                Ok(format!("{} has {} credits now\n", account.email, self.catalog.balance(account.id).await?))
+            }
+            CreditsCommand::Show { email } => {
+                let account = self.account(email).await?;
+                Ok(format!("{}\n", self.catalog.balance(account.id).await?))
+            }
+            CreditsCommand::Check => match self.catalog.check_ledger().await?.as_slice() {
+                [] => Ok("the ledger is in order\n".into()),
+                wrong => bail!("the ledger is not in order:\n{}", wrong.join("\n")),
+            },
+        }
+    }
+
+    pub(crate) async fn account(&self, email: &str) -> Result<sonde_store::catalog::Account> {
         let account = self.catalog.account_by_email(email).await?;
         account.with_context(|| format!("there is no account for {email}; make one with `account add {email}`"))
     }

@@ -1,11 +1,14 @@
 //! The server's configuration file. Every setting is optional; `docs/sonde-server.toml` documents each with its default.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use sonde_api::LimitsConfig;
+use sonde_api::{
+    AccountsConfig, CreditsPolicy, LimitsConfig, MailConfig, MailWay, Policy, QuotasPolicy, TargetsPolicy,
+};
 
 /// The HTTP port that the API listens on by default.
 pub const API_PORT: u16 = 8080;
@@ -30,6 +33,16 @@ pub struct Config {
     pub collector: CollectorSection,
     /// `[limits]`
     pub limits: LimitsSection,
+    /// `[accounts]`
+    pub accounts: AccountsSection,
+    /// `[mail]`
+    pub mail: MailSection,
+    /// `[credits]`
+    pub credits: CreditsPolicy,
+    /// `[quotas]`
+    pub quotas: QuotasPolicy,
+    /// `[targets]`
+    pub targets: TargetsPolicy,
     /// `[alerts]`
     pub alerts: AlertsSection,
     /// `[places]`
@@ -93,10 +106,12 @@ impl Default for ApiSection {
 pub struct LimitsSection {
     /// Requests in a minute from an IPv4 address or an IPv6 /64; 0 is without limit.
     pub address_per_minute: u32,
-    /// Requests in a minute with one key.
-    pub key_per_minute: u32,
-    /// Requests in a minute that make measurements or change them by `POST`, with one key.
+    /// Requests in a minute by one account.
+    pub account_per_minute: u32,
+    /// Requests in a minute that make measurements or change them by `POST`, by one account.
     pub create_per_minute: u32,
+    /// Attempts in a minute to log in, from one address and for one mail address.
+    pub login_per_minute: u32,
     /// Are loopback addresses counted, too?
     pub loopback: bool,
     /// The proxies whose word on where a request comes from is taken.
@@ -111,8 +126,9 @@ impl Default for LimitsSection {
     fn default() -> Self {
         let LimitsConfig {
             address_per_minute,
-            key_per_minute,
+            account_per_minute,
             create_per_minute,
+            login_per_minute,
             loopback,
             trusted_proxies,
             streams,
@@ -120,8 +136,9 @@ impl Default for LimitsSection {
         } = LimitsConfig::default();
         Self {
             address_per_minute,
-            key_per_minute,
+            account_per_minute,
             create_per_minute,
+            login_per_minute,
             loopback,
             trusted_proxies,
             streams,
@@ -135,13 +152,96 @@ impl LimitsSection {
     pub fn to_api(&self) -> LimitsConfig {
         LimitsConfig {
             address_per_minute: self.address_per_minute,
-            key_per_minute: self.key_per_minute,
+            account_per_minute: self.account_per_minute,
             create_per_minute: self.create_per_minute,
+            login_per_minute: self.login_per_minute,
             loopback: self.loopback,
             trusted_proxies: self.trusted_proxies.clone(),
             streams: self.streams,
             streams_per_address: self.streams_per_address,
         }
+    }
+}
+
+/// `[accounts]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountsSection {
+    /// Who may sign up.
+    pub signup: Signup,
+    /// How many people one account may invite.
+    pub invites_per_account: u32,
+    /// The version of the terms that people agree to.
+    pub consent_version: String,
+}
+
+/// Who may sign up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signup {
+    /// Nobody.
+    Closed,
+    /// Whom somebody has invited.
+    Invite,
+    /// Anybody.
+    Open,
+}
+
+impl Default for AccountsSection {
+    fn default() -> Self {
+        let AccountsConfig { signup: _, invites_per_account, consent_version } = AccountsConfig::default();
+        Self { signup: Signup::Closed, invites_per_account, consent_version }
+    }
+}
+
+impl AccountsSection {
+    /// As the API wants it.
+    pub fn to_api(&self) -> AccountsConfig {
+        let signup = match self.signup {
+            Signup::Closed => sonde_api::Signup::Closed,
+            Signup::Invite => sonde_api::Signup::Invite,
+            Signup::Open => sonde_api::Signup::Open,
+        };
+        let (invites_per_account, consent_version) = (self.invites_per_account, self.consent_version.clone());
+        AccountsConfig { signup, invites_per_account, consent_version }
+    }
+}
+
+/// `[mail]`
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MailSection {
+    /// Whom mail is from; none is sent when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The server that takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp: Option<String>,
+    /// The directory that it is written to instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+}
+
+impl fmt::Debug for MailSection {
+    /// Without the password that may be in `smtp`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, smtp, directory } = self;
+        let smtp = smtp.as_ref().map(|_| "…");
+        let mut debug = f.debug_struct("MailSection");
+        debug.field("from", from).field("smtp", &smtp).field("directory", directory).finish()
+    }
+}
+
+impl MailSection {
+    /// As the API wants it; nothing when no mail is to be sent.
+    pub fn to_api(&self) -> Result<Option<MailConfig>, ConfigError> {
+        let (from, way) = match (&self.from, &self.smtp, &self.directory) {
+            (None, None, None) => return Ok(None),
+            (Some(from), Some(url), None) => (from, MailWay::Smtp(url.clone())),
+            (Some(from), None, Some(path)) => (from, MailWay::Directory(path.clone())),
+            _ => return Err(ConfigError::Mail),
+        };
+        Ok(Some(MailConfig { from: from.clone(), way }))
     }
 }
 
@@ -212,6 +312,9 @@ pub enum ConfigError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    /// The settings for mail do not go together.
+    #[error("`[mail]` needs `from`, and one of `smtp` and `directory`")]
+    Mail,
 }
 
 impl Config {
@@ -220,6 +323,11 @@ impl Config {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })
+    }
+
+    /// What measurements cost and how much an account may do, as the API wants it.
+    pub fn policy(&self) -> Policy {
+        Policy { credits: self.credits.clone(), quotas: self.quotas.clone(), targets: self.targets.clone() }
     }
 
     /// The addresses for the directory of a network that is being made.
@@ -254,6 +362,11 @@ mod tests {
                 private_key: Some("/etc/sonde/private-key.pem".into()),
                 ..ApiSection::default()
             },
+            mail: MailSection {
+                from: Some("Sonde <sonde@example.net>".into()),
+                smtp: Some("smtps://user:password@mail.example.net:465".into()),
+                directory: Some("/var/lib/sonde/mail".into()),
+            },
             alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };
@@ -261,6 +374,18 @@ mod tests {
         let shown: toml::Table = toml::from_str(&text.join("\n")).unwrap();
         let all: toml::Table = toml::from_str(&toml::to_string(&expected).unwrap()).unwrap();
         assert_eq!(shown, all, "a setting is missing from the sample, or has another default there");
+    }
+
+    #[test]
+    fn mail_goes_one_way() {
+        let mail = |text: &str| toml::from_str::<Config>(text).unwrap().mail.to_api();
+        assert!(mail("").unwrap().is_none());
+        assert!(mail("[mail]\nfrom = 'a@b.example'\ndirectory = '/tmp'").unwrap().is_some());
+        for bad in ["from = 'a@b.example'", "smtp = 'smtps://host'", "from = ''\nsmtp = ''\ndirectory = ''"] {
+            assert!(mail(&format!("[mail]\n{bad}")).is_err(), "{bad}");
+        }
+        let config = toml::from_str::<Config>("[mail]\nsmtp = 'smtps://user:secret@host'").unwrap();
+        assert!(!format!("{config:?}").contains("secret"));
     }
 
     #[test]

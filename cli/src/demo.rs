@@ -205,6 +205,7 @@ async fn show(options: &DemoOptions) -> Result<ExitCode> {
 
 fn server_config(options: &DemoOptions) -> Config {
     let loopback = |text: &str| text.parse::<IpNet>();
+    let free = sonde_api::Policy::free();
     Config {
         network: NetworkSection { name: "demo".into() },
         api: ApiSection {
@@ -214,6 +215,9 @@ fn server_config(options: &DemoOptions) -> Config {
             ..ApiSection::default()
         },
         collector: CollectorSection { listen: vec![free_port()], addresses: Vec::new() },
+        credits: free.credits,
+        quotas: free.quotas,
+        targets: free.targets,
         ..Config::default()
     }
 }

@@ -6,5 +6,6 @@ pub mod admin;
 pub mod config;
 pub mod data;
 pub mod demo;
+mod people;
 pub mod server;
 pub mod upkeep;

@@ -102,6 +102,10 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Serve { data, config } => {
             start_log();
             let config = Config::load(config.as_deref())?;
+            // Every connection of a client is an open file, and live streams are open for hours.
+            if let Err(error) = sonde_probe::net::raise_descriptor_limit() {
+                tracing::warn!(%error, "the limit of open files stays as it is");
+            }
             runtime.block_on(async {
                 let server = Server::start(&data, &config).await?;
                 if server.root_is_here() {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{
-    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, PlaceFiles, SystemClock,
+    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Mailer, PlaceFiles, SystemClock,
     SystemResolver, Watch, certificate_names,
 };
 use sonde_collector::server::Handle;
@@ -82,6 +82,7 @@ impl Server {
         beside.spawn(upkeep::keep_places(catalog.clone(), places.clone()));
         beside.spawn(upkeep::keep_tags(catalog.clone(), results.clone()));
         let api = Api {
+            mailer: open_mailer(config)?,
             catalog,
             results,
             bus,
@@ -95,8 +96,11 @@ impl Server {
                 min_interval: config.api.min_interval,
                 webhook_allow: config.alerts.allow.clone(),
                 limits: config.limits.to_api(),
+                accounts: config.accounts.to_api(),
+                policy: config.policy(),
             },
         };
+        beside.spawn(sonde_api::keep_charging(api.clone()));
         if config.alerts.enabled {
             beside.spawn(watch(&api, config)?.run());
         }
@@ -208,6 +212,12 @@ fn open_certificates(data: &DataDir, config: &ApiSection) -> Result<Option<Arc<C
         return Ok(None);
     }
     Ok(Some(Certificates::open(source, SystemClock.now()).context("HTTPS cannot be served")?))
+}
+
+/// The way for mail, if there is one.
+fn open_mailer(config: &Config) -> Result<Option<Mailer>> {
+    let mail = config.mail.to_api()?;
+    mail.map(|mail| Mailer::start(&mail).context("mail cannot be sent")).transpose()
 }
 
 /// Opens the network of a data directory, or makes it.

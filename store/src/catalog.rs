@@ -5,16 +5,20 @@
 mod accounts;
 mod alerts;
 mod anchors;
+mod credits;
 mod evidence;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probe_filter;
 mod probes;
+mod quotas;
 
-pub use accounts::{Account, Accounts, ApiKey, Grant};
+pub use accounts::{Account, Accounts, ApiKey, Consent, Grant};
 pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
 pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
+pub use credits::{Charging, CreditEntry, CreditSummary, Credits, EntryKind, Ledger, Rates, Transferred};
 pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
@@ -24,8 +28,10 @@ pub use orders::Orders;
 pub use participation::{
     Change, Changed, NewParticipationRequest, ParticipantEvent, Participation, ParticipationRequest,
 };
+pub use people::{Confirmed, Invite, Invited, People, SignUp, SignedUp, WebSession};
 pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
 pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
+pub use quotas::{Check, Checked, ONCE_SECS, ONEOFF_BURST_SECS, Once, Price, Quotas, Remembered, TargetUse, Usage};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.
 pub type Digest = [u8; 32];
@@ -51,9 +57,23 @@ pub struct Page<T> {
 }
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
-pub trait Catalog: Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts {}
+pub trait Catalog:
+    Accounts + People + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts + Credits + Quotas
+{
+}
 
-impl<T: Accounts + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts + ?Sized> Catalog
-    for T
+impl<T> Catalog for T where
+    T: Accounts
+        + People
+        + Probes
+        + Measurements
+        + Orders
+        + Participation
+        + Evidence
+        + Anchors
+        + Alerts
+        + Credits
+        + Quotas
+        + ?Sized
 {
 }

@@ -15,13 +15,16 @@ use async_trait::async_trait;
 mod accounts;
 mod alerts;
 mod bus;
+mod credits;
 mod evidence;
 mod measurement_filters;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probe_filters;
 mod probes;
+mod quotas;
 mod results;
 mod results_order;
 
@@ -71,10 +74,20 @@ suite! {
     /// Checks a catalog; `make` gives an empty one each time.
     catalog_suite(Catalog):
         accounts::a_mail_address_has_one_account_in_any_case,
+        accounts::a_disabled_account_has_no_keys,
         accounts::keys_are_found_by_their_digest,
         accounts::a_key_changes_whole_and_only_for_its_account,
         accounts::a_token_lets_one_key_join,
         accounts::a_token_is_good_until_it_expires,
+        people::a_sign_up_becomes_an_account_when_it_is_confirmed,
+        people::whoever_confirms_has_their_own_password,
+        people::sign_ups_are_bounded_and_expire,
+        people::an_invitation_lets_one_address_in_once,
+        people::invitations_are_counted,
+        people::a_reset_is_good_once_and_ends_sessions,
+        people::a_disabled_account_has_no_way_in,
+        people::sessions_end_by_time_by_choice_and_by_number,
+        people::a_changed_password_ends_the_other_sessions,
         probes::a_session_is_the_probes_connection,
         probes::only_the_newest_session_disconnects_and_no_second_counts_twice,
         probes::a_collector_that_starts_ends_all_sessions,
@@ -105,6 +118,15 @@ suite! {
         orders::orders_end_by_time,
         orders::stopping_a_measurement,
         orders::settling_oneoffs,
+        credits::first_credits_come_once,
+        credits::nobody_gives_more_than_there_is,
+        credits::a_transfer_with_a_key_happens_once,
+        credits::results_are_charged_once,
+        credits::connected_minutes_earn,
+        credits::the_sum_of_all_is_always_zero,
+        quotas::what_runs_is_summed_up,
+        quotas::what_is_refused_is_not_made,
+        quotas::a_request_with_a_key_takes_effect_once,
         alerts::a_rule_is_its_owners,
         alerts::a_state_and_what_is_told_of_it_come_together,
         alerts::a_delivery_is_due_until_it_is_over,
@@ -128,6 +150,7 @@ suite! {
         results_order::the_latest_are_the_newest_by_their_run,
         results_order::the_latest_within_a_query,
         results_order::looking_for_the_latest_may_stop_but_not_too_early,
+        results_order::everything_that_arrives_is_counted_once,
 }
 
 /// 2026-11-21, midnight: the beginning of time in the checks.

@@ -90,6 +90,28 @@ pub struct ReportPage {
     pub next: Option<Cursor>,
 }
 
+/// How many results of a measurement arrived from one probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// The measurement, as the reports say.
+    pub measurement: MeasurementId,
+    /// Who reported.
+    pub probe: ProbeId,
+    /// How many; skipped runs are none.
+    pub results: u64,
+}
+
+/// What arrived on one day, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// The UTC day on which all of it arrived, counted from 1970-01-01.
+    pub day: i64,
+    /// By measurement and probe, each pair once.
+    pub counts: Vec<Arrived>,
+    /// Where the next tally goes on.
+    pub next: Cursor,
+}
+
 /// The data. Range sets are read and written through it alone, so that they and the reports share one commit.
 #[async_trait]
 pub trait Results: Send + Sync {
@@ -114,6 +136,11 @@ pub trait Results: Send + Sync {
         versions: usize,
         expected: Option<usize>,
     ) -> Result<Vec<StoredReport>, StoreError>;
+
+    /// Counts the durable results that arrived at `since` or later, in the order in which they became durable: a part of
+    /// them at a time, each result in exactly one part when every call goes on where the one before ended. `None`: nothing
+    /// has arrived since.
+    async fn tally(&self, after: Option<&Cursor>, since: UnixNanos) -> Result<Option<Tally>, StoreError>;
 
     /// A probe's gaps whose time span touches `from..to`, by start.
     async fn gaps(&self, probe: ProbeId, from: UnixNanos, to: UnixNanos) -> Result<Vec<Gap>, StoreError>;

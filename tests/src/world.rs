@@ -142,6 +142,10 @@ impl Drop for Process {
     }
 }
 
+/// Nothing costs, nobody has a quota, and no target is asked: what tests do has no owner and no end.
+const FREE: &str = "[credits]\nenabled = false\n[quotas]\nenabled = false\n\
+    [targets]\nopt_out = false\npackets_per_second = 0\nnetwork_packets_per_second = 0\n";
+
 /// `sonde serve` over a data directory.
 pub struct Server<'a> {
     place: Place<'a>,
@@ -161,7 +165,7 @@ impl<'a> Server<'a> {
             addresses.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ")
         };
         let text = format!(
-            "[api]\nlisten = [\"{api}\"]\nmin_interval = 1\n{more}\n[collector]\nlisten = [{}]\n",
+            "[api]\nlisten = [\"{api}\"]\nmin_interval = 1\n{more}\n[collector]\nlisten = [{}]\n{FREE}",
             list(collector)
         );
         std::fs::write(&config, text)?;

@@ -15,7 +15,7 @@ use super::seats::Seats;
 use super::subscription::Subscription;
 use super::wanted::StreamType;
 use crate::Api;
-use crate::auth::usable;
+use crate::auth;
 use crate::limits::Limits;
 
 /// Subscriptions. Shared, so that a look takes no copy; who changes one that is being looked at makes a new one.
@@ -72,10 +72,9 @@ impl Hub {
         Arc::new(Outbox::new(Arc::clone(&self.waiting_bytes)))
     }
 
-    /// A key that a client came with, as it is now; `None` when it is no good any more.
+    /// The key (or what stands for a session) that a client came with, as it is now; `None` when it is no good any more.
     pub async fn good_key(&self, key: &ApiKey) -> Result<Option<ApiKey>, StoreError> {
-        let found = self.api.catalog.key(&key.digest).await?;
-        Ok(found.filter(|key| usable(key, self.api.clock.now()).is_ok()))
+        auth::again(&self.api, key).await
     }
 
     /// Registers a subscription: what is published from now on comes to it.

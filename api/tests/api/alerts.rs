@@ -236,8 +236,10 @@ fn rules_are_checked_and_are_nobody_elses() {
     let id = scene.lab.post_as(&scene.ada, "/api/v2/alerts/", &scene.rule()).json()["id"].clone();
     for (method, path) in [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "deliveries/"), ("POST", "test/")] {
         let path = format!("/api/v2/alerts/{id}/{path}");
-        scene.lab.call(method, &path, Some(&bob.key), Some(&json!({}))).refused(404, 104);
-        scene.lab.call(method, &path, None, Some(&json!({}))).refused(403, 104);
+        let body = json!({});
+        let body = ["PATCH", "POST"].contains(&method).then_some(&body);
+        scene.lab.call(method, &path, Some(&bob.key), body).refused(404, 104);
+        scene.lab.call(method, &path, None, body).refused(403, 104);
     }
     assert_eq!(scene.lab.get_as(&bob, "/api/v2/alerts/").ids(), [0; 0]);
 

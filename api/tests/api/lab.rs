@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sonde_api::{Api, ApiConfig, Clock, Dispatch, Resolve, router, serve};
+use sonde_api::{Api, ApiConfig, Clock, Dispatch, MailConfig, Mailer, Resolve, router, serve};
 use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::ids::{AccountId, Asn, BootId, MeasurementId, ProbeId, Seq, SessionId};
 use sonde_protocol::key::PublicKey;
@@ -70,6 +71,16 @@ impl Resolve for Names {
         }
         let known = self.0.get(name).cloned().unwrap_or_default();
         Ok(known.into_iter().filter(|address| Family::of(*address) == family).collect())
+    }
+
+    async fn texts(&self, name: &str) -> Result<Vec<String>, String> {
+        match name {
+            "_sonde.unwilling.example" | "_sonde.6.6.6.20.in-addr.arpa" | "_sonde.8.8.20.in-addr.arpa" => {
+                Ok(vec!["v=spf1 -all".into(), "v=sonde1 deny".into()])
+            }
+            "_sonde.broken.example" => Err("no answer within 2 s".into()),
+            _ => Ok(Vec::new()),
+        }
     }
 }
 
@@ -160,7 +171,7 @@ pub struct Lab {
     agent: ureq::Agent,
     next: AtomicU64,
     stop: Option<oneshot::Sender<()>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Lab {
@@ -174,6 +185,21 @@ impl Lab {
 
     /// A server whose API reads results through something else.
     pub fn build(config: ApiConfig, wrap: impl FnOnce(Arc<dyn Results>) -> Arc<dyn Results>) -> Self {
+        Self::build_with(config, wrap, None)
+    }
+
+    /// A server that sends mail.
+    pub fn with_mail(config: ApiConfig, mail: MailConfig) -> Self {
+        Self::build_with(config, |results| results, Some(mail))
+    }
+
+    fn build_with(
+        config: ApiConfig,
+        wrap: impl FnOnce(Arc<dyn Results>) -> Arc<dyn Results>,
+        mail: Option<MailConfig>,
+    ) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let entered = runtime.enter();
         let dir = tempfile::tempdir().unwrap();
         let catalog = Arc::new(SqliteCatalog::open(dir.path().join("catalog.db")).unwrap());
         let results = Arc::new(SqliteResults::open(dir.path().join("results")).unwrap());
@@ -182,6 +208,9 @@ impl Lab {
         let clock = Arc::new(Stopped(AtomicI64::new(NOW)));
         let names = Names(HashMap::from([
             ("good.example", vec!["20.1.2.3".parse().unwrap(), "2a00:9::1".parse().unwrap()]),
+            ("unwilling.example", vec!["20.1.2.4".parse().unwrap()]),
+            ("www.unwilling.example", vec!["20.1.2.4".parse().unwrap()]),
+            ("borrowed.example", vec!["20.6.6.6".parse().unwrap()]),
             ("v6only.example", vec!["2a00:9::1".parse().unwrap()]),
             ("mixed.example", vec!["20.1.2.3".parse().unwrap(), "192.168.0.1".parse().unwrap()]),
         ]));
@@ -192,10 +221,11 @@ impl Lab {
             dispatch: dispatch.clone(),
             resolver: Arc::new(names),
             clock: clock.clone(),
+            mailer: mail.map(|mail| Mailer::start(&mail).unwrap()),
             places: Arc::new(Table),
             config,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        drop(entered);
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -220,13 +250,18 @@ impl Lab {
             agent: config.into(),
             next: AtomicU64::new(1),
             stop: Some(stop),
-            _dir: dir,
+            dir,
         }
     }
 
     /// Begins the shutdown.
     pub fn shut_down(&mut self) {
         drop(self.stop.take());
+    }
+
+    /// Where the stores keep their files.
+    pub fn data(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn set_clock(&self, seconds: i64) {
@@ -312,9 +347,16 @@ impl Lab {
     }
 
     pub fn call_raw(&self, method: &str, path: &str, key: Option<&str>, body: Option<Vec<u8>>) -> Reply {
+        let key = key.map(|key| format!("Key {key}"));
+        let headers: Vec<_> = key.iter().map(|key| ("Authorization", key.as_str())).collect();
+        self.call_with(method, path, &headers, body)
+    }
+
+    /// A request with these headers.
+    pub fn call_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Reply {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
-        if let Some(key) = key {
-            request = request.header("Authorization", format!("Key {key}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let reply = match body {
             Some(body) => self.agent.run(request.header("Content-Type", "application/json").body(body).unwrap()),

@@ -3,13 +3,14 @@
 use serde_json::json;
 use sonde_api::{ApiConfig, LimitsConfig};
 
-use crate::lab::{Lab, NOW, asking, worldwide};
+use crate::lab::{Lab, NOW, Person, asking, worldwide};
 
-fn limited(address: u32, key: u32, create: u32) -> LimitsConfig {
+fn limited(address: u32, account: u32, create: u32) -> LimitsConfig {
     LimitsConfig {
         address_per_minute: address,
-        key_per_minute: key,
+        account_per_minute: account,
         create_per_minute: create,
+        login_per_minute: 0,
         loopback: true,
         trusted_proxies: Vec::new(),
         ..LimitsConfig::default()
@@ -55,17 +56,19 @@ fn behind_a_trusted_proxy_each_client_has_its_own() {
 }
 
 #[test]
-fn a_key_has_a_limit_however_it_is_sent_and_a_smaller_one_for_making_measurements() {
+fn an_account_has_a_limit_with_all_its_keys_and_a_smaller_one_for_making_measurements() {
     let lab = lab(limited(0, 4, 2));
     let (anna, ben) = (lab.person("anna"), lab.person("ben"));
-    let make = || lab.post_as(&anna, "/api/v2/measurements", &asking("ping", "1.1.1.1", worldwide(1)));
-    assert_eq!((make().status, make().status), (201, 201));
-    let refused = make();
+    let other = Person { key: lab.key(anna.id, true), ..anna.clone() };
+    let make = |person| lab.post_as(person, "/api/v2/measurements", &asking("ping", "1.1.1.1", worldwide(1)));
+    assert_eq!((make(&anna).status, make(&other).status), (201, 201));
+    let refused = make(&anna);
     refused.refused(429, 104);
     assert_eq!(refused.headers["retry-after"], "30");
     assert_eq!(lab.get_as(&anna, "/api/v2/keys/").status, 200);
-    assert_eq!(lab.get(&format!("/api/v2/keys/?key={}", anna.key.to_uppercase())).status, 200);
+    assert_eq!(lab.get(&format!("/api/v2/keys/?key={}", other.key.to_uppercase())).status, 200);
     lab.get_as(&anna, "/api/v2/keys/").refused(429, 104);
+    lab.get_as(&other, "/api/v2/keys/").refused(429, 104);
     assert_eq!(lab.get_as(&ben, "/api/v2/keys/").status, 200);
     assert_eq!(lab.get("/api/v2/probes/").json()["count"], json!(0));
 }

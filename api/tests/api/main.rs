@@ -4,26 +4,33 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod alerts;
 mod anchors;
 mod choices;
 mod create;
+mod credits;
 mod egress;
 mod garbage;
+mod golden;
 mod keys;
 mod lab;
 mod limits;
 mod lists;
 mod manage;
+mod once;
 mod openapi;
 mod participation;
 mod probe_edits;
 mod probe_lists;
+mod queries;
+mod quotas;
 mod results;
 mod status_check;
 mod streams;
 mod streams_load;
 mod streams_plain;
 mod subscriber;
+mod targets;
 mod tls;
 mod views;

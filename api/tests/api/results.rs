@@ -10,7 +10,7 @@ use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::message::{BootRanges, Gap, GapReason};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::StoreError;
-use sonde_store::results::{Batch, BootRecord, Cursor, ReportPage, ResultQuery, Results, StoredReport};
+use sonde_store::results::{Batch, BootRecord, Cursor, ReportPage, ResultQuery, Results, StoredReport, Tally};
 
 use crate::lab::{Lab, NOW, Person, asking, path, skipped, worldwide};
 
@@ -190,6 +190,9 @@ impl Results for Failing {
         expected: Option<usize>,
     ) -> Result<Vec<StoredReport>, StoreError> {
         self.inner.latest(query, versions, expected).await
+    }
+    async fn tally(&self, after: Option<&Cursor>, since: UnixNanos) -> Result<Option<Tally>, StoreError> {
+        self.inner.tally(after, since).await
     }
     async fn gaps(&self, probe: ProbeId, from: UnixNanos, to: UnixNanos) -> Result<Vec<Gap>, StoreError> {
         self.inner.gaps(probe, from, to).await

@@ -8,7 +8,7 @@ use sonde_protocol::time::UnixNanos;
 
 use super::{Fixture, at};
 use crate::Catalog;
-use crate::catalog::{Admission, ApiKey, Grant, Probe};
+use crate::catalog::{Admission, ApiKey, Grant, Probe, Slice};
 
 /// An account for a check.
 pub(super) async fn account(catalog: &Arc<dyn Catalog>, email: &str) -> AccountId {
@@ -38,6 +38,37 @@ pub(super) async fn a_mail_address_has_one_account_in_any_case(place: &impl Fixt
     let catalog = place.open().await;
     assert_eq!(catalog.account_by_email("aDa@example.net").await.unwrap(), Some(ada));
     assert_eq!(catalog.account_by_email("bob@example.net").await.unwrap(), Some(bob));
+}
+
+pub(super) async fn a_disabled_account_has_no_keys(place: &impl Fixture<dyn Catalog>) {
+    let catalog = place.open().await;
+    let (ada, bob) = (account(&catalog, "ada@example.net").await, account(&catalog, "bob@example.net").await);
+    let key = ApiKey {
+        digest: [1; 32],
+        account: ada,
+        label: String::new(),
+        created_at: at(0),
+        enabled: true,
+        valid_from: None,
+        valid_to: None,
+        grants: None,
+    };
+    catalog.add_key(&key).await.unwrap();
+    assert!(catalog.set_disabled(ada, Some(at(9))).await.unwrap());
+    assert!(!catalog.set_disabled(AccountId(999), Some(at(9))).await.unwrap());
+    drop(catalog);
+    let catalog = place.open().await;
+    assert_eq!(catalog.key(&key.digest).await.unwrap(), None);
+    assert_eq!(catalog.keys(ada).await.unwrap(), std::slice::from_ref(&key), "it is not lost");
+    let slice = Slice { offset: 0, limit: 1, descending: false };
+    let page = catalog.accounts(slice).await.unwrap();
+    assert_eq!((page.total, page.items[0].id, page.items[0].disabled_at), (2, ada, Some(at(9))));
+    let page = catalog.accounts(Slice { limit: 5, descending: true, ..slice }).await.unwrap();
+    assert_eq!(page.items.iter().map(|one| one.id).collect::<Vec<_>>(), [bob, ada]);
+    assert!(catalog.set_disabled(ada, None).await.unwrap());
+    assert_eq!(catalog.key(&key.digest).await.unwrap(), Some(key));
+    assert_eq!(catalog.account(ada).await.unwrap().unwrap().disabled_at, None);
+    assert_eq!(catalog.account(AccountId(999)).await.unwrap(), None);
 }
 
 pub(super) async fn keys_are_found_by_their_digest(place: &impl Fixture<dyn Catalog>) {

@@ -1,9 +1,9 @@
 //! Reading by time, page by page, and the newest first.
 
-use sonde_protocol::ids::{MeasurementId, ProbeId};
+use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::time::UnixNanos;
 
-use super::results::{DAY, Draft, MEASUREMENT, all, append, draft, everything, sorted};
+use super::results::{DAY, Draft, MEASUREMENT, all, append, batch_of, draft, everything, sorted};
 use super::{Fixture, at};
 use crate::Results;
 use crate::results::{ResultQuery, StoredReport};
@@ -186,4 +186,46 @@ pub(super) async fn looking_for_the_latest_may_stop_but_not_too_early(place: &im
             assert_eq!(runs(&found), runs(&expected), "{versions} versions, {hint:?} expected");
         }
     }
+}
+
+pub(super) async fn everything_that_arrives_is_counted_once(place: &impl Fixture<dyn Results>) {
+    let results = place.open().await;
+    assert_eq!(results.tally(None, at(0)).await.unwrap(), None);
+    let (mut after, mut counted) = (None, std::collections::BTreeMap::new());
+    let mut expected = std::collections::BTreeMap::new();
+    for n in 0..60_u64 {
+        // Over three days, some runs of long ago, and every fifth skipped.
+        let (arrived, skipped) = (at(n as i64 * 4_000), n % 5 == 0);
+        let draft = Draft {
+            probe: ProbeId(1 + n % 3),
+            boot: BootId(7),
+            seq: Seq(n + 1),
+            measurement: MeasurementId(1_000_000 + n % 2),
+            at: at(n as i64 * 4_000 - 90_000 * (n as i64 % 4)),
+            arrived_at: arrived,
+            skipped,
+        };
+        results.append(&batch_of(vec![draft.stored()]), arrived).await.unwrap();
+        if !skipped && n >= 10 {
+            let day = arrived.as_secs() / 86_400;
+            *expected.entry((day, draft.measurement, draft.probe)).or_insert(0) += 1_u64;
+        }
+        if n % 7 == 6 {
+            while let Some(tally) = results.tally(after.as_ref(), at(40_000)).await.unwrap() {
+                for one in &tally.counts {
+                    *counted.entry((tally.day, one.measurement, one.probe)).or_insert(0) += one.results;
+                }
+                after = Some(tally.next);
+            }
+        }
+    }
+    drop(results);
+    let results = place.open().await;
+    while let Some(tally) = results.tally(after.as_ref(), at(40_000)).await.unwrap() {
+        for one in &tally.counts {
+            *counted.entry((tally.day, one.measurement, one.probe)).or_insert(0) += one.results;
+        }
+        after = Some(tally.next);
+    }
+    assert_eq!(counted, expected);
 }

@@ -15,13 +15,17 @@ use crate::StoreError;
 mod accounts;
 mod alerts;
 mod anchors;
+mod charging;
+mod credits;
 mod evidence;
 mod measurements;
 mod orders;
 mod participation;
+mod people;
 mod probe_edits;
 mod probe_filter;
 mod probes;
+mod quotas;
 
 const SCHEMA: Schema = Schema {
     what: "catalog",
@@ -30,6 +34,8 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/2_keys.sql"),
         include_str!("catalog/3_measurements.sql"),
         include_str!("catalog/4_places.sql"),
+        include_str!("catalog/5_accounts.sql"),
+        include_str!("catalog/6_credits.sql"),
         include_str!("catalog/7_alerts.sql"),
     ],
 };

@@ -21,7 +21,7 @@ use sonde_protocol::message::{BootRanges, Gap};
 use sonde_protocol::time::UnixNanos;
 
 use crate::StoreError;
-use crate::results::{Batch, BootRecord, Cursor, ReportPage, ResultQuery, Results, StoredReport};
+use crate::results::{Batch, BootRecord, Cursor, ReportPage, ResultQuery, Results, StoredReport, Tally};
 
 mod bookkeeping;
 mod day;
@@ -32,6 +32,7 @@ mod latest;
 mod log;
 mod read;
 mod retention;
+mod tally;
 
 use bookkeeping::Numbered;
 use day::Day;
@@ -163,6 +164,10 @@ impl Results for SqliteResults {
         expected: Option<usize>,
     ) -> Result<Vec<StoredReport>, StoreError> {
         latest::latest(&self.files, query, versions, expected)
+    }
+
+    async fn tally(&self, after: Option<&Cursor>, since: UnixNanos) -> Result<Option<Tally>, StoreError> {
+        tally::tally(&self.files, after, since)
     }
 
     async fn gaps(&self, probe: ProbeId, from: UnixNanos, to: UnixNanos) -> Result<Vec<Gap>, StoreError> {

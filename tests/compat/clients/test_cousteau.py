@@ -235,7 +235,6 @@ def stream(lab):
     stream.disconnect()
 
 
-@without("streams")
 def test_stream_live(lab, stream):
     numbers = list(lab.of(4))
     (number,) = create(
@@ -254,7 +253,6 @@ def test_stream_live(lab, stream):
         check(lab, result, 4)
 
 
-@without("streams")
 def test_stream_backlog(lab, oneoffs, stream):
     number = oneoffs["traceroute", 6]
     there = results(lab, number, len(lab.of(6)))

@@ -47,7 +47,6 @@ def streamed(lab, start):
     }
 
 
-@without("streams")
 @pytest.mark.parametrize("kind", KINDS)
 def test_measure_and_stream(lab, streamed, kind):
     out = streamed[kind].end()

@@ -7,29 +7,64 @@ use sonde_protocol::time::UnixNanos;
 
 use super::SqliteCatalog;
 use crate::StoreError;
-use crate::catalog::{Account, Accounts, ApiKey, Digest, Grant};
+use crate::catalog::{Account, Accounts, ApiKey, Consent, Digest, Grant, Page, Slice};
+
+const COLUMNS: &str = "id, email, created_at, verified_at, consent, consented_at, disabled_at";
+
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Account> {
+    let time = |name: &str| row.get::<_, Option<i64>>(name).map(|at| at.map(UnixNanos));
+    let consent: (Option<String>, Option<UnixNanos>) = (row.get("consent")?, time("consented_at")?);
+    Ok(Account {
+        id: AccountId(row.get::<_, i64>("id")?.cast_unsigned()),
+        email: row.get("email")?,
+        created_at: UnixNanos(row.get("created_at")?),
+        verified_at: time("verified_at")?,
+        consent: consent.0.zip(consent.1).map(|(version, at)| Consent { version, at }),
+        disabled_at: time("disabled_at")?,
+    })
+}
 
 pub(super) fn add(db: &Connection, email: &str, now: UnixNanos) -> rusqlite::Result<Option<Account>> {
-    let email = email.to_lowercase();
-    let id = db
-        .prepare_cached(
-            "INSERT INTO account (email, created_at) VALUES (?, ?) ON CONFLICT (email) DO NOTHING RETURNING id",
-        )?
-        .query_row(params![email, now.0], |row| row.get::<_, i64>(0))
-        .optional()?;
-    Ok(id.map(|id| Account { id: AccountId(id.cast_unsigned()), email, created_at: now }))
+    db.prepare_cached(&format!(
+        "INSERT INTO account (email, created_at) VALUES (?, ?) ON CONFLICT (email) DO NOTHING RETURNING {COLUMNS}"
+    ))?
+    .query_row(params![email.to_lowercase(), now.0], read)
+    .optional()
 }
 
 pub(super) fn by_email(db: &Connection, email: &str) -> rusqlite::Result<Option<Account>> {
-    db.prepare_cached("SELECT id, email, created_at FROM account WHERE email = ?")?
-        .query_row([email.to_lowercase()], |row| {
-            Ok(Account {
-                id: AccountId(row.get::<_, i64>("id")?.cast_unsigned()),
-                email: row.get("email")?,
-                created_at: UnixNanos(row.get("created_at")?),
-            })
-        })
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM account WHERE email = ?"))?
+        .query_row([email.to_lowercase()], read)
         .optional()
+}
+
+pub(super) fn by_id(db: &Connection, id: AccountId) -> rusqlite::Result<Option<Account>> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM account WHERE id = ?"))?
+        .query_row([id.0.cast_signed()], read)
+        .optional()
+}
+
+fn list(db: &Connection, slice: Slice) -> rusqlite::Result<Page<Account>> {
+    let total: i64 = db.query_row("SELECT count(*) FROM account", [], |row| row.get(0))?;
+    let order = if slice.descending { "DESC" } else { "ASC" };
+    let bound = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let items = db
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM account ORDER BY id {order} LIMIT ? OFFSET ?"))?
+        .query_map([bound(slice.limit), bound(slice.offset)], read)?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(Page { total: total.cast_unsigned(), items })
+}
+
+fn set_disabled(db: &Connection, id: AccountId, since: Option<UnixNanos>) -> rusqlite::Result<bool> {
+    let id = id.0.cast_signed();
+    let changed = db
+        .prepare_cached("UPDATE account SET disabled_at = ? WHERE id = ?")?
+        .execute(params![since.map(|at| at.0), id])?;
+    if since.is_some() {
+        db.prepare_cached("DELETE FROM web_session WHERE account = ?")?.execute([id])?;
+        db.prepare_cached("DELETE FROM password_reset WHERE account = ?")?.execute([id])?;
+    }
+    Ok(changed > 0)
 }
 
 pub(super) fn add_key(db: &Connection, key: &ApiKey) -> rusqlite::Result<()> {
@@ -128,7 +163,10 @@ fn with_grants(db: &Connection, mut key: ApiKey) -> rusqlite::Result<ApiKey> {
 
 pub(super) fn key(db: &Connection, digest: &Digest) -> rusqlite::Result<Option<ApiKey>> {
     let key = db
-        .prepare_cached(&format!("SELECT {KEY_COLUMNS} FROM api_key WHERE digest = ?"))?
+        .prepare_cached(&format!(
+            "SELECT {KEY_COLUMNS} FROM api_key WHERE digest = ?
+             AND account IN (SELECT id FROM account WHERE disabled_at IS NULL)"
+        ))?
         .query_row([digest], read_key)
         .optional()?;
     key.map(|key| with_grants(db, key)).transpose()
@@ -177,6 +215,18 @@ impl Accounts for SqliteCatalog {
 
     async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
         self.read("find an account", |t| by_email(t, email))
+    }
+
+    async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.read("find an account", |t| by_id(t, id))
+    }
+
+    async fn accounts(&self, slice: Slice) -> Result<Page<Account>, StoreError> {
+        self.read("list accounts", |t| list(t, slice))
+    }
+
+    async fn set_disabled(&self, id: AccountId, since: Option<UnixNanos>) -> Result<bool, StoreError> {
+        self.write("disable an account", |t| set_disabled(t, id, since))
     }
 
     async fn add_key(&self, key: &ApiKey) -> Result<(), StoreError> {

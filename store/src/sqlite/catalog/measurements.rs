@@ -171,7 +171,7 @@ pub(super) fn edit(db: &Connection, id: MeasurementId, edit: &MeasurementEdit) -
 }
 
 /// Lower case character by character, so that a part of a text folds to a part of the folded text.
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
@@ -212,8 +212,11 @@ macro_rules! status {
 
 const HAS_STATUS: &str = concat!(status!(), " IN (SELECT value FROM json_each(?))");
 
+/// Not over, and not without probes. Binds as [`status`].
+pub(super) const IS_RUNNING: &str = concat!(status!(), " IN (0, 1, 2)");
+
 /// What [`status`] binds.
-fn status_values(now: UnixNanos) -> [Value; 4] {
+pub(super) fn status_values(now: UnixNanos) -> [Value; 4] {
     [Value::from(now.0), Value::from(now.as_secs()), Value::from(ONEOFF_ONGOING_BASE_SECS), Value::from(now.0)]
 }
 

@@ -30,7 +30,12 @@ pub(super) fn record_first(db: &Connection, id: MeasurementId) -> rusqlite::Resu
 }
 
 /// `Ok(None)` comes before anything is written.
-fn change(db: &Connection, id: MeasurementId, asked: Change<'_>, now: UnixNanos) -> rusqlite::Result<Option<Changed>> {
+pub(super) fn change(
+    db: &Connection,
+    id: MeasurementId,
+    asked: Change<'_>,
+    now: UnixNanos,
+) -> rusqlite::Result<Option<Changed>> {
     let Change { requests, join, leave, most } = asked;
     let Some(measurement) = measurements::by_id(db, id)? else { return Ok(None) };
     let mut present: BTreeSet<ProbeId> = measurements::participants(db, id)?
