@@ -182,6 +182,7 @@ fn assemble(
             probes: chosen.get(&family).cloned().unwrap_or_default(),
             group: None,
             origin,
+            top_up: definition.top_up,
         }
     });
     new.collect()

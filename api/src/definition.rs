@@ -12,7 +12,7 @@ use sonde_protocol::directory::same_host;
 use sonde_protocol::net::Family;
 use sonde_protocol::spec::{INTERVAL, Kind, Limits, MAX_DEFAULT_SPREAD, MAX_TARGET, Spec};
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::ONEOFF_EXPIRY_SECS;
+use sonde_store::catalog::{ONEOFF_EXPIRY_SECS, TopUp};
 
 use crate::config::ApiConfig;
 use crate::error::Problem;
@@ -20,6 +20,7 @@ use crate::kinds::{self, NOT_YET, OFFERED};
 use crate::reader::Reader;
 use crate::sources::{self, Source};
 use crate::target::{self, Target};
+use crate::top_up;
 
 /// The most definitions in one request.
 const MAX_DEFINITIONS: usize = 100;
@@ -58,6 +59,8 @@ pub(crate) struct Definition {
     pub description: Option<String>,
     pub is_public: bool,
     pub tags: Vec<String>,
+    /// Never of a one-off.
+    pub top_up: Option<TopUp>,
 }
 
 /// When measurements happen.
@@ -203,6 +206,11 @@ struct Rules<'a> {
     skip_dns_check: bool,
 }
 
+/// Reads an entry of the operator's file: periodic, and no name is looked up for it.
+pub(crate) fn of_builtin(fields: &mut Reader<'_>, config: &ApiConfig, http_hosts: &[String]) -> Option<Definition> {
+    definition(fields, &Rules { only: None, config, http_hosts, is_oneoff: false, skip_dns_check: true })
+}
+
 fn definition(fields: &mut Reader<'_>, rules: &Rules<'_>) -> Option<Definition> {
     let kind = kind(fields, rules.only);
     let af = family(fields);
@@ -211,6 +219,7 @@ fn definition(fields: &mut Reader<'_>, rules: &Rules<'_>) -> Option<Definition> 
     let description = fields.text::<MAX_DESCRIPTION>("description").map(|text| text.as_str().to_owned());
     let is_public = fields.flag("is_public").unwrap_or(true);
     let tags = fields.slugs("tags");
+    let top_up = top_up::read(fields).filter(|_| !rules.is_oneoff);
     let spec = kind.map(|kind| kinds::read(kind, fields));
     let target = match &spec {
         Some(spec) if spec.needs_no_target() => Ok(None),
@@ -236,6 +245,7 @@ fn definition(fields: &mut Reader<'_>, rules: &Rules<'_>) -> Option<Definition> 
         description,
         is_public,
         tags,
+        top_up,
     })
 }
 

@@ -64,7 +64,7 @@ async fn list(
 async fn show(State(api): State<Arc<Api>>, access: Access, Id(id): Id, here: Here) -> Result<Json<Value>, ApiError> {
     let viewer = access.viewer(Permission::GetMeasurement, None);
     let members = members(&api, viewer, MeasurementId(id), 0).await?;
-    if members.is_empty() {
+    if members.is_empty() || MeasurementId(id).is_builtin() {
         return Err(ApiError::not_found());
     }
     Ok(Json(write(MeasurementId(id), &members, &here)))

@@ -179,7 +179,7 @@ fn is_domain(name: &str) -> bool {
 }
 
 /// The fields of this definition, as a measurement's object shows them.
-pub(crate) fn write(spec: &Spec) -> Map<String, Value> {
+pub fn write(spec: &Spec) -> Map<String, Value> {
     let value = match spec {
         Spec::Ping(p) => json!({
             "packets": p.packets,

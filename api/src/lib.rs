@@ -7,7 +7,8 @@
 //! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
 //! `params`, `path`, `here`, `body` → a handler in `measurements`, `create`, `results`, `probes`, `anchors`, `keys` → the store. What
 //! is refused leaves as `error`'s envelope. What a definition may say is in `definition` and `kinds`, which write down every
-//! problem at once; `target` and `sources` are about the two ends of a measurement. Every output goes through
+//! problem at once; `target` and `sources` are about the two ends of a measurement; `builtins` reads
+//! those of the operator's file. Every output goes through
 //! [`sonde_store::view::Viewer`]. The streams (`live`) take what the bus tells. Start reading at [`router`].
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ mod alerts;
 mod anchors;
 mod auth;
 mod body;
+mod builtins;
 mod charging;
 mod clock;
 mod config;
@@ -86,6 +88,7 @@ mod stream;
 mod target;
 mod times;
 mod tls;
+mod top_up;
 mod transfers;
 mod web;
 mod web_session;
@@ -93,11 +96,13 @@ mod web_session;
 pub use accounts::{INVITE_LIFE_SECS, RESET_LIFE_SECS};
 pub use alerts::Watch;
 pub use auth::digest;
+pub use builtins::{BuiltinProblem, read_builtins};
 pub use charging::{charge, keep_charging};
 pub use clock::{Clock, SystemClock};
 pub use config::{AccountsConfig, ApiConfig, Signup};
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
+pub use kinds::write as definition_fields;
 pub use limits::LimitsConfig;
 pub use mail::{MailConfig, MailError, MailWay, Mailer};
 pub use mail_address::is_mail_address;
@@ -108,6 +113,7 @@ pub use secret::Secret;
 pub use serve::{Listener, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
+pub use top_up::Replacements;
 
 use docs_page::DocsPage;
 use error::ApiError;

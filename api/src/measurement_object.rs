@@ -14,12 +14,17 @@ use crate::here::Here;
 use crate::kinds;
 use crate::participation;
 use crate::policy;
+use crate::top_up;
 
 /// The most requests for participation that the object holds, the newest; their own list has them all.
 const MAX_REQUESTS: u64 = 500;
 
 /// The fields that are times.
 const TIMES: &[&str] = &["creation_time", "start_time", "stop_time", "status.when"];
+
+/// What nobody counts of built-in measurements.
+const NOT_OF_BUILTINS: &[&str] =
+    &["group", "group_id", "participant_count", "probes_requested", "probes_scheduled", "estimated_results_per_day"];
 
 /// The object, as `viewer` sees it, with the fields that were asked for.
 pub(crate) async fn write(
@@ -67,10 +72,10 @@ pub(crate) async fn write(
     }
     if selection.wants("is_active") {
         let (status, _) = measurement.status(api.clock.now());
-        object.insert(
-            "is_active".into(),
-            matches!(status, Status::Specified | Status::Scheduled | Status::Ongoing).into(),
-        );
+        object.insert("is_active".into(), (!status.is_over()).into());
+    }
+    for name in top_up::FIELDS.iter().filter(|name| selection.wants(name)) {
+        object.insert((*name).to_owned(), top_up::field(measurement.asked.top_up, name));
     }
     datetimes.apply(&mut object, TIMES);
     Ok(selection.apply(object))
@@ -78,6 +83,10 @@ pub(crate) async fn write(
 
 /// The probes that take part; of a one-off perhaps only those that have not answered yet. blaeu takes the length of this list for the number of results to wait for.
 async fn probes(api: &Api, measurement: &Measurement, here: &Here, now_only: bool) -> Result<Value, StoreError> {
+    if measurement.id.is_builtin() {
+        // Everybody, which is a long list that says nothing.
+        return Ok(Value::Null);
+    }
     let mut parts = api.catalog.participants(measurement.id).await?;
     parts.retain(|part| part.left_at.is_none() && (!now_only || !part.settled));
     let probes =
@@ -90,7 +99,7 @@ fn plain(measurement: &Measurement, viewer: Viewer, now: UnixNanos, here: &Here)
     let (status, since) = measurement.status(now);
     let seconds = |at: Option<UnixNanos>| at.map(UnixNanos::as_secs);
     let stop = match (asked.is_oneoff, status) {
-        (_, Status::Stopped) => seconds(since),
+        (_, Status::Stopped | Status::ForcedToStop) => seconds(since),
         // A one-off's stop is when its orders expire, which is nobody's business outside.
         (true, _) => None,
         (false, _) => seconds(asked.stop),
@@ -135,6 +144,12 @@ fn plain(measurement: &Measurement, viewer: Viewer, now: UnixNanos, here: &Here)
         _ => Map::new(),
     };
     object.extend(kinds::write(&asked.spec));
+    if measurement.id.is_builtin() {
+        for field in NOT_OF_BUILTINS {
+            object.insert((*field).to_owned(), Value::Null);
+        }
+        object.insert("is_all_scheduled".into(), true.into());
+    }
     if viewer == Viewer::Operator || viewer.account() == Some(asked.owner) {
         object.insert("user_id".into(), json!(asked.owner));
         object.insert("bill_to_user_id".into(), json!(asked.owner));

@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use serde_json::Value;
 use sonde_protocol::ids::{AccountId, MeasurementId};
 use sonde_protocol::spec::Kind;
-use sonde_store::catalog::{Measurement, MeasurementEdit, MeasurementFilter, Status};
+use sonde_store::catalog::{Measurement, MeasurementEdit, MeasurementFilter};
 use sonde_store::view::Viewer;
 use utoipa_axum::routes;
 
@@ -126,7 +126,7 @@ pub(crate) async fn visible(api: &Api, viewer: Viewer, id: MeasurementId) -> Res
     found.filter(|measurement| viewer.sees_measurement(measurement)).ok_or_else(ApiError::not_found)
 }
 
-/// A measurement of this account: 404 when it may not know of it, 403 when it is another's.
+/// A measurement of this account: 404 when it may not know of it, 403 when it is another's or built-in.
 pub(crate) async fn own(api: &Api, account: AccountId, id: MeasurementId) -> Result<Measurement, ApiError> {
     let measurement = visible(api, Viewer::Account(account), id).await?;
     if measurement.asked.owner != account {
@@ -152,7 +152,7 @@ pub(crate) async fn stop_all(api: Arc<Api>, ids: Vec<MeasurementId>) -> Result<V
         let mut stopped = Vec::new();
         for id in ids {
             let state = api.catalog.measurement(id).await?.map(|measurement| measurement.status(now).0);
-            let runs = matches!(state, Some(Status::Specified | Status::Scheduled | Status::Ongoing));
+            let runs = state.is_some_and(|state| !state.is_over());
             let probes = api.catalog.stop_measurement(id, now).await?;
             if !probes.is_empty() {
                 api.dispatch.orders_changed(&probes).await;

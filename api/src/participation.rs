@@ -149,7 +149,7 @@ async fn change(
     }
     let now = api.clock.now();
     let asked = read(body)?;
-    if matches!(measurement.status(now).0, Status::Stopped) {
+    if matches!(measurement.status(now).0, Status::Stopped | Status::ForcedToStop) {
         return Err(ApiError::body_at("", "The measurement is over."));
     }
     let (join, leave) = choose(&api, &measurement, &asked, Viewer::Account(account)).await?;

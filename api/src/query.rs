@@ -184,8 +184,8 @@ const ANCHORS: &[Query] = &[
     query("search", Form::Text, "In the host name, the city or the company"),
     query("as_v4", Form::Number, "The AS of the IPv4 address"),
     query("as_v6", Form::Number, "The AS of the IPv6 address"),
-    query("ip_v4", Form::Text, "The IPv4 address or a prefix that it is in; others' count as their /24"),
-    query("ip_v6", Form::Text, "The IPv6 address or a prefix that it is in; others' count as their /48"),
+    query("ip_v4", Form::Text, "Its IPv4 address; others' are not found"),
+    query("ip_v6", Form::Text, "Its IPv6 address; others' are not found"),
 ];
 const INCLUDE: &[Query] =
     &[query("include", Form::Text, "Shown in place: `target`, `measurement`, with commas between")];

@@ -46,6 +46,9 @@ const MAX_VERSIONS: usize = 10;
 /// How far back `latest` looks when nobody says.
 const LOOKBACK_DAYS: i64 = 7;
 
+/// The same for a built-in measurement as a whole: every probe of the network has results of it every few minutes.
+const BUILTIN_LOOKBACK_DAYS: i64 = 1;
+
 /// `GET measurements/{id}/results/`: every result, a bare array or one a line.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path), AllResults), responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn all(
@@ -99,15 +102,23 @@ async fn newest(api: &Api, params: &Params, measurement: MeasurementId) -> Resul
         return Err(ApiError::parameter("versions", format!("Enter a number between 1 and {MAX_VERSIONS}.")));
     }
     let named = params.ids("probe_ids")?.is_some();
-    let from = match (params.parsed::<u32>("lookback_days")?.map_or(LOOKBACK_DAYS, i64::from), named) {
+    let lookback = if measurement.is_builtin() && !named { BUILTIN_LOOKBACK_DAYS } else { LOOKBACK_DAYS };
+    let from = match (params.parsed::<u32>("lookback_days")?.map_or(lookback, i64::from), named) {
         (0, false) => return Err(ApiError::parameter("lookback_days", "0, for unlimited, needs probe_ids.")),
         (0, true) => None,
         (days, _) => Some(UnixNanos::from_secs(api.clock.now().as_secs().saturating_sub(days * 86_400))),
     };
     let probes = taking_part(api, measurement, params).await?;
-    let expected = Some(probes.len());
-    let query = ResultQuery { measurement, from, to: None, probes: Some(probes) };
-    Ok(api.results.latest(&query, versions, expected).await?)
+    let expected = match &probes {
+        Some(probes) => probes.len(),
+        None => {
+            let count = Slice { offset: 0, limit: 0, descending: false };
+            let all = api.catalog.probes(&ProbeFilter::default(), count).await?.total;
+            usize::try_from(all).unwrap_or(usize::MAX)
+        }
+    };
+    let query = ResultQuery { measurement, from, to: None, probes };
+    Ok(api.results.latest(&query, versions, Some(expected)).await?)
 }
 
 /// Which reports `start`, `stop` (both inclusive) and `probe_ids` ask for.
@@ -115,28 +126,33 @@ pub(crate) async fn query(api: &Api, params: &Params, measurement: MeasurementId
     let from = params.time("start")?.map(UnixNanos::from_secs);
     let to = params.time("stop")?.map(|stop| UnixNanos::from_secs(stop.saturating_add(1)));
     let probes = taking_part(api, measurement, params).await?;
-    Ok(ResultQuery { measurement, from, to, probes: Some(probes) })
+    Ok(ResultQuery { measurement, from, to, probes })
 }
 
 /// The probes that take part, or did, among those that are asked for. A probe may report what it likes under any number;
-/// only what was asked of it is a result.
-async fn taking_part(api: &Api, measurement: MeasurementId, params: &Params) -> Result<Vec<ProbeId>, ApiError> {
+/// only what was asked of it is a result. Built-in measurements are everybody's: `None` is all.
+async fn taking_part(api: &Api, measurement: MeasurementId, params: &Params) -> Result<Option<Vec<ProbeId>>, ApiError> {
+    let named = params.ids("probe_ids")?;
+    let anchors_only = either(params, ["anchors-only", "anchors_only"])?;
+    let public_only = either(params, ["public-only", "public_only"])?;
+    if measurement.is_builtin() && !anchors_only && !public_only {
+        return Ok(named.map(|ids| ids.into_iter().map(ProbeId).collect()));
+    }
     let parts = api.catalog.participants(measurement).await?;
     let mut probes: Vec<ProbeId> = parts.into_iter().map(|part| part.probe).collect();
     probes.sort_unstable();
-    if let Some(named) = params.ids("probe_ids")? {
+    if let Some(named) = named {
         probes.retain(|probe| named.binary_search(&probe.0).is_ok());
     }
-    let anchors = either(params, ["anchors-only", "anchors_only"])?.then_some(true);
-    // Public is a probe that shows its addresses to everybody, as the field `is_public` of its object says.
-    let public = either(params, ["public-only", "public_only"])?.then_some(true);
-    if anchors.or(public).is_some() {
+    if anchors_only || public_only {
         let ids = Some(probes.clone());
-        let filter = ProbeFilter { ids, is_anchor: anchors, is_public: public, ..ProbeFilter::default() };
+        // Public is a probe that shows its addresses to everybody, as the field `is_public` of its object says.
+        let (is_anchor, is_public) = (anchors_only.then_some(true), public_only.then_some(true));
+        let filter = ProbeFilter { ids, is_anchor, is_public, ..ProbeFilter::default() };
         let all = Slice { offset: 0, limit: probes.len() as u64, descending: false };
         probes = api.catalog.probes(&filter, all).await?.items.iter().map(|probe| probe.id).collect();
     }
-    Ok(probes)
+    Ok(Some(probes))
 }
 
 /// A flag that clients spell in two ways.

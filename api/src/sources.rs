@@ -59,8 +59,9 @@ pub(crate) struct Source {
 
 /// A probe that fits, and what it has in common with others.
 #[derive(Debug, Clone, PartialEq)]
-struct Fit {
-    id: ProbeId,
+pub(crate) struct Fit {
+    /// Which.
+    pub id: ProbeId,
     country: Option<String>,
     asn: Option<Asn>,
 }
@@ -368,7 +369,7 @@ pub(crate) async fn choose(
 }
 
 /// Every probe that fits one source.
-async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> Result<Vec<Fit>, ApiError> {
+pub(crate) async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> Result<Vec<Fit>, ApiError> {
     let filter = ProbeFilter {
         viewer,
         connected: Some(true),

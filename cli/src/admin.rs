@@ -15,11 +15,11 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use sonde_collector::server::Handle;
 use sonde_collector::{Network, network::NetworkError};
-use sonde_protocol::ids::ProbeId;
+use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::Catalog;
-use sonde_store::catalog::{AnchorAdded, ApiKey, Digest, Grant, NewAnchor};
+use sonde_store::catalog::{AnchorAdded, ApiKey, Digest, Grant, NOBODY, NewAnchor};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -50,6 +50,9 @@ pub enum AdminCommand {
     /// Probes
     #[command(subcommand)]
     Probe(ProbeCommand),
+    /// Measurements
+    #[command(subcommand)]
+    Measurement(MeasurementCommand),
     /// Anchors: well-connected probes that are also targets
     #[command(subcommand)]
     Anchor(AnchorCommand),
@@ -123,6 +126,16 @@ pub enum CreditsCommand {
     },
     /// Checks that every transaction's sum is zero and every balance is what its transactions say
     Check,
+}
+
+/// Measurements.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+pub enum MeasurementCommand {
+    /// Stops a measurement of anybody's; it counts as forced to stop
+    Stop {
+        /// Its number
+        id: MeasurementId,
+    },
 }
 
 /// Anchors.
@@ -199,6 +212,13 @@ impl Net {
         match self {
             Net::Live(handle) => handle.with_network(read),
             Net::Files(network) => read(&network.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// Probes that are not connected get their orders when they come.
+    async fn orders_changed(&self, probes: &[ProbeId]) {
+        if let Net::Live(handle) = self {
+            handle.orders_changed(probes).await;
         }
     }
 
@@ -300,10 +320,27 @@ impl AdminContext {
                 let file = self.network.read(|network| network.network_file(Some(token)));
                 Ok(toml::to_string(&file)?)
             }
+            AdminCommand::Measurement(MeasurementCommand::Stop { id }) => self.stop_measurement(*id).await,
             AdminCommand::Anchor(command) => self.anchor(command).await,
             AdminCommand::Network(command) => self.network(command),
             AdminCommand::Credits(command) => self.credits(command).await,
         }
+    }
+
+    /// Stops a measurement and tells the probes.
+    async fn stop_measurement(&self, id: MeasurementId) -> Result<String> {
+        if id.is_builtin() {
+            bail!("{id} is built-in: take it out of the file of built-in measurements and start the server again");
+        }
+        let now = now();
+        let Some(measurement) = self.catalog.measurement(id).await? else { bail!("there is no measurement {id}") };
+        let (status, _) = measurement.status(now);
+        if status.is_over() {
+            bail!("{id} is over already: {}", status.name());
+        }
+        let probes = self.catalog.force_stop_measurement(id, now).await?;
+        self.network.orders_changed(&probes).await;
+        Ok(format!("measurement {id} is forced to stop\n"))
     }
 
     async fn credits(&self, command: &CreditsCommand) -> Result<String> {
@@ -328,7 +365,7 @@ impl AdminContext {
     }
 
     pub(crate) async fn account(&self, email: &str) -> Result<sonde_store::catalog::Account> {
-        let account = self.catalog.account_by_email(email).await?;
+        let account = self.catalog.account_by_email(email).await?.filter(|account| account.id != NOBODY);
         account.with_context(|| format!("there is no account for {email}; make one with `account add {email}`"))
     }
 

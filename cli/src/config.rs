@@ -45,6 +45,8 @@ pub struct Config {
     pub targets: TargetsPolicy,
     /// `[alerts]`
     pub alerts: AlertsSection,
+    /// `[builtins]`
+    pub builtins: BuiltinsSection,
     /// `[places]`
     pub places: PlacesSection,
 }
@@ -264,6 +266,15 @@ impl Default for AlertsSection {
     }
 }
 
+/// `[builtins]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BuiltinsSection {
+    /// The file that says what every probe measures; nothing without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
 /// `[collector]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -367,6 +378,7 @@ mod tests {
                 smtp: Some("smtps://user:password@mail.example.net:465".into()),
                 directory: Some("/var/lib/sonde/mail".into()),
             },
+            builtins: BuiltinsSection { file: Some("/etc/sonde/builtins.toml".into()) },
             alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };

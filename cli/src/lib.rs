@@ -1,11 +1,14 @@
-//! The `sonde` command: the server, its administration, the demo, and the probe (the same as `sonde-probe`).
+//! The `sonde` command: the server, its administration, the demo, the researcher's commands, and the probe (the same as
+//! `sonde-probe`).
 //!
-//! `main` parses and reports; everything else is here, where tests reach it. Start reading at [`server`].
+//! `main` parses and reports; everything else is here, where tests reach it. Start reading at [`server`] and [`research`].
 
 pub mod admin;
+pub mod builtins;
 pub mod config;
 pub mod data;
 pub mod demo;
 mod people;
+pub mod research;
 pub mod server;
 pub mod upkeep;

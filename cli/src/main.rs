@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use sonde::admin::{self, AdminCommand, ProbeCommand};
 use sonde::config::Config;
 use sonde::demo::{self, DemoOptions};
+use sonde::research::{self, ResearchCommand};
 use sonde::server::Server;
 use sonde_probe::cli::{start_log, start_log_at, terminated};
 
@@ -63,6 +64,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    #[command(flatten)]
+    Research(ResearchCommand),
     /// The probe: the same as sonde-probe
     #[command(disable_help_flag = true)]
     Probe {
@@ -87,6 +90,10 @@ fn main() -> ExitCode {
 }
 
 fn execute(command: Command) -> Result<ExitCode> {
+    // They block, and need no runtime.
+    if let Command::Research(command) = &command {
+        return research::run(command);
+    }
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot start")?;
     match command {
         Command::Demo { once, lab: true, json, .. } => demo::lab(once, json),
@@ -136,6 +143,6 @@ fn execute(command: Command) -> Result<ExitCode> {
             write!(std::io::stdout(), "{}", toml::to_string(&Config::load(config.as_deref())?)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Probe { .. } => Ok(ExitCode::SUCCESS),
+        Command::Probe { .. } | Command::Research(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -147,3 +147,72 @@ fn plausible(email: &str) -> Result<()> {
     }
     bail!("{email:?} is no mail address")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use sonde_collector::Network;
+    use sonde_store::catalog::{Accounts, People, SignUp};
+    use sonde_store::conformance::block_on;
+    use sonde_store::sqlite::SqliteCatalog;
+
+    use super::*;
+    use crate::admin::{Net, parse};
+
+    #[test]
+    fn what_an_operator_does_about_people() {
+        let dir = tempfile::tempdir().unwrap();
+        let network = Network::open_or_create(dir.path(), "test", &["127.0.0.1:1".into()]).unwrap();
+        let catalog = Arc::new(SqliteCatalog::open_in_memory().unwrap());
+        let context = AdminContext { catalog: catalog.clone(), network: Net::Files(Box::new(Mutex::new(network))) };
+        let admin = |words: &[&str]| block_on(context.execute(&parse(&[&["account"], words].concat()).unwrap()));
+        assert!(admin(&["add", "Ada@example.net"]).unwrap().contains("ada@example.net"));
+        for bad in [
+            &["add", "ada@example.net"][..],
+            &["add", "ada"],
+            &["verify", "bob@example.net"],
+            &["disable", "bob@example.net"],
+        ] {
+            admin(bad).unwrap_err();
+        }
+
+        let asked = |n: u8, email: &str, invite: Option<&str>| {
+            let digest = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+            let invite = invite.map(|text| digest(text.trim()).as_ref().try_into().unwrap());
+            let (created_at, password) = (now(), format!("hash {n}"));
+            let expires = created_at + Duration::from_secs(60);
+            let sign_up = SignUp {
+                token: [n; 32],
+                email: email.into(),
+                password,
+                consent: "1".into(),
+                invite,
+                created_at,
+                expires,
+            };
+            block_on(catalog.sign_up(&sign_up, 9, 9)).unwrap()
+        };
+        asked(1, "bob@example.net", None);
+        assert!(admin(&["list"]).unwrap().ends_with("- bob@example.net waits to be verified\n"));
+        assert!(admin(&["verify", "bob@example.net"]).unwrap().contains("made for bob@example.net"));
+        let bob = block_on(catalog.account_by_email("bob@example.net")).unwrap().unwrap();
+        assert_eq!(block_on(catalog.password(bob.id)).unwrap().as_deref(), Some("hash 1"));
+
+        let invite = admin(&["invite", "cyd@example.net"]).unwrap();
+        assert_eq!(invite.trim().len(), 43, "the token alone");
+        assert_eq!(
+            asked(2, "cyd@example.net", Some(&invite)),
+            sonde_store::catalog::SignedUp::Waiting { vouched: true }
+        );
+        admin(&["invite", "bob@example.net"]).unwrap_err();
+
+        assert_eq!(admin(&["password-reset", "ada@example.net"]).unwrap().trim().len(), 43);
+        assert!(admin(&["disable", "ada@example.net"]).unwrap().contains("disabled"));
+        admin(&["password-reset", "ada@example.net"]).unwrap_err();
+        let list = admin(&["list"]).unwrap();
+        assert!(list.contains("ada@example.net disabled") && list.contains("bob@example.net verified"), "{list}");
+        assert!(admin(&["disable", "--undo", "ada@example.net"]).unwrap().contains("enabled"));
+        assert!(admin(&["list"]).unwrap().contains("ada@example.net made by the operator"));
+    }
+}

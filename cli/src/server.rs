@@ -9,8 +9,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{
-    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Mailer, PlaceFiles, SystemClock,
-    SystemResolver, Watch, certificate_names,
+    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Mailer, PlaceFiles, Replacements,
+    SystemClock, SystemResolver, Watch, certificate_names,
 };
 use sonde_collector::server::Handle;
 use sonde_collector::{Collector, CollectorConfig, Network};
@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::info;
 
 use crate::admin::{self, AdminContext, Net};
+use crate::builtins;
 use crate::config::{ApiSection, Config};
 use crate::data::DataDir;
 use crate::upkeep;
@@ -68,6 +69,19 @@ impl Server {
         let certificates = open_certificates(&data, &config.api)?;
         let (catalog, results) = (data.catalog()?, data.results()?);
         let network = open_network(&data.network(), config)?;
+        let api_config = ApiConfig {
+            public_url: config.api.public_url.clone(),
+            allow_targets: config.api.allow_targets.clone(),
+            min_interval: config.api.min_interval,
+            webhook_allow: config.alerts.allow.clone(),
+            limits: config.limits.to_api(),
+            accounts: config.accounts.to_api(),
+            policy: config.policy(),
+        };
+        // Before the collector: each probe that comes back finds its orders as they are from now on.
+        let http_hosts: Vec<String> = network.directory().http_hosts.iter().map(ToString::to_string).collect();
+        let file = config.builtins.file.as_ref();
+        builtins::reconcile(file, &*catalog, &api_config, &http_hosts, SystemClock.now()).await?;
         let listen = CollectorConfig { listen: config.collector.listen.clone() };
         let bus = Arc::new(LocalBus::default());
         let places = PlaceFiles::open(config.places.asn.clone(), config.places.country.clone())
@@ -90,20 +104,13 @@ impl Server {
             resolver: Arc::new(SystemResolver::default()),
             clock: Arc::new(SystemClock),
             places: places.clone(),
-            config: ApiConfig {
-                public_url: config.api.public_url.clone(),
-                allow_targets: config.api.allow_targets.clone(),
-                min_interval: config.api.min_interval,
-                webhook_allow: config.alerts.allow.clone(),
-                limits: config.limits.to_api(),
-                accounts: config.accounts.to_api(),
-                policy: config.policy(),
-            },
+            config: api_config,
         };
         beside.spawn(sonde_api::keep_charging(api.clone()));
         if config.alerts.enabled {
             beside.spawn(watch(&api, config)?.run());
         }
+        beside.spawn(Replacements(api.clone()).run());
         // Before the API: whoever has seen that answer can administer.
         let admin = admin::listen(&data.admin_socket(), context.clone())?;
         let (stop, stopped) = watch::channel(false);

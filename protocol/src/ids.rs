@@ -40,6 +40,11 @@ id! {
 impl MeasurementId {
     /// The first identifier a user's measurement can have; smaller ones are built-in (Atlas's rule).
     pub const FIRST_USER: MeasurementId = MeasurementId(1_000_000);
+
+    /// Is it one of the network's own, not a user's?
+    pub const fn is_builtin(self) -> bool {
+        self.0 < Self::FIRST_USER.0
+    }
 }
 
 id! {

@@ -5,6 +5,7 @@
 mod accounts;
 mod alerts;
 mod anchors;
+mod builtins;
 mod credits;
 mod evidence;
 mod measurements;
@@ -18,11 +19,13 @@ mod quotas;
 pub use accounts::{Account, Accounts, ApiKey, Consent, Grant};
 pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
 pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
+pub use builtins::{Builtin, Builtins, NOBODY, Reconciled};
 pub use credits::{Charging, CreditEntry, CreditSummary, Credits, EntryKind, Ledger, Rates, Transferred};
 pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
     NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,
+    TopUp,
 };
 pub use orders::Orders;
 pub use participation::{
@@ -58,7 +61,18 @@ pub struct Page<T> {
 
 /// Who and what: every subject of the catalog. Whatever implements the subjects is a catalog.
 pub trait Catalog:
-    Accounts + People + Probes + Measurements + Orders + Participation + Evidence + Anchors + Alerts + Credits + Quotas
+    Accounts
+    + People
+    + Probes
+    + Measurements
+    + Builtins
+    + Orders
+    + Participation
+    + Evidence
+    + Anchors
+    + Alerts
+    + Credits
+    + Quotas
 {
 }
 
@@ -67,6 +81,7 @@ impl<T> Catalog for T where
         + People
         + Probes
         + Measurements
+        + Builtins
         + Orders
         + Participation
         + Evidence

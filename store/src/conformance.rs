@@ -14,6 +14,7 @@ use async_trait::async_trait;
 
 mod accounts;
 mod alerts;
+mod builtins;
 mod bus;
 mod credits;
 mod evidence;
@@ -127,6 +128,11 @@ suite! {
         quotas::what_runs_is_summed_up,
         quotas::what_is_refused_is_not_made,
         quotas::a_request_with_a_key_takes_effect_once,
+        orders::the_operator_stops_a_measurement,
+        builtins::every_probe_makes_builtins_those_that_join_later_too,
+        builtins::a_builtin_measures_the_same_for_ever,
+        builtins::builtins_follow_the_probes_tags,
+        builtins::what_is_no_builtin_is_refused,
         alerts::a_rule_is_its_owners,
         alerts::a_state_and_what_is_told_of_it_come_together,
         alerts::a_delivery_is_due_until_it_is_over,

@@ -123,6 +123,7 @@ fn measurement(owner: AccountId, probes: &[ProbeId], query_type: u16) -> NewMeas
         probe_sources: "[]".into(),
         probes: probes.to_vec(),
         group: None,
+        top_up: None,
         origin: None,
     }
 }

@@ -21,6 +21,7 @@ use crate::here::Here;
 use crate::limits::Allowance;
 use crate::paging::Paging;
 use crate::params::Params;
+use crate::query::PagesById;
 use crate::router::Routes;
 use crate::times::iso;
 
@@ -29,7 +30,7 @@ pub(super) fn routes(routes: &mut Routes) {
 }
 
 /// `GET accounts/invites/`: whom the account has invited.
-#[utoipa::path(get, path = "/api/v2/accounts/invites/", tag = "accounts", responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/accounts/invites/", tag = "accounts", params(PagesById), responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,
     access: Access,

@@ -25,6 +25,7 @@ use crate::paging::Paging;
 use crate::params::Params;
 use crate::password;
 use crate::path::Name;
+use crate::query::PagesById;
 use crate::router::Routes;
 use crate::times::iso;
 use crate::web_session::{self, SameOrigin};
@@ -124,7 +125,7 @@ async fn log_out(State(api): State<Arc<Api>>, access: Access, Head(head): Head) 
 }
 
 /// `GET accounts/sessions/`: where the account is logged in.
-#[utoipa::path(get, path = "/api/v2/accounts/sessions/", tag = "accounts", responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/accounts/sessions/", tag = "accounts", params(PagesById), responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,
     access: Access,

@@ -13,7 +13,7 @@ use serde_json::json;
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::result::{MeasurementResult, Report};
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::{AlertRule, AlertState, Attempt, Delivery, Measurement, Status};
+use sonde_store::catalog::{AlertRule, AlertState, Attempt, Delivery, Measurement};
 use sonde_store::results::ResultQuery;
 use sonde_store::view::Viewer;
 use sonde_store::{Catalog, Results, StoreError};
@@ -151,7 +151,7 @@ impl Watch {
         let measurement = self.catalog.measurement(rule.asked.measurement).await?;
         let visible = measurement.filter(|found| Viewer::Account(rule.asked.owner).sees_measurement(found));
         let Some(measurement) = visible else { return Ok(AGAIN.1) };
-        let is_over = !matches!(measurement.status(now).0, Status::Specified | Status::Scheduled | Status::Ongoing);
+        let is_over = measurement.status(now).0.is_over();
         let judged = match is_over {
             // What is over is neither good nor bad; an alert about it would never end.
             true => Some((false, Vec::new())),

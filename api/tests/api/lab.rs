@@ -523,15 +523,19 @@ pub fn ip(text: &str) -> Ip {
     Ip(text.parse().unwrap())
 }
 
-/// Compares with a file in `golden/`; `SONDE_BLESS=1` writes it anew.
+/// Compares with a file in `api/tests/golden/`; `SONDE_BLESS=1` writes it anew.
 #[track_caller]
 pub fn golden(name: &str, found: &Value) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/golden").join(name);
-    let found = serde_json::to_string_pretty(found).unwrap() + "\n";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let text = serde_json::to_string_pretty(found).unwrap() + "\n";
     if std::env::var_os("SONDE_BLESS").is_some() {
-        std::fs::write(path, found).unwrap();
+        std::fs::write(path, text).unwrap();
         return;
     }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(found, expected, "{} differs; SONDE_BLESS=1 writes it anew", path.display());
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    // Parsed, because the order of fields depends on how serde_json was built.
+    if serde_json::from_str::<Value>(&kept).ok().as_ref() != Some(found) {
+        let changed = text.lines().zip(kept.lines()).find(|(new, old)| new != old);
+        panic!("{} differs (SONDE_BLESS=1 writes it anew), at first in {changed:?}:\n{text}", path.display());
+    }
 }

@@ -7,6 +7,7 @@
 mod accounts;
 mod alerts;
 mod anchors;
+mod builtins;
 mod choices;
 mod create;
 mod credits;
@@ -33,4 +34,5 @@ mod streams_plain;
 mod subscriber;
 mod targets;
 mod tls;
+mod top_up;
 mod views;

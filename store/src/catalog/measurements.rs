@@ -54,6 +54,17 @@ pub struct NewMeasurement {
     pub group: Option<MeasurementId>,
     /// Where the target's first address comes from, as far as anybody knows.
     pub origin: Option<Origin>,
+    /// Probes that stay away are replaced.
+    pub top_up: Option<TopUp>,
+}
+
+/// When a probe that stays away is replaced, and by whom.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TopUp {
+    /// After so many days.
+    pub days_off: u32,
+    /// By one that has at least this share of network and country in common with it: between 0 and 1.
+    pub similarity: f64,
 }
 
 /// Where an address comes from.
@@ -78,7 +89,9 @@ pub struct Measurement {
     pub asked: NewMeasurement,
     /// When it was stopped by hand.
     pub stopped_at: Option<UnixNanos>,
-    /// How many probes take or took part.
+    /// It was the operator who stopped it.
+    pub forced: bool,
+    /// How many probes take or took part; not counted for those that are built-in.
     pub participants: u32,
     /// How many of them have left.
     pub departed: u32,
@@ -119,8 +132,10 @@ pub struct MeasurementFilter {
     pub target_asn: Option<Vec<Asn>>,
     /// It has all of these tags.
     pub tags: Vec<String>,
-    /// One of these takes part now.
+    /// One of these takes part now; in a user's measurement.
     pub current_probes: Option<Vec<ProbeId>>,
+    /// Its probes are replaced when they stay away, or not.
+    pub tops_up: Option<bool>,
     /// In which order, each perhaps descending; by id at last. Empty: as the slice says.
     pub order: Vec<(MeasurementOrder, bool)>,
 }
@@ -277,6 +292,11 @@ impl Status {
             Status::Canceled => "Canceled",
         }
     }
+
+    /// Nothing more comes of it.
+    pub const fn is_over(self) -> bool {
+        !matches!(self, Status::Specified | Status::Scheduled | Status::Ongoing)
+    }
 }
 
 /// How long a one-off counts as ongoing at least: clients look at its state first some time after they made it, and take
@@ -289,11 +309,11 @@ pub const ONEOFF_EXPIRY_SECS: i64 = 900;
 impl Measurement {
     /// Its state at `now`, and since when (absent while it is ongoing or before).
     pub fn status(&self, now: UnixNanos) -> (Status, Option<UnixNanos>) {
-        if self.participants == 0 {
+        if self.participants == 0 && !self.id.is_builtin() {
             return (Status::NoSuitableProbes, Some(self.created_at));
         }
         if let Some(at) = self.stopped_at {
-            return (Status::Stopped, Some(at));
+            return (if self.forced { Status::ForcedToStop } else { Status::Stopped }, Some(at));
         }
         if now < self.asked.start {
             return (Status::Scheduled, None);

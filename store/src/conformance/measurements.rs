@@ -38,6 +38,7 @@ pub(super) fn ping(owner: AccountId, probes: &[ProbeId]) -> NewMeasurement {
         probes: probes.to_vec(),
         group: None,
         origin: None,
+        top_up: None,
     }
 }
 

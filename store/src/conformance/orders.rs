@@ -9,7 +9,7 @@ use super::accounts::{account, probe};
 use super::measurements::{add, oneoff, ping};
 use super::{Fixture, at};
 use crate::Catalog;
-use crate::catalog::{NewMeasurement, ONEOFF_EXPIRY_SECS, Status};
+use crate::catalog::{MeasurementFilter, NewMeasurement, ONEOFF_EXPIRY_SECS, Slice, Status};
 
 async fn ordered(catalog: &dyn Catalog, probe: ProbeId, now: UnixNanos) -> (u64, Vec<MeasurementId>) {
     let (revision, orders) = catalog.orders(probe, now).await.unwrap();
@@ -139,6 +139,28 @@ pub(super) async fn stopping_a_measurement(place: &impl Fixture<dyn Catalog>) {
     assert_eq!(state(empty).await, (None, Status::NoSuitableProbes));
     assert_eq!(ordered(&*catalog, one, at(5)).await.1, [ended]);
     assert_eq!(ordered(&*catalog, two, at(5)).await.1, []);
+}
+
+pub(super) async fn the_operator_stops_a_measurement(place: &impl Fixture<dyn Catalog>) {
+    let catalog = place.open().await;
+    let ada = account(&catalog, "ada@example.net").await;
+    let id = probe(&catalog, ada, 1).await;
+    let (one, other) = (add(&catalog, ping(ada, &[id])).await, add(&catalog, ping(ada, &[id])).await);
+    catalog.stop_measurement(other, at(5)).await.unwrap();
+    assert_eq!(catalog.force_stop_measurement(other, at(9)).await.unwrap(), [], "it was over");
+    assert_eq!(catalog.force_stop_measurement(one, at(9)).await.unwrap(), [id]);
+    drop(catalog);
+    let catalog = place.open().await;
+    let stopped = catalog.measurement(one).await.unwrap().unwrap();
+    assert_eq!(stopped.status(at(9)), (Status::ForcedToStop, Some(at(9))));
+    assert_eq!(catalog.measurement(other).await.unwrap().unwrap().status(at(9)), (Status::Stopped, Some(at(5))));
+    for (state, expected) in [(Status::ForcedToStop, one), (Status::Stopped, other)] {
+        let filter = MeasurementFilter { status: Some((vec![state], at(9))), ..Default::default() };
+        let slice = Slice { offset: 0, limit: 10, descending: false };
+        let found = catalog.measurements(&filter, slice).await.unwrap().items;
+        assert_eq!(found.iter().map(|measurement| measurement.id).collect::<Vec<_>>(), [expected]);
+    }
+    assert_eq!(ordered(&*catalog, id, at(9)).await.1, []);
 }
 
 pub(super) async fn settling_oneoffs(place: &impl Fixture<dyn Catalog>) {

@@ -15,6 +15,7 @@ use crate::StoreError;
 mod accounts;
 mod alerts;
 mod anchors;
+mod builtins;
 mod charging;
 mod credits;
 mod evidence;
@@ -37,6 +38,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/5_accounts.sql"),
         include_str!("catalog/6_credits.sql"),
         include_str!("catalog/7_alerts.sql"),
+        include_str!("catalog/8_builtins.sql"),
     ],
 };
 

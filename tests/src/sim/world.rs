@@ -553,6 +553,7 @@ impl World {
             probes: chosen.iter().map(|&n| self.probes[n].id).collect(),
             group: None,
             origin: None,
+            top_up: None,
         };
         let ids = block_on(cx.catalog.add_measurements(std::slice::from_ref(&new), now)).expect("the catalog works");
         cx.truth.count(if oneoff { "one-offs" } else { "periodic measurements" });

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{PRIVATE, Scene, scene, shows};
-use crate::lab::Reply;
+use crate::lab::{Reply, asking, worldwide};
 
 /// What only rita, its owner, may know of the private measurement; and its number.
 pub(super) const DESCRIPTION: &str = "a plan of rita's";
@@ -18,7 +18,7 @@ struct Row {
     path: String,
     /// Queries, from the `?` on. `{private}` is the number of the private measurement.
     queries: Vec<&'static str>,
-    /// Queries that find the private measurement alone: nobody else may even count it.
+    /// Queries that find the private measurement, or the probe by what is hidden of it: nobody else may even count it.
     finds: Vec<&'static str>,
     /// What rita sees in one of the answers at least.
     rita: Vec<&'static str>,
@@ -77,6 +77,12 @@ const FINDS: [&str; 7] = [
     "?group={private}",
 ];
 
+/// What carol, its owner, sees of the probe.
+const HOME: [&str; 3] = ["20.0.0.9", "2a00:1:2:3::9", "home of carol"];
+
+/// Conditions that the probe meets by what only carol sees of it.
+const FINDS_HOME: [&str; 3] = ["?prefix=20.0.0.9/32", "?prefix_v4=20.0.0.9", "?prefix_v6=2a00:1:2:3::/64"];
+
 fn rows() -> Vec<Row> {
     let plan = [DESCRIPTION, TARGET, TAG, "{private}"];
     let list = |path: &str| row(path).asked(&["", ALL]).finds(&FINDS);
@@ -103,22 +109,32 @@ fn rows() -> Vec<Row> {
         row("measurements/my-tags/{tag}/stop/"),
         row("measurements/groups/").rita(&["{private}"]),
         row("measurements/groups/{id}/").rita(&["{private}"]),
-        row("probes/").carol(&["20.0.0.9", "2a00:1:2:3::9"]),
-        row("probes/my/").carol(&["20.0.0.9", "2a00:1:2:3::9"]),
-        row("probes/{id}/").carol(&["20.0.0.9", "2a00:1:2:3::9"]),
-        row("probes/{id}/measurements/").rita(&["{private}"]),
+        row("probes/").carol(&HOME).asked(&["", "?is_public=false&sort=-last_connected"]).finds(&FINDS_HOME),
+        row("probes/my/").carol(&HOME).finds(&FINDS_HOME),
+        row("probes/{id}/").carol(&HOME),
+        row("probes/{id}/measurements/").asked(&["", ALL]).rita(&plan),
         row("probes/{id}/tags/"),
         row("probes/rankings/"),
         row("probes/tags/"),
         row("probes/tags/{slug}/"),
-        row("anchors/").carol(&["20.0.0.9", "2a00:1:2:3::9"]),
-        row("anchors/{id}/").carol(&["20.0.0.9", "2a00:1:2:3::9"]),
-        row("anchor-measurements/").asked(&["", "?include=target,measurement"]),
-        row("anchor-measurements/{id}/").asked(&["", "?include=target,measurement"]),
+        row("anchors/").carol(&HOME[..2]).finds(&["?ip_v4=20.0.0.9", "?ip_v6=2a00:1:2:3::9"]),
+        row("anchors/{id}/").carol(&HOME[..2]),
+        row("anchor-measurements/").asked(&["", "?include=target,measurement"]).carol(&HOME[..2]),
+        row("anchor-measurements/{id}/").asked(&["", "?include=target,measurement"]).carol(&HOME[..2]),
         row("keys/").rita(&["{private}"]),
         row("keys/{uuid}/").rita(&["{private}"]),
         row("keys/permissions/"),
         row("keys/permissions/{permission}/targets/").rita(&["{private}"]),
+        row("accounts/me/"),
+        row("accounts/invites/"),
+        row("accounts/signup/"),
+        row("accounts/verify/"),
+        row("accounts/password-reset/"),
+        row("accounts/password-reset/confirm/"),
+        row("accounts/login/"),
+        row("accounts/logout/"),
+        row("accounts/sessions/"),
+        row("accounts/sessions/{id}/"),
         row("alerts/").rita(&["{private}"]),
         row("alerts/{id}/").rita(&["{private}"]),
         row("alerts/{id}/deliveries/").rita(&["{private}"]),
@@ -130,12 +146,22 @@ fn rows() -> Vec<Row> {
     rows
 }
 
+/// A private and a public measurement to the anchor that the probe is.
+fn measure_anchor(scene: &Scene) -> [String; 2] {
+    [false, true].map(|is_public| {
+        let mut mesh = asking("ping", "good.example", worldwide(1));
+        mesh["is_oneoff"] = json!(false);
+        mesh["definitions"][0]["is_public"] = json!(is_public);
+        scene.lab.measure(&scene.rita, &mesh).to_string()
+    })
+}
+
 /// People and their things, and which path is whose.
 pub(crate) struct World {
     pub(super) scene: Scene,
     key: String,
     alert: String,
-    of_anchor: String,
+    meshes: [String; 2],
 }
 
 impl World {
@@ -153,12 +179,11 @@ impl World {
             "threshold": 0, "probes": 1, "runs": 1, "of": 1, "url": "https://hook.example/in"});
         let alert = made("/api/v2/alerts/", &rule, "id");
         made(&format!("/api/v2/alerts/{alert}/test/"), &json!({}), "id");
-        let of_anchor = json!({
-            "definitions": [{"type": "ping", "af": 4, "description": "x", "target": "good.example"}],
-            "probes": crate::lab::worldwide(1),
-        });
-        let of_anchor = made("/api/v2/measurements/", &of_anchor, "measurements").trim_matches(['[', ']']).to_owned();
-        Self { scene, key, alert, of_anchor }
+        let home = json!({"description": HOME[2]});
+        let path = format!("/api/v2/probes/{}/", scene.probe);
+        assert_eq!(scene.lab.call("PATCH", &path, Some(&scene.carol.key), Some(&home)).status, 200);
+        let meshes = measure_anchor(&scene);
+        Self { scene, key, alert, meshes }
     }
 
     /// Asks as rita, who may read every path of the document.
@@ -166,7 +191,7 @@ impl World {
         self.scene.lab.get_as(&self.scene.rita, url)
     }
 
-    /// The paths that a path of the document stands for; the last is of rita's private measurement.
+    /// The paths that a path of the document stands for; rita may read the last.
     pub fn filled(&self, path: &str) -> Vec<String> {
         let path = path
             .replace("{source}", "probes")
@@ -177,9 +202,9 @@ impl World {
         let all = || self.scene.public.into_iter().chain([self.scene.private]).map(|id| id.to_string());
         let ids: Vec<String> = match path.strip_prefix("/api/v2/").and_then(|path| path.split('/').next()) {
             Some("probes") => vec![self.scene.probe.to_string()],
-            Some("anchors") => vec!["1".to_owned()],
-            Some("anchor-measurements") => vec![self.of_anchor.clone()],
             Some("alerts") => vec![self.alert.clone()],
+            Some("anchors") => vec!["1".to_owned()],
+            Some("anchor-measurements") => self.meshes.to_vec(),
             // One a measurement.
             Some("participation-requests") => (1..=all().count()).map(|id| id.to_string()).collect(),
             _ => all().collect(),
@@ -264,7 +289,7 @@ fn nobody_is_told_what_is_not_theirs() {
                 let reply = lab.call("GET", &url, viewer.key, None);
                 viewer.may_read(&url, &reply.text, &private);
                 let count = if reply.status == 200 { reply.json()["count"].as_u64() } else { None };
-                let is_there = viewer.is_rita && !row.rita.is_empty();
+                let is_there = viewer.is_rita && !row.rita.is_empty() || viewer.is_carol && !row.carol.is_empty();
                 assert_eq!(count.unwrap_or(0), u64::from(is_there), "{url} as {}: {reply:?}", viewer.name);
             }
         }

@@ -15,16 +15,16 @@ use sonde_protocol::time::UnixNanos;
 
 use super::super::filter::{Filter, address_key, address_range, numbers};
 use super::super::{damaged, refused};
-use super::{SqliteCatalog, orders, participation};
+use super::{SqliteCatalog, builtins, orders, participation};
 use crate::StoreError;
 use crate::catalog::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
-    NumberField, ONEOFF_ONGOING_BASE_SECS, Origin, Page, Participant, Slice, Status, TextField, TextMatch,
+    NumberField, ONEOFF_ONGOING_BASE_SECS, Origin, Page, Participant, Slice, Status, TextField, TextMatch, TopUp,
 };
 
 const COLUMNS: &str = "id, group_id, created_at, owner, kind, spec, af, target, resolved, resolve_on_probe, is_oneoff,
     interval, spread, start, start_given, stop, description, is_public, tags, probes_requested, probe_sources,
-    stopped_at, participants, settled, departed, target_asn, target_prefix";
+    stopped_at, forced, participants, settled, departed, target_asn, target_prefix, top_up_days, top_up_similarity";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Measurement> {
     let number: u8 = row.get("kind")?;
@@ -57,8 +57,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Measurement> {
                 Some(asn) => Some(Origin { asn: Asn(asn), prefix: row.get("target_prefix")? }),
                 None => None,
             },
+            top_up: match row.get::<_, Option<u32>>("top_up_days")? {
+                Some(days_off) => Some(TopUp { days_off, similarity: row.get("top_up_similarity")? }),
+                None => None,
+            },
         },
         stopped_at: row.get::<_, Option<i64>>("stopped_at")?.map(UnixNanos),
+        forced: row.get("forced")?,
         participants: row.get("participants")?,
         departed: row.get("departed")?,
         settled: row.get("settled")?,
@@ -87,9 +92,8 @@ pub(super) fn add(db: &Connection, new: &[NewMeasurement], now: UnixNanos) -> ru
     let mut ids: Vec<MeasurementId> = Vec::new();
     let mut chosen = BTreeSet::new();
     for one in new {
-        check(one)?;
         let probes: BTreeSet<ProbeId> = one.probes.iter().copied().collect();
-        let id = insert(db, one, now, probes.len())?;
+        let id = insert(db, None, one, now, probes.len())?;
         let group = one.group.or(ids.first().copied()).unwrap_or(id);
         db.prepare_cached("UPDATE measurement SET group_id = ? WHERE id = ?")?
             .execute([group.0.cast_signed(), id.0.cast_signed()])?;
@@ -105,23 +109,27 @@ pub(super) fn add(db: &Connection, new: &[NewMeasurement], now: UnixNanos) -> ru
     Ok(ids)
 }
 
-fn insert(
+/// Without a number it gets the next one.
+pub(super) fn insert(
     db: &Connection,
+    id: Option<MeasurementId>,
     new: &NewMeasurement,
     now: UnixNanos,
     participants: usize,
 ) -> rusqlite::Result<MeasurementId> {
+    check(new)?;
     let addresses: Vec<String> = new.resolved.iter().map(ToString::to_string).collect();
     let id: i64 = db
         .prepare_cached(
-            "INSERT INTO measurement (group_id, created_at, owner, kind, spec, af, target, resolved, resolve_on_probe,
+            "INSERT INTO measurement (id, group_id, created_at, owner, kind, spec, af, target, resolved, resolve_on_probe,
                 is_oneoff, interval, spread, start, start_given, stop, description, is_public, tags, probes_requested,
                 probe_sources, participants, target_folded, description_folded, target_asn, target_prefix, address_key,
-                protocol)
-             VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                protocol, top_up_days, top_up_similarity)
+             VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         )?
         .query_row(
             params![
+                id.map(|id| id.0.cast_signed()),
                 now.0,
                 new.owner.0.cast_signed(),
                 new.spec.kind().number(),
@@ -146,8 +154,10 @@ fn insert(
                 new.description.as_deref().map(folded),
                 new.origin.as_ref().map(|origin| origin.asn.0),
                 new.origin.as_ref().and_then(|origin| origin.prefix.as_deref()),
-                new.resolved.first().map_or_else(String::new, |&address| address_key(address)),
+                first_key(new),
                 protocol(&new.spec),
+                new.top_up.map(|top_up| top_up.days_off),
+                new.top_up.map(|top_up| top_up.similarity),
             ],
             |row| row.get(0),
         )?;
@@ -200,8 +210,8 @@ pub(super) fn resolving(db: &Connection, since: UnixNanos, limit: u64) -> rusqli
 macro_rules! status {
     () => {
         "CASE
-    WHEN participants = 0 THEN 6
-    WHEN stopped_at IS NOT NULL THEN 4
+    WHEN participants = 0 AND id >= 1000000 THEN 6
+    WHEN stopped_at IS NOT NULL THEN 4 + forced
     WHEN ? < start THEN 1
     WHEN is_oneoff AND settled >= participants
         AND ? >= start / 1000000000 - (start % 1000000000 < 0) + ? + probes_requested / 4 THEN 4
@@ -230,6 +240,7 @@ const SHOWN_STOP: &str = concat!(
         WHEN is_oneoff AND settled >= participants
             THEN min(ifnull(stop, 9223372036854775807) / 1000000000, start / 1000000000 + ? + probes_requested / 4)
         ELSE stop / 1000000000 END
+    WHEN 5 THEN stopped_at / 1000000000
     ELSE CASE WHEN is_oneoff THEN NULL ELSE stop / 1000000000 END END"
 );
 
@@ -319,6 +330,11 @@ fn order_by(conditions: &mut Filter, key: MeasurementOrder, descending: bool) {
     }
 }
 
+/// The key of the first of the target's addresses; empty when there is none.
+pub(super) fn first_key(new: &NewMeasurement) -> String {
+    new.resolved.first().map_or_else(String::new, |&address| address_key(address))
+}
+
 /// The protocol of a definition, in lower case; empty where its kind has no choice.
 fn protocol(spec: &Spec) -> &'static str {
     let transport = match spec {
@@ -396,6 +412,9 @@ pub(super) fn list(db: &Connection, filter: &MeasurementFilter, slice: Slice) ->
         );
     }
     more_conditions(&mut conditions, filter);
+    if let Some(tops_up) = filter.tops_up {
+        conditions.and(if tops_up { "top_up_days IS NOT NULL" } else { "top_up_days IS NULL" }, []);
+    }
     for &(key, descending) in &filter.order {
         order_by(&mut conditions, key, descending);
     }
@@ -403,6 +422,9 @@ pub(super) fn list(db: &Connection, filter: &MeasurementFilter, slice: Slice) ->
 }
 
 pub(super) fn participants(db: &Connection, id: MeasurementId) -> rusqlite::Result<Vec<Participant>> {
+    if id.is_builtin() {
+        return builtins::participants(db, id);
+    }
     db.prepare_cached("SELECT probe, since, settled, left_at FROM participant WHERE measurement = ? ORDER BY probe")?
         .query_map([id.0.cast_signed()], |row| {
             Ok(Participant {

@@ -13,9 +13,10 @@ use sonde_protocol::time::UnixNanos;
 
 use super::super::damaged;
 use super::super::filter::numbers;
+use super::builtins::takes_part;
 use super::{SqliteCatalog, measurements};
 use crate::StoreError;
-use crate::catalog::{ONEOFF_EXPIRY_SECS, Orders, Status};
+use crate::catalog::{ONEOFF_EXPIRY_SECS, Orders};
 
 /// Records that the orders of these probes changed.
 pub(super) fn changed(db: &Connection, probes: impl IntoIterator<Item = ProbeId>) -> rusqlite::Result<()> {
@@ -32,6 +33,22 @@ fn end(is_oneoff: bool, start: UnixNanos, stop: Option<UnixNanos>) -> Option<Uni
     stop.or(is_oneoff.then_some(expires))
 }
 
+/// What a probe was chosen for, and what all do. Bound: the probe, and now.
+const ORDERS: &str = concat!(
+    "SELECT measurement.id AS id, kind, spec, af, target, resolved, resolve_on_probe, is_oneoff, interval, spread, start,
+        start_given, stop, since
+     FROM participant JOIN measurement ON measurement.id = participant.measurement
+     WHERE participant.probe = ?1 AND participant.settled = 0 AND left_at IS NULL AND stopped_at IS NULL
+        AND (stop IS NULL OR stop > ?2)
+     UNION ALL
+     SELECT measurement.id, kind, spec, af, target, resolved, resolve_on_probe, is_oneoff, interval, spread, start,
+        start_given, stop, max(since, probe.created_at)
+     FROM builtin JOIN measurement ON measurement.id = builtin.measurement JOIN probe ON probe.id = ?1
+     WHERE stopped_at IS NULL AND ",
+    takes_part!(),
+    " ORDER BY id"
+);
+
 pub(super) fn of_probe(db: &Connection, probe: ProbeId, now: UnixNanos) -> rusqlite::Result<(Revision, Vec<Order>)> {
     let revision = db
         .prepare_cached("SELECT order_revision FROM probe WHERE id = ?")?
@@ -39,13 +56,7 @@ pub(super) fn of_probe(db: &Connection, probe: ProbeId, now: UnixNanos) -> rusql
         .optional()?;
     // Nobody has revision 0: the probe is unknown.
     let Some(revision) = revision else { return Ok((Revision(0), Vec::new())) };
-    let mut statement = db.prepare_cached(
-        "SELECT id, kind, spec, af, target, resolved, resolve_on_probe, is_oneoff, interval, spread, start, start_given,
-            stop, since
-         FROM participant JOIN measurement ON measurement.id = participant.measurement
-         WHERE participant.probe = ? AND participant.settled = 0 AND left_at IS NULL AND stopped_at IS NULL AND (stop IS NULL OR stop > ?)
-         ORDER BY id",
-    )?;
+    let mut statement = db.prepare_cached(ORDERS)?;
     let mut rows = statement.query(params![probe.0.cast_signed(), now.0])?;
     let mut orders = Vec::new();
     while let Some(row) = rows.next()? {
@@ -98,12 +109,16 @@ fn read(row: &Row<'_>, now: UnixNanos) -> rusqlite::Result<Option<Order>> {
     }))
 }
 
-pub(super) fn stop(db: &Connection, id: MeasurementId, now: UnixNanos) -> rusqlite::Result<Vec<ProbeId>> {
+fn stop(db: &Connection, id: MeasurementId, forced: bool, now: UnixNanos) -> rusqlite::Result<Vec<ProbeId>> {
     let Some(measurement) = measurements::by_id(db, id)? else { return Ok(Vec::new()) };
-    if matches!(measurement.status(now).0, Status::Stopped | Status::NoSuitableProbes) {
+    if measurement.status(now).0.is_over() {
         return Ok(Vec::new());
     }
-    db.prepare_cached("UPDATE measurement SET stopped_at = ? WHERE id = ?")?.execute([now.0, id.0.cast_signed()])?;
+    db.prepare_cached("UPDATE measurement SET stopped_at = ?, forced = ? WHERE id = ?")?.execute(params![
+        now.0,
+        forced,
+        id.0.cast_signed()
+    ])?;
     let asked = &measurement.asked;
     if end(asked.is_oneoff, asked.start, asked.stop).is_some_and(|end| end <= now) {
         return Ok(Vec::new());
@@ -143,7 +158,11 @@ pub(super) fn settle(db: &Connection, pairs: &[(MeasurementId, ProbeId)]) -> rus
 #[async_trait]
 impl Orders for SqliteCatalog {
     async fn stop_measurement(&self, id: MeasurementId, now: UnixNanos) -> Result<Vec<ProbeId>, StoreError> {
-        self.write("stop a measurement", |t| stop(t, id, now))
+        self.write("stop a measurement", |t| stop(t, id, false, now))
+    }
+
+    async fn force_stop_measurement(&self, id: MeasurementId, now: UnixNanos) -> Result<Vec<ProbeId>, StoreError> {
+        self.write("force a measurement to stop", |t| stop(t, id, true, now))
     }
 
     async fn orders(&self, probe: ProbeId, now: UnixNanos) -> Result<(Revision, Vec<Order>), StoreError> {

@@ -257,7 +257,10 @@ impl Participation for SqliteCatalog {
         slice: Slice,
     ) -> Result<Page<MeasurementId>, StoreError> {
         let (condition, value) = visible(visible_to);
-        let select = format!("SELECT DISTINCT group_id FROM measurement WHERE {condition}");
+        let select = format!(
+            "SELECT DISTINCT group_id FROM measurement WHERE {condition} AND group_id >= {}",
+            MeasurementId::FIRST_USER
+        );
         self.read("list groups", |t| {
             listed(t, &select, "group_id", value.into_iter().collect(), slice, |row| {
                 Ok(MeasurementId(row.get::<_, i64>(0)?.cast_unsigned()))
