@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sonde_protocol::ids::MeasurementId;
 use sonde_store::StoreError;
 use sonde_store::catalog::Rates;
 
-use crate::measurements::stop_all;
 use crate::{Api, opt_out};
 
 /// How often it is done.
@@ -42,8 +42,18 @@ pub async fn charge(api: &Arc<Api>) -> Result<(), StoreError> {
     let unpaid = catalog.unpaid_measurements(now).await?;
     if !unpaid.is_empty() {
         tracing::info!(count = unpaid.len(), "stopping measurements of accounts without credits");
-        // What fails is in the log, and found again in the next round.
-        let _ = stop_all(Arc::clone(api), unpaid).await;
+        force_stop(api, &unpaid).await?;
+    }
+    Ok(())
+}
+
+/// Stops measurements as the operator does (*Forced to stop*) and tells the probes.
+pub(crate) async fn force_stop(api: &Api, ids: &[MeasurementId]) -> Result<(), StoreError> {
+    for &id in ids {
+        let probes = api.catalog.force_stop_measurement(id, api.clock.now()).await?;
+        if !probes.is_empty() {
+            api.dispatch.orders_changed(&probes).await;
+        }
     }
     Ok(())
 }

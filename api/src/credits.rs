@@ -20,6 +20,7 @@ use crate::paging::Paging;
 use crate::params::Params;
 use crate::path::Id;
 use crate::permission::Permission;
+use crate::query::{Dated, DatedPages};
 use crate::router::Routes;
 use crate::times;
 
@@ -92,7 +93,7 @@ async fn earning(api: &Api, account: AccountId) -> Result<u64, ApiError> {
 
 /// `GET credits/income-items/`: what the account's probes earned, an item a day.
 #[utoipa::path(get, path = "/api/v2/credits/income-items/", tag = "credits",
-    params(("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query), ("sort" = Option<String>, Query)),
+    params(DatedPages),
     responses((status = 200, body = serde_json::Value)))]
 async fn income(
     State(api): State<Arc<Api>>,
@@ -105,7 +106,7 @@ async fn income(
 
 /// `GET credits/expense-items/`: what measurements cost, an item a measurement and day.
 #[utoipa::path(get, path = "/api/v2/credits/expense-items/", tag = "credits",
-    params(("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query), ("sort" = Option<String>, Query)),
+    params(DatedPages),
     responses((status = 200, body = serde_json::Value)))]
 async fn expenses(
     State(api): State<Arc<Api>>,
@@ -118,7 +119,7 @@ async fn expenses(
 
 /// `GET credits/transactions/`: everything that changed the account's credits.
 #[utoipa::path(get, path = "/api/v2/credits/transactions/", tag = "credits",
-    params(("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query), ("sort" = Option<String>, Query)),
+    params(DatedPages),
     responses((status = 200, body = serde_json::Value)))]
 async fn transactions(
     State(api): State<Arc<Api>>,
@@ -130,7 +131,7 @@ async fn transactions(
 }
 
 /// `GET credits/transactions/{id}/`.
-#[utoipa::path(get, path = "/api/v2/credits/transactions/{id}/", tag = "credits", params(("id" = u64, Path)),
+#[utoipa::path(get, path = "/api/v2/credits/transactions/{id}/", tag = "credits", params(("id" = u64, Path), Dated),
     responses((status = 200, body = serde_json::Value)))]
 async fn transaction(
     State(api): State<Arc<Api>>,

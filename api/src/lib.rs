@@ -106,6 +106,7 @@ pub use kinds::write as definition_fields;
 pub use limits::LimitsConfig;
 pub use mail::{MailConfig, MailError, MailWay, Mailer};
 pub use mail_address::is_mail_address;
+pub use opt_out::stop_unwilling;
 pub use permission::is_permission;
 pub use places::{PlaceFiles, PlacesError};
 pub use policy::{CreditsPolicy, Policy, QuotasPolicy, TargetsPolicy};

@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::Api;
+use crate::charging::force_stop;
 use crate::error::{ApiError, Problem};
-use crate::measurements::stop_all;
 
 /// How long all questions of a request may take together.
 const MAX_TIME: Duration = Duration::from_secs(1);
@@ -41,7 +41,10 @@ pub(crate) async fn check(api: &Arc<Api>, new: &[NewMeasurement]) -> Result<(), 
 }
 
 /// Stops periodic measurements whose targets have said no since they were made.
-pub(crate) async fn stop_unwilling(api: &Arc<Api>) -> Result<(), StoreError> {
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn stop_unwilling(api: &Arc<Api>) -> Result<(), StoreError> {
     let now = api.clock.now();
     let mut last = 0;
     loop {
@@ -61,8 +64,7 @@ pub(crate) async fn stop_unwilling(api: &Arc<Api>) -> Result<(), StoreError> {
         let stop: Vec<MeasurementId> = unwilling.keys().filter_map(|index| ids.get(*index).copied()).collect();
         if !stop.is_empty() {
             tracing::info!(?stop, "stopping measurements whose targets do not want to be measured");
-            // What fails is in the log, and found again the next day.
-            let _ = stop_all(Arc::clone(api), stop).await;
+            force_stop(api, &stop).await?;
         }
     }
 }

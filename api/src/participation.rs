@@ -26,7 +26,7 @@ use crate::paging::Paging;
 use crate::params::{Params, parse_id};
 use crate::path::Id;
 use crate::permission::Permission;
-use crate::query::{OneParticipation, ParticipationList};
+use crate::query::{Dated, DatedPages};
 use crate::router::{ErrorBody, Routes};
 use crate::sources::{self, MAX_PROBES, Source};
 
@@ -42,7 +42,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 /// `GET measurements/{id}/participation-requests/`: what was asked of whom.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/participation-requests/", tag = "measurements",
-    params(("id" = u64, Path), ParticipationList),
+    params(("id" = u64, Path), DatedPages),
     responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,
@@ -57,7 +57,7 @@ async fn list(
 
 /// `GET measurements/{id}/participation-requests/{source}/`: those of one kind of source, such as `area` or `probes`.
 #[utoipa::path(get, path = "/api/v2/measurements/{id}/participation-requests/{source}/", tag = "measurements",
-    params(("id" = u64, Path), ("source" = String, Path), ParticipationList),
+    params(("id" = u64, Path), ("source" = String, Path), DatedPages),
     responses((status = 200, body = serde_json::Value)))]
 async fn list_of_source(
     State(api): State<Arc<Api>>,
@@ -88,7 +88,7 @@ async fn page(
 
 /// `GET participation-requests/{id}/`: one request.
 #[utoipa::path(get, path = "/api/v2/participation-requests/{id}/", tag = "measurements",
-    params(("id" = u64, Path), OneParticipation),
+    params(("id" = u64, Path), Dated),
     responses((status = 200, body = serde_json::Value)))]
 async fn show(
     State(api): State<Arc<Api>>,

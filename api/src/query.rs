@@ -235,10 +235,10 @@ sets! {
     MeasurementList = MEASUREMENTS, PAGE, FIELDS, OPTIONAL_FIELDS, DATETIME;
     /// Of one measurement.
     OneMeasurement = FIELDS, OPTIONAL_FIELDS, DATETIME;
-    /// Of requests for participation.
-    ParticipationList = PAGE, BY_ID, DATETIME;
-    /// Of one of them.
-    OneParticipation = DATETIME;
+    /// Of a list by number whose items have times.
+    DatedPages = PAGE, BY_ID, DATETIME;
+    /// Of something that has times.
+    Dated = DATETIME;
     /// Of tags.
     TagList = TAGS, PAGE;
     /// Of a list of probes.

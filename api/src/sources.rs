@@ -368,8 +368,18 @@ pub(crate) async fn choose(
     Ok(chosen)
 }
 
+/// Every probe that fits one source, without what it has in common with others.
+pub(crate) async fn all_of(
+    api: &Api,
+    viewer: Viewer,
+    source: &Source,
+    family: Family,
+) -> Result<Vec<ProbeId>, ApiError> {
+    Ok(fitting(api, viewer, source, family).await?.into_iter().map(|fit| fit.id).collect())
+}
+
 /// Every probe that fits one source.
-pub(crate) async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> Result<Vec<Fit>, ApiError> {
+async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> Result<Vec<Fit>, ApiError> {
     let filter = ProbeFilter {
         viewer,
         connected: Some(true),

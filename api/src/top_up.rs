@@ -133,8 +133,8 @@ async fn replace(api: &Api, measurement: &Measurement, now: UnixNanos) -> Result
     let mut others = HashSet::new();
     for source in recorded_sources(api, measurement).await? {
         let viewer = Viewer::Account(measurement.asked.owner);
-        let fitting = sources::fitting(api, viewer, &source, measurement.asked.af).await?;
-        others.extend(fitting.into_iter().map(|fit| fit.id).filter(|probe| !present.contains(probe)));
+        let fitting = sources::all_of(api, viewer, &source, measurement.asked.af).await?;
+        others.extend(fitting.into_iter().filter(|probe| !present.contains(probe)));
     }
     let mut candidates = by_id(api, others.into_iter().collect()).await?;
     candidates.retain(|probe| probe.connection.is_some_and(|connection| connection.connected));
@@ -214,4 +214,51 @@ fn pairs(away: &[Probe], mut candidates: Vec<Probe>, least: f64, family: Family,
         }
     }
     pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use sonde_protocol::ids::{AccountId, Asn};
+    use sonde_protocol::key::PublicKey;
+
+    use super::*;
+
+    fn probe(id: u64, country: &str, asn: u32) -> Probe {
+        Probe {
+            id: ProbeId(id),
+            key: PublicKey([0; 32]),
+            owner: AccountId(1),
+            created_at: UnixNanos(0),
+            description: None,
+            connection: None,
+            first_connected: None,
+            last_connected: None,
+            address_v4: None,
+            address_v6: None,
+            address_is_public: false,
+            asn_v4: Some(Asn(asn)),
+            asn_v6: None,
+            country: Some(country.into()),
+            country_given: false,
+            place: None,
+            software: None,
+            tags: Vec::new(),
+            is_anchor: false,
+            total_uptime: 0,
+        }
+    }
+
+    #[test]
+    fn the_candidate_that_has_most_in_common_comes() {
+        let away = [probe(1, "NL", 64500), probe(2, "DE", 64501), probe(3, "FR", 64502)];
+        let others = || vec![probe(11, "NL", 1), probe(12, "NL", 64500), probe(13, "AT", 64501), probe(14, "US", 2)];
+        let chosen = |least| {
+            let pairs = pairs(&away, others(), least, Family::V4, 7);
+            pairs.into_iter().map(|(leaves, joins)| (leaves.0, joins.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(1.0), [(1, 12)]);
+        assert_eq!(chosen(0.5), [(1, 12), (2, 13)]);
+        assert_eq!(chosen(0.0)[..2], [(1, 12), (2, 13)]);
+        assert_eq!(chosen(0.0).len(), 3, "anybody will do");
+    }
 }

@@ -19,6 +19,7 @@ use crate::here::Here;
 use crate::once::{self, IdempotencyKey};
 use crate::params::Params;
 use crate::permission::Permission;
+use crate::query::DatedPages;
 use crate::reader::Reader;
 use crate::router::{ErrorBody, Routes};
 
@@ -37,7 +38,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 /// `GET credits/transfers/`: what the account gave and was given.
 #[utoipa::path(get, path = "/api/v2/credits/transfers/", tag = "credits",
-    params(("page" = Option<u64>, Query), ("page_size" = Option<u64>, Query), ("sort" = Option<String>, Query)),
+    params(DatedPages),
     responses((status = 200, body = serde_json::Value)))]
 async fn list(
     State(api): State<Arc<Api>>,

@@ -18,6 +18,9 @@ const CONFIG: &str = "[policy]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n";
 /// The same for the server.
 const ALLOW_TARGETS: &str = "allow_targets = [\"127.0.0.0/8\", \"::1/128\"]";
 
+/// The file of built-in measurements.
+const BUILTINS: &str = "builtins.toml";
+
 /// Where a server is to be found.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
@@ -39,10 +42,14 @@ impl Ports {
     /// # Errors
     /// When it does not start.
     pub fn serve(self, dir: &Path) -> Result<Server<'static>> {
+        self.serve_with(dir, ALLOW_TARGETS)
+    }
+
+    fn serve_with(self, dir: &Path, more: &str) -> Result<Server<'static>> {
         let api = SocketAddr::from((Ipv4Addr::LOCALHOST, self.api));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, self.collector));
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, self.collector));
-        Server::start(Place::Here, dir, api, &[v6, v4], ALLOW_TARGETS)
+        Server::start(Place::Here, dir, api, &[v6, v4], more)
     }
 }
 
@@ -77,20 +84,59 @@ impl Loopback {
     /// # Errors
     /// When a program is missing or does not do what it should.
     pub fn start(probes: usize) -> Result<Self> {
+        Self::start_with(probes, None)
+    }
+
+    /// As [`Loopback::start`], with this file of built-in measurements: [`Loopback::builtins`] says where it is.
+    ///
+    /// # Errors
+    /// When a program is missing or does not do what it should.
+    pub fn start_with_builtins(probes: usize, builtins: &str) -> Result<Self> {
+        Self::start_with(probes, Some(builtins))
+    }
+
+    fn start_with(probes: usize, builtins: Option<&str>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let ports = Ports::free()?;
-        let server = ports.serve(&folder.path().join("server"))?;
+        let mut more = ALLOW_TARGETS.to_owned();
+        if let Some(text) = builtins {
+            let file = folder.path().join(BUILTINS);
+            std::fs::write(&file, text)?;
+            more += &format!("\n[builtins]\nfile = {:?}", file.display().to_string());
+        }
+        let server = ports.serve_with(&folder.path().join("server"), &more)?;
         let client = server.researcher(EMAIL)?;
         let mut all = Self { probes: Vec::new(), server, client, numbers: Vec::new(), ports, folder };
-        for n in 0..probes {
-            let dir = all.dir(&format!("probe{n}"))?;
-            all.server.network_file(EMAIL, &dir.join("network.toml"))?;
-            all.probes.push(Probe::start(Place::Here, &dir, CONFIG)?);
+        for _ in 0..probes {
+            all.start_probe()?;
         }
         for probe in &mut all.probes {
             all.numbers.push(probe.wait_connected()?);
         }
         Ok(all)
+    }
+
+    fn start_probe(&mut self) -> Result<()> {
+        let dir = self.dir(&format!("probe{}", self.probes.len()))?;
+        self.server.network_file(EMAIL, &dir.join("network.toml"))?;
+        self.probes.push(Probe::start(Place::Here, &dir, CONFIG)?);
+        Ok(())
+    }
+
+    /// Starts one probe more and waits until it is connected. Gives its number.
+    ///
+    /// # Errors
+    /// When it does not do what it should.
+    pub fn add_probe(&mut self) -> Result<u64> {
+        self.start_probe()?;
+        let number = self.probes.last_mut().context("no probe")?.wait_connected()?;
+        self.numbers.push(number);
+        Ok(number)
+    }
+
+    /// Where the file of built-in measurements is.
+    pub fn builtins(&self) -> PathBuf {
+        self.folder.path().join(BUILTINS)
     }
 
     /// A directory that goes with the network.

@@ -1,11 +1,16 @@
 //! People: getting an account, logging in, losing a password, by HTTP and with the cookies that a browser would keep.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use sonde_api::{AccountsConfig, ApiConfig, MailConfig, MailWay, Signup};
 use sonde_store::catalog::Accounts;
 use tempfile::TempDir;
+use tracing::field::Field;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use crate::lab::{Lab, NOW, Reply, asking, worldwide};
 
@@ -468,8 +473,38 @@ fn a_disabled_account_is_out() {
     lab.call("GET", "/api/v2/keys/", Some(&key), None).refused(403, 104);
 }
 
+/// Gathers everything that is logged in this process.
+struct Log;
+
+static LOGGED: Mutex<String> = Mutex::new(String::new());
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("sonde_")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = String::new();
+        event.record(&mut |field: &Field, value: &dyn Debug| line += &format!("{field}={value:?} "));
+        *LOGGED.lock().unwrap() += &(line + "\n");
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
 #[test]
-fn secrets_are_not_in_the_data() {
+fn secrets_are_neither_in_the_data_nor_in_the_log() {
+    tracing::subscriber::set_global_default(Log).unwrap();
     let town = Town::new(config(Signup::Invite));
     let lab = &town.lab;
     let ada = lab.runtime.block_on(lab.catalog.add_account("ada@example.net", lab.api.clock.now())).unwrap().unwrap();
@@ -491,6 +526,11 @@ fn secrets_are_not_in_the_data() {
         for secret in secrets {
             assert!(!contains(bytes, secret), "{secret} is in {}", path.display());
         }
+    }
+    let log = LOGGED.lock().unwrap();
+    assert!(log.contains("/api/v2/accounts/login/"), "requests are logged");
+    for secret in secrets {
+        assert!(!log.contains(secret), "{secret} is in the log");
     }
 }
 

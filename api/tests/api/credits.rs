@@ -24,7 +24,8 @@ fn periodic(target: &str, sources: Value) -> Value {
     body
 }
 
-fn round(lab: &Lab) {
+/// What arrived is charged for.
+pub fn round(lab: &Lab) {
     lab.runtime.block_on(charge(&Arc::new(lab.api.clone()))).unwrap();
     let wrong = lab.runtime.block_on(lab.catalog.check_ledger()).unwrap();
     assert_eq!(wrong, Vec::<String>::new());
@@ -138,7 +139,7 @@ fn whoever_has_less_than_nothing_is_stopped() {
     report(&lab, probe, session, id, 3);
     round(&lab);
     assert_eq!(credits(&lab, &anna)["estimated_daily_expenditure"], 0);
-    assert_eq!((status(), lab.dispatched()), (json!("Stopped"), vec![vec![probe.0]]));
+    assert_eq!((status(), lab.dispatched()), (json!("Forced to stop"), vec![vec![probe.0]]));
 }
 
 #[test]

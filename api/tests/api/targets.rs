@@ -1,7 +1,9 @@
 //! Targets are asked in the DNS, and not measured by everybody at once.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use sonde_api::{ApiConfig, Policy, TargetsPolicy};
+use sonde_api::{ApiConfig, Policy, TargetsPolicy, stop_unwilling};
 
 use crate::lab::{Lab, asking, worldwide};
 
@@ -48,6 +50,25 @@ fn the_operators_own_targets_are_not_asked() {
     let lab = protecting(TargetsPolicy { opt_out: false, ..TargetsPolicy::default() }, &[]);
     let anna = lab.person("anna");
     assert_eq!(lab.post_as(&anna, "/api/v2/measurements/", &asking("ping", "20.6.6.6", worldwide(1))).status, 201);
+}
+
+#[test]
+fn what_runs_is_stopped_when_its_target_says_no() {
+    let lab = protecting(TargetsPolicy { opt_out: false, ..TargetsPolicy::default() }, &[]);
+    let anna = lab.person("anna");
+    let probe = lab.probe(&anna, "20.0.0.9", &[]);
+    let [unwilling, willing] = ["unwilling.example", "good.example"].map(|target| {
+        let mut body = asking("ping", target, worldwide(1));
+        body["is_oneoff"] = json!(false);
+        lab.measure(&anna, &body)
+    });
+    lab.dispatched();
+    let mut api = lab.api.clone();
+    api.config.policy.targets.opt_out = true;
+    lab.runtime.block_on(stop_unwilling(&Arc::new(api))).unwrap();
+    let status = |id| lab.get(&format!("/api/v2/measurements/{id}/")).json()["status"]["name"].clone();
+    assert_eq!((status(unwilling), status(willing)), (json!("Forced to stop"), json!("Ongoing")));
+    assert_eq!(lab.dispatched(), [[probe.0]]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use sonde_protocol::result::{DnsOutcome, DnsReply, DnsResponse, DnsStray, Outcom
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Anchors, NewAnchor};
 
+use crate::credits::charging;
 use crate::lab::{Lab, NOW, Person, asking, ip, path, result};
 
 pub(crate) mod everywhere;
@@ -38,7 +39,7 @@ struct Scene {
 }
 
 fn scene() -> Scene {
-    let lab = Lab::new();
+    let lab = charging(|credits| credits.starting_credits = 1_000_000);
     let (carol, rita) = (lab.person("carol"), lab.person("rita"));
     let probe = lab.new_probe(&carol);
     let session = lab.connect(probe, "20.0.0.9", &["192.168.1.2", "2a00:1:2:3::9"]);

@@ -187,7 +187,9 @@ impl Source {
 mod tests {
     use super::*;
 
-    fn parse(words: &[&str]) -> Result<Vec<(&'static str, String, Option<u32>)>, String> {
+    type Parsed = (&'static str, String, Option<u32>);
+
+    fn parse(words: &[&str]) -> Result<Vec<Parsed>, String> {
         let words: Vec<String> = words.iter().map(|&word| word.into()).collect();
         let sources = super::parse(&words).map_err(|error| error.to_string())?;
         Ok(sources.into_iter().map(|source| (source.kind, source.value, source.requested)).collect())

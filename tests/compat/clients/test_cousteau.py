@@ -3,7 +3,7 @@
 import datetime
 
 import pytest
-from conftest import PATIENCE, wait_for, without
+from conftest import PATIENCE, wait_for
 from ripe.atlas import cousteau
 from truth import check, read
 

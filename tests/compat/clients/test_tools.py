@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import wait_for, without
+from conftest import wait_for
 from ripe.atlas import cousteau
 
 # What each kind asks beside its target, and what must stand in the report.
@@ -50,7 +50,7 @@ def streamed(lab, start):
 @pytest.mark.parametrize("kind", KINDS)
 def test_measure_and_stream(lab, streamed, kind):
     out = streamed[kind].end()
-    assert "Looking good!" in out and "Connecting to stream" in out
+    assert "Looking good!" in out and "Disconnected from stream" in out
     shown(lab, kind, out)
 
 

@@ -1,19 +1,21 @@
 //! How long a one-off takes from its `POST` to its result in the API, in the lab, with the real programs. Prints figures
 //! beside those of the lab and of a bare request; asserts nothing. `tests/bench/README.md` explains every line.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use sonde_tests::lab::packet::{PacketSummary, UDP};
 use sonde_tests::lab::{Direction, Family, Host, Lab, LabOptions, Link, WireLog, WireRecord, reach};
 use sonde_tests::world::{EMAIL, PATIENCE, Place, Probe, Server};
+use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 
 /// What may be lost beside the target's round trip (docs: one-off ping of one packet to a literal).
 const BUDGET: Duration = Duration::from_millis(20);
@@ -37,11 +39,13 @@ const COLLECTOR_PORT: u16 = 8333;
 fn main() -> Result<()> {
     let mut runs = RUNS;
     let mut keep = None;
+    let mut stream = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--keep" => keep = Some(PathBuf::from(arguments.next().context("--keep DIR")?)),
-            count => runs = count.parse().context("usage: bench-oneoff [--keep DIR] [N]")?,
+            "--stream" => stream = true,
+            count => runs = count.parse().context("usage: bench-oneoff [--stream] [--keep DIR] [N]")?,
         }
     }
     Lab::available().map_err(anyhow::Error::msg).context("no lab on this machine")?;
@@ -68,10 +72,10 @@ fn main() -> Result<()> {
     lab.clear_wire_log()?;
     lab.reset_wire_stats()?;
     let scrap = File::options().create(true).append(true).open(dir.join("scrap"))?;
-    let bench = Bench { api: format!("http://{api}"), key, probe: id, scrap };
+    let bench = Bench { api, key, probe: id, stream, scrap };
     let single = json!({"packets": 1});
     let (quick, usual) = here.run(|| -> Result<_> {
-        let client = Http::new(&bench);
+        let client = Http::new(&bench)?;
         // The first requests find caches cold and connections closed; they are not what this is about.
         for n in 0..4 {
             client.one(n, &single)?;
@@ -88,7 +92,8 @@ fn main() -> Result<()> {
     let log = lab.wire_log()?;
     let stages: Vec<Stages> = quick.iter().filter_map(|run| Stages::of(&log, run)).collect();
     let out = &mut io::stdout();
-    report(out, (&quick, &usual), (target, path))?;
+    let seen = if stream { "POST -> result on an open WebSocket" } else { "POST -> result in the API" };
+    report(out, seen, (&quick, &usual), (target, path))?;
     report_stages(out, &stages, quick.len())?;
     report_around(out, &quick, &pings, path)?;
     let wire = lab.wire_stats()?;
@@ -118,9 +123,11 @@ fn main() -> Result<()> {
 
 /// What is asked, of whom.
 struct Bench {
-    api: String,
+    api: SocketAddr,
     key: String,
     probe: u64,
+    /// Wait for the result on a WebSocket instead of asking for it.
+    stream: bool,
     /// On the disk of the server's data, for a look at how fast that is.
     scrap: File,
 }
@@ -147,16 +154,19 @@ struct Run {
 struct Http<'a> {
     bench: &'a Bench,
     agent: ureq::Agent,
+    /// Open, and subscribed to all of the probe's results.
+    stream: Option<RefCell<WebSocket<TcpStream>>>,
 }
 
 impl<'a> Http<'a> {
-    fn new(bench: &'a Bench) -> Self {
+    fn new(bench: &'a Bench) -> Result<Self> {
         let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build();
-        Self { bench, agent: config.into() }
+        let stream = bench.stream.then(|| subscribe(bench)).transpose()?.map(RefCell::new);
+        Ok(Self { bench, agent: config.into(), stream })
     }
 
     fn get(&self, path: &str) -> Result<String> {
-        let url = format!("{}{path}", self.bench.api);
+        let url = format!("http://{}{path}", self.bench.api);
         let mut response = self.agent.get(&url).header("Authorization", format!("Key {}", self.bench.key)).call()?;
         let text = response.body_mut().read_to_string()?;
         if response.status() != 200 {
@@ -183,7 +193,7 @@ impl<'a> Http<'a> {
             "probes": [{"type": "probes", "value": self.bench.probe.to_string(), "requested": 1}],
         });
         let body = serde_json::to_vec(&body)?;
-        let url = format!("{}/api/v2/measurements/", self.bench.api);
+        let url = format!("http://{}/api/v2/measurements/", self.bench.api);
 
         let began = Instant::now();
         (&self.bench.scrap).write_all(&[0x5a; 4096])?;
@@ -208,6 +218,12 @@ impl<'a> Http<'a> {
         }
         let answer: Value = serde_json::from_str(&answer)?;
         let id = answer["measurements"][0].as_u64().context("no number in the answer")?;
+        if let Some(stream) = &self.stream {
+            let result = await_result(&mut stream.borrow_mut(), id)?;
+            let (total, ended_at) = (began.elapsed(), now());
+            check(&json!([result]), target)?;
+            return Ok(Run { target, span: (began_at, ended_at), total, post, polls: Vec::new(), disk, bare });
+        }
         let path = format!("/api/v2/measurements/{id}/results/");
         let mut polls = Vec::new();
         loop {
@@ -216,7 +232,7 @@ impl<'a> Http<'a> {
             let (total, ended_at) = (began.elapsed(), now());
             polls.push(asked.elapsed());
             if results != "[]" {
-                check(&results, target)?;
+                check(&serde_json::from_str(&results)?, target)?;
                 return Ok(Run { target, span: (began_at, ended_at), total, post, polls, disk, bare });
             }
             if total > PATIENCE {
@@ -227,9 +243,36 @@ impl<'a> Http<'a> {
     }
 }
 
+/// Opens a WebSocket for all results of the probe, made before there are any.
+fn subscribe(bench: &Bench) -> Result<WebSocket<TcpStream>> {
+    let stream = TcpStream::connect(bench.api)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let (mut socket, _) = client(format!("ws://{}/stream/", bench.api), stream).map_err(|_| anyhow!("no WebSocket"))?;
+    let subscription = json!(["atlas_subscribe", {"streamType": "result", "prb": bench.probe}]);
+    socket.send(Message::text(subscription.to_string()))?;
+    let answer = socket.read()?;
+    if !answer.to_text()?.starts_with("[\"atlas_subscribed\",") {
+        bail!("{answer}");
+    }
+    Ok(socket)
+}
+
+/// The result of this measurement from the stream.
+fn await_result(stream: &mut WebSocket<TcpStream>, id: u64) -> Result<Value> {
+    loop {
+        let text = stream.read()?;
+        let (name, payload): (String, Value) = serde_json::from_str(text.to_text()?)?;
+        match (name.as_str(), payload["msm_id"].as_u64()) {
+            ("atlas_result", Some(found)) if found == id => return Ok(payload),
+            ("atlas_result", _) => {}
+            _ => bail!("{name} {payload}"),
+        }
+    }
+}
+
 /// A figure about a measurement that failed would be no figure.
-fn check(results: &str, target: IpAddr) -> Result<()> {
-    let results: Value = serde_json::from_str(results)?;
+fn check(results: &Value, target: IpAddr) -> Result<()> {
     let result = &results[0];
     let rtt = result["result"][0]["rtt"].as_f64();
     if rtt.is_none() || result["dst_addr"] != target.to_string() {
@@ -325,7 +368,12 @@ fn row(out: &mut impl Write, name: &str, durations: impl Iterator<Item = Duratio
     writeln!(out, "{name:<52} {}", Figures::of(durations))
 }
 
-fn report(out: &mut impl Write, (quick, usual): (&[Run], &[Run]), truth: (Duration, Duration)) -> io::Result<()> {
+fn report(
+    out: &mut impl Write,
+    seen: &str,
+    (quick, usual): (&[Run], &[Run]),
+    truth: (Duration, Duration),
+) -> io::Result<()> {
     let (target, path) = truth;
     let less = |runs: &[Run], what: Duration| -> Vec<_> {
         runs.iter().map(move |run| run.total.saturating_sub(what)).collect()
@@ -334,7 +382,7 @@ fn report(out: &mut impl Write, (quick, usual): (&[Run], &[Run]), truth: (Durati
         writeln!(out, "\n{text:<52} {:>9} {:>9} {:>9} {:>9}", "p50", "p90", "p99", "max ms")
     };
     title(out, &format!("one-off ping, 1 packet, {} runs, v6 and v4 in turn", quick.len()))?;
-    row(out, "POST -> result in the API", quick.iter().map(|run| run.total))?;
+    row(out, seen, quick.iter().map(|run| run.total))?;
     let name = format!("  less target RTT floor ({:.2} ms)", millis(target));
     row(out, &name, less(quick, target).into_iter())?;
     let name = format!("  less server-probe RTT floor too ({:.2} ms)", millis(path));
@@ -344,7 +392,7 @@ fn report(out: &mut impl Write, (quick, usual): (&[Run], &[Run]), truth: (Durati
         row(out, name, of_family.map(|run| run.total.saturating_sub(target + path)))?;
     }
     title(out, &format!("Atlas's defaults (3 packets, 1000 ms), {} runs", usual.len()))?;
-    row(out, "POST -> result in the API", usual.iter().map(|run| run.total))?;
+    row(out, seen, usual.iter().map(|run| run.total))?;
     let packets = Duration::from_millis(2 * 1000);
     row(out, "  less 2 x packet_interval", less(usual, packets).into_iter())?;
     row(out, "  less target RTT floor too", less(usual, packets + target).into_iter())
@@ -370,11 +418,16 @@ fn report_around(out: &mut impl Write, quick: &[Run], pings: &[Duration], path: 
     )?;
     row(out, "GET /healthz on the same connection", quick.iter().map(|run| run.bare))?;
     row(out, "the POST alone", quick.iter().map(|run| run.post))?;
-    row(out, "one question for results", quick.iter().flat_map(|run| run.polls.iter().copied()))?;
+    let polls: usize = quick.iter().map(|run| run.polls.len()).sum();
+    if polls > 0 {
+        row(out, "one question for results", quick.iter().flat_map(|run| run.polls.iter().copied()))?;
+    }
     row(out, "4 KiB appended and flushed to the server's disk", quick.iter().map(|run| run.disk))?;
     let name = format!("ping server -> probe (floor {:.2} ms)", millis(path));
     row(out, &name, pings.iter().copied())?;
-    let polls: usize = quick.iter().map(|run| run.polls.len()).sum();
+    if polls == 0 {
+        return Ok(());
+    }
     writeln!(
         out,
         "polled {} ms after each answer without a result: {:.1} questions a run",

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{PRIVATE, Scene, scene, shows};
+use crate::credits::round;
 use crate::lab::{Reply, asking, worldwide};
 
 /// What only rita, its owner, may know of the private measurement; and its number.
@@ -125,6 +126,14 @@ fn rows() -> Vec<Row> {
         row("keys/{uuid}/").rita(&["{private}"]),
         row("keys/permissions/"),
         row("keys/permissions/{permission}/targets/").rita(&["{private}"]),
+        row("credits/"),
+        row("credits/income-items/"),
+        row("credits/expense-items/").rita(&["{private}"]),
+        row("credits/transactions/").rita(&["{private}"]),
+        row("credits/transactions/{id}/"),
+        row("credits/transfers/"),
+        row("credits/transfer/"),
+        row("measurements/estimate/"),
         row("accounts/me/"),
         row("accounts/invites/"),
         row("accounts/signup/"),
@@ -162,6 +171,7 @@ pub(crate) struct World {
     key: String,
     alert: String,
     meshes: [String; 2],
+    transaction: String,
 }
 
 impl World {
@@ -183,7 +193,10 @@ impl World {
         let path = format!("/api/v2/probes/{}/", scene.probe);
         assert_eq!(scene.lab.call("PATCH", &path, Some(&scene.carol.key), Some(&home)).status, 200);
         let meshes = measure_anchor(&scene);
-        Self { scene, key, alert, meshes }
+        round(&scene.lab);
+        let booked = scene.lab.get_as(&scene.rita, "/api/v2/credits/transactions/").json();
+        let transaction = booked["results"][0]["id"].to_string();
+        Self { scene, key, alert, meshes, transaction }
     }
 
     /// Asks as rita, who may read every path of the document.
@@ -204,6 +217,7 @@ impl World {
             Some("probes") => vec![self.scene.probe.to_string()],
             Some("alerts") => vec![self.alert.clone()],
             Some("anchors") => vec!["1".to_owned()],
+            Some("credits") => vec![self.transaction.clone()],
             Some("anchor-measurements") => self.meshes.to_vec(),
             // One a measurement.
             Some("participation-requests") => (1..=all().count()).map(|id| id.to_string()).collect(),

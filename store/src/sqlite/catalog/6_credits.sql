@@ -58,4 +58,7 @@ CREATE INDEX once_at ON once (at);
 -- What an account has running, what it began lately, and what is measured where.
 CREATE INDEX measurement_running ON measurement (owner, ifnull(stop, 9223372036854775807)) WHERE stopped_at IS NULL;
 CREATE INDEX measurement_begun ON measurement (owner, start);
-CREATE INDEX measurement_load ON measurement (address_key, ifnull(stop, 9223372036854775807)) WHERE stopped_at IS NULL;
+-- The /24 or /48 of `address_key`, as its first digits.
+ALTER TABLE measurement ADD COLUMN network_key TEXT AS (substr(address_key, 1, iif(address_key < '5', 7, 13))) VIRTUAL;
+CREATE INDEX measurement_load ON measurement (network_key, ifnull(stop, 9223372036854775807), address_key)
+    WHERE stopped_at IS NULL;

@@ -58,7 +58,7 @@ fn reconcile(db: &Connection, wanted: &[Builtin], now: UnixNanos) -> rusqlite::R
     }
     if !wanted.is_empty() {
         db.execute(
-            "INSERT OR IGNORE INTO account (id, email, created_at) VALUES (?, '', ?)",
+            "INSERT OR IGNORE INTO account (id, email, created_at, disabled_at) VALUES (?1, '', ?2, ?2)",
             params![NOBODY.0.cast_signed(), now.0],
         )?;
     }

@@ -7,7 +7,7 @@ use sonde_protocol::ids::{AccountId, MeasurementId};
 use sonde_protocol::time::UnixNanos;
 
 use super::super::damaged;
-use super::super::filter::{address_key, address_range};
+use super::super::filter::address_key;
 use super::measurements::{self, IS_RUNNING, folded, status_values};
 use super::{SqliteCatalog, credits, participation};
 use crate::StoreError;
@@ -46,7 +46,7 @@ pub(super) fn remember(db: &Connection, once: &Once, made: &[u64], now: UnixNano
 pub(super) fn reserved(db: &Connection, account: AccountId, now: UnixNanos) -> rusqlite::Result<i64> {
     db.prepare_cached(
         "SELECT ifnull(sum(max(0, credits * participants - ifnull(
-            (SELECT sum(-amount) FROM credit_transaction JOIN credit_line
+            (SELECT sum(-amount) FROM credit_transaction CROSS JOIN credit_line
                 ON transaction_id = credit_transaction.id AND ledger = ?1
              WHERE credit_transaction.measurement = measurement.id), 0))), 0)
          FROM measurement JOIN measurement_price ON measurement_price.measurement = measurement.id
@@ -100,31 +100,40 @@ fn target(db: &Connection, account: AccountId, new: &NewMeasurement, now: UnixNa
     let alike = alike.cast_unsigned();
     let Some(&address) = new.resolved.first() else {
         // Who resolves on the probes is counted by the name: nobody here knows the addresses.
-        let address_packets = packets(db, "", "", Some(&name), now)?;
+        let address_packets = packets(db, "", Only::Name(&name), now)?;
         return Ok(TargetUse { alike, address_packets, network_packets: 0.0 });
     };
     let key = address_key(address);
-    let (first, last) = address_range(address, if address.is_ipv4() { 24 } else { 48 });
+    let network = key.get(..if address.is_ipv4() { 7 } else { 13 }).unwrap_or_default();
     Ok(TargetUse {
         alike,
-        address_packets: packets(db, &key, &key, None, now)?,
-        network_packets: packets(db, &first, &last, None, now)?,
+        address_packets: packets(db, network, Only::Address(&key), now)?,
+        network_packets: packets(db, network, Only::All, now)?,
     })
 }
 
-/// Packets a second to addresses of this range, or to a name.
-fn packets(db: &Connection, first: &str, last: &str, name: Option<&str>, now: UnixNanos) -> rusqlite::Result<f64> {
+/// Which measurements of a network.
+enum Only<'a> {
+    All,
+    Address(&'a str),
+    Name(&'a str),
+}
+
+/// Packets a second to a network (the column `network_key`; the empty one is of those whose addresses nobody knows).
+fn packets(db: &Connection, network: &str, only: Only<'_>, now: UnixNanos) -> rusqlite::Result<f64> {
     let burst = i64::from(ONEOFF_BURST_SECS);
-    let sum: Option<f64> = db
-        .prepare_cached(&format!(
-            "SELECT total(CASE WHEN is_oneoff THEN packets * participants / {burst}.0
-                ELSE packets * (participants - departed) * 1.0 / max(1, interval) END)
-             FROM measurement JOIN measurement_price ON measurement = id
-             WHERE address_key BETWEEN ? AND ? AND {OPEN} AND (NOT is_oneoff OR start > ?)
-                AND (?5 IS NULL OR target_folded = ?5)"
-        ))?
-        .query_row(params![first, last, now.0, now.0.saturating_sub(burst * 1_000_000_000), name], |row| row.get(0))?;
-    Ok(sum.unwrap_or(0.0))
+    let (condition, value) = match only {
+        Only::All => ("?4 = ''", ""),
+        Only::Address(key) => ("address_key = ?4", key),
+        Only::Name(name) => ("target_folded = ?4", name),
+    };
+    db.prepare_cached(&format!(
+        "SELECT total(CASE WHEN is_oneoff THEN packets * participants / {burst}.0
+            ELSE packets * (participants - departed) * 1.0 / max(1, interval) END)
+         FROM measurement JOIN measurement_price ON measurement = id
+         WHERE network_key = ? AND {OPEN} AND (NOT is_oneoff OR start > ?) AND {condition}"
+    ))?
+    .query_row(params![network, now.0, now.0.saturating_sub(burst * 1_000_000_000), value], |row| row.get(0))
 }
 
 fn set_prices(db: &Connection, ids: &[MeasurementId], prices: &[Price]) -> rusqlite::Result<()> {
