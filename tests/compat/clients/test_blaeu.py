@@ -17,6 +17,9 @@ def runs(lab, resolving, start):
         "reach 6": ["blaeu-reach", "--requested", "2", "--by_probe", v6],
         "reach machine": ["blaeu-reach", "--machine-readable", "--requested", "3", v4],
         "reach country": ["blaeu-reach", "--probes", ",".join(map(str, lab.of(4))), v4],
+        "reach by country": ["blaeu-reach", "--requested", "3", "--country", "DE", v4],
+        "reach by area": ["blaeu-reach", "--requested", "3", "--area", "North-Central", v4],
+        "reach by network": ["blaeu-reach", "--requested", "3", "--asn", lab.probes["dual"]["asn"], v4],
         "resolve at 4": ["blaeu-resolve", "--ipv4", "--requested", "3", "--nameserver", lab.dns["name"], *resolve],
         "resolve at 6": ["blaeu-resolve", "--requested", "2", "--nameserver", lab.dns["name"], *resolve],
         "resolve": ["blaeu-resolve", "--ipv4", "--requested", "3", "--type", "A", name],
@@ -44,6 +47,11 @@ def test_reach_by_number(runs):
     out = runs["reach country"].end()
     assert "3 probes reported" in out
     assert "9 successful tests (100.0 %)" in out
+
+
+@pytest.mark.parametrize(("how", "probes"), [("country", 1), ("area", 3), ("network", 1)])
+def test_reach_by_place(runs, how, probes):
+    assert f"{probes} probes reported" in runs[f"reach by {how}"].end()
 
 
 def test_reach_for_machines(lab, runs):

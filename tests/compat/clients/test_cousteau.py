@@ -132,6 +132,23 @@ def test_probe_listing(lab):
     assert sorted(probe["id"] for probe in tagged) == sorted(lab.of(6))
 
 
+def test_probes_by_place(lab):
+    for probe in lab.probes.values():
+        shown = cousteau.Probe(id=probe["id"], **lab.access)
+        assert shown.country_code == probe["country"]
+        asn = shown.asn_v4 if "4" in probe["public"] else shown.asn_v6
+        assert asn == probe["asn"]
+        found = cousteau.ProbeRequest(**lab.access, country_code=probe["country"].lower(), asn=probe["asn"])
+        assert probe["id"] in [one["id"] for one in found]
+    german = cousteau.ProbeRequest(**lab.access, country_code__in="de", asn_v4=lab.probes["v4only"]["asn"])
+    assert [one["id"] for one in german] == [lab.probes["v4only"]["id"]]
+
+
+def test_target_has_an_origin(lab, oneoffs):
+    listing = cousteau.MeasurementRequest(**lab.access, target_asn=64599, type="ping")
+    assert oneoffs["ping", 4] in [measurement["id"] for measurement in listing]
+
+
 def test_measurement_listing(lab, oneoffs):
     listing = cousteau.MeasurementRequest(**lab.access, type="traceroute", af=6, status__in="1,2", search="by cousteau")
     assert [measurement["id"] for measurement in listing] == [oneoffs["traceroute", 6]]

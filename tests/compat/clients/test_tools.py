@@ -129,6 +129,13 @@ def test_probe_search_by_prefix(lab, start):
     assert out.split() == [str(lab.probes["v4only"]["id"])]
 
 
+def test_probe_search_by_place(lab, start):
+    out = start("ripe-atlas", "probe-search", "--country", "nl", "--ids-only").end()
+    assert out.split() == [str(lab.probes["dual"]["id"])]
+    out = start("ripe-atlas", "probe-search", "--asnv4", lab.probes["v4only"]["asn"], "--ids-only").end()
+    assert out.split() == [str(lab.probes["v4only"]["id"])]
+
+
 def test_probe_info(lab, start):
     number = lab.probes["dual"]["id"]
     out = start("ripe-atlas", "probe-info", number).end()

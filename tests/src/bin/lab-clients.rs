@@ -35,6 +35,14 @@ const HTTPS: u16 = 443;
 /// A name without a program behind it, whose text the dns measurements ask for, and the text.
 const TEXT: (&str, &str) = ("clients.lab.example", "read by everybody");
 
+/// Where the server's tables say that networks are: AS and country. Whatever is in none of them is at the last.
+const NETWORKS: [(&str, u32, &str); 4] = [
+    ("20.10.0.0 16", 64_510, "NL"),
+    ("20.11.0.0 16", 64_511, "DE"),
+    ("0.0.0.0 0", 64_599, "FR"),
+    (":: 0", 64_599, "FR"),
+];
+
 /// Owns nothing: an account whose requests may spoil what it likes.
 const STRANGER: &str = "stranger@example.net";
 
@@ -56,11 +64,16 @@ fn main() -> Result<ExitCode> {
     let dir = tempfile::tempdir()?;
     certify(dir.path(), server)?;
     let file = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(file("asn.txt"), NETWORKS.map(|(network, asn, _)| format!("{network} {asn}\n")).concat())?;
+    fs::write(file("country.txt"), NETWORKS.map(|(network, _, country)| format!("{network} {country}\n")).concat())?;
     let more = format!(
-        "listen_tls = [\"{}\"]\ncertificate = \"{}\"\nprivate_key = \"{}\"\n",
+        "listen_tls = [\"{}\"]\ncertificate = \"{}\"\nprivate_key = \"{}\"\n\
+         [places]\nasn = [\"{}\"]\ncountry = [\"{}\"]\n",
         SocketAddr::new(server, HTTPS),
         file("server.pem"),
-        file("server.key")
+        file("server.key"),
+        file("asn.txt"),
+        file("country.txt")
     );
     let scene = Scene::start_with(&lab, &PROBES, &more)?;
     scene.server.admin(&["network", "allow-http", TARGET])?;
@@ -96,6 +109,8 @@ fn describe(lab: &Lab, scene: &Scene<'_>) -> Result<Value> {
         json!({
             "id": scene.number(*host),
             "host": host.name(),
+            "asn": origin(*host).1,
+            "country": origin(*host).2,
             "addresses": addresses(*host),
             "public": Family::ALL.into_iter().filter_map(|f| Some((number(f), host.public_address(f)?))).collect::<BTreeMap<_, _>>(),
             "rtt_ms": Family::ALL.into_iter().filter_map(rtt).map(|(f, rtt)| (f, millis(rtt))).collect::<BTreeMap<_, _>>(),
@@ -113,6 +128,15 @@ fn describe(lab: &Lab, scene: &Scene<'_>) -> Result<Value> {
         "clock_ahead": show::AHEAD,
         "body": sonde_tests::web::BODY,
     }))
+}
+
+/// What the tables say of a probe, by its first address.
+fn origin(host: Host) -> (&'static str, u32, &'static str) {
+    match host {
+        Host::Dual => NETWORKS[0],
+        Host::V4Only => NETWORKS[1],
+        _ => NETWORKS[2],
+    }
 }
 
 const fn number(family: Family) -> &'static str {

@@ -61,6 +61,8 @@ pub const OPTIONAL: &str = "
     probe_sources[].value str
     probe_sources[].tags_include str
     probe_sources[].tags_exclude str
+    probe_sources[].diversity bool
+    probe_sources[].seed int
     participation_requests [obj]
     participation_requests[].id int
     participation_requests[].self url

@@ -26,12 +26,17 @@ fn record(db: &Connection, evidence: &[ResolverEvidence], forget: UnixNanos) -> 
         .query_map([forget.0], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for one in evidence.iter().filter(|one| one.at >= forget) {
-        db.prepare_cached(
-            "INSERT INTO resolver_evidence (probe, family, at, works) VALUES (?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET at = excluded.at, works = excluded.works WHERE excluded.at >= at",
-        )?
-        .execute(params![one.probe.0.cast_signed(), one.family.number(), one.at.0, one.works])?;
-        touched.push(one.probe.0.cast_signed());
+        let probe = one.probe.0.cast_signed();
+        let changed = db
+            .prepare_cached(
+                "INSERT INTO resolver_evidence (probe, family, at, works) VALUES (?, ?, ?, ?)
+                 ON CONFLICT DO UPDATE SET at = excluded.at, works = excluded.works WHERE excluded.at > at",
+            )?
+            .execute(params![probe, one.family.number(), one.at.0, one.works])?;
+        // What was known already changes nothing.
+        if changed > 0 {
+            touched.push(probe);
+        }
     }
     touched.sort_unstable();
     touched.dedup();
