@@ -222,6 +222,7 @@ fn measurement(owner: AccountId, probes: &[ProbeId], n: u32) -> NewMeasurement {
         probe_sources: "[]".into(),
         probes: chosen.collect(),
         group: None,
+        top_up: None,
         origin: None,
     }
 }
