@@ -14,6 +14,9 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 /// The server that is asked when nobody says which.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 
+const SERVER_HELP: &str =
+    "The server's address, as https://sonde.example.net; else SONDE_SERVER, else http://127.0.0.1:8080";
+
 /// The longest key.
 const MAX_KEY: usize = 200;
 
@@ -21,8 +24,8 @@ const MAX_KEY: usize = 200;
 #[derive(Debug, Clone, Args, Default)]
 #[command(next_help_heading = "Server")]
 pub struct AccessArgs {
-    /// The server's address, as https://sonde.example.net; else SONDE_SERVER, else http://127.0.0.1:8080
-    #[arg(long, value_name = "URL")]
+    /// The server's address.
+    #[arg(long, value_name = "URL", help = SERVER_HELP)]
     server: Option<String>,
     /// A file with the API key; else SONDE_KEY_FILE, or the key itself in SONDE_KEY
     #[arg(long, value_name = "FILE", conflicts_with = "key")]
