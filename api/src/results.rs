@@ -50,7 +50,7 @@ const LOOKBACK_DAYS: i64 = 7;
 const BUILTIN_LOOKBACK_DAYS: i64 = 1;
 
 /// `GET measurements/{id}/results/`: every result, a bare array or one a line.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path), AllResults), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/results/", tag = "results", params(("id" = u64, Path), AllResults), responses((status = 200, content((serde_json::Value = "application/json"), (String = "text/plain")))))]
 pub(crate) async fn all(
     State(api): State<Arc<Api>>,
     access: Access,
@@ -66,7 +66,7 @@ pub(crate) async fn all(
 }
 
 /// `GET measurements/{id}/latest/`: the newest results of each probe.
-#[utoipa::path(get, path = "/api/v2/measurements/{id}/latest/", tag = "results", params(("id" = u64, Path), LatestResults), responses((status = 200, body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v2/measurements/{id}/latest/", tag = "results", params(("id" = u64, Path), LatestResults), responses((status = 200, content((serde_json::Value = "application/json"), (String = "text/plain")))))]
 pub(crate) async fn latest(
     State(api): State<Arc<Api>>,
     access: Access,

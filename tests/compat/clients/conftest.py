@@ -117,7 +117,7 @@ class Run:
     def end(self, code=0):
         """What it wrote, once it has ended with this exit code."""
         if self.ended is None:
-            out, errors = self.process.communicate(timeout=4 * PATIENCE)
+            out, errors = self.process.communicate(timeout=8 * PATIENCE)
             self.ended = (self.process.returncode, out, errors)
         got, out, errors = self.ended
         assert got == code, f"{' '.join(self.words)}: exit code {got}\n{out}\n{errors}"

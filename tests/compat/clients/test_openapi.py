@@ -8,7 +8,7 @@ from ripe.atlas import cousteau
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 # Requests for each operation in the last phase; and what all of them are made from.
-EXAMPLES = 15
+EXAMPLES = 5
 SEED = 1
 
 
@@ -28,11 +28,13 @@ def runs(lab, start, tmp_path_factory):
         f'[[operations]]\ninclude-path-regex = "/probes/[{{]"\nparameters = {{ "path.id" = {lab.probes["dual"]["id"]} }}\n'
     )
     words = ["schemathesis", "--config-file", config, "run", f"{lab.url}/api/v2/openapi.json", "--tls-verify", lab.ca]
-    words += ["--seed", SEED, "--max-examples", EXAMPLES, "--phases", "examples,coverage,fuzzing", "--checks", CHECKS]
-    words += ["--continue-on-failure", "--no-color"]
+    words += ["--seed", SEED, "--max-examples", EXAMPLES, "--checks", CHECKS, "--continue-on-failure", "--no-color"]
+    # Every parameter at its bounds is asked once, by whom most of it is allowed.
     return {
-        "anybody": start(*words),
-        "an account": start(*words, "--header", f"Authorization: Key {lab.stranger}"),
+        "anybody": start(*words, "--phases", "fuzzing"),
+        "an account": start(
+            *words, "--phases", "examples,coverage,fuzzing", "--header", f"Authorization: Key {lab.stranger}"
+        ),
     }
 
 
