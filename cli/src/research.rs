@@ -46,7 +46,7 @@ const WRONG_USE: u8 = 2;
 #[derive(Debug, Clone, Subcommand)]
 pub enum ResearchCommand {
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "clap would show it as help of the whole command")]
     Ask(Ask),
     /// Shows the results of a measurement
     Results(ResultsArgs),

@@ -78,7 +78,7 @@ pub struct Common {
     #[arg(long, value_name = "HOST", hide = true)]
     pub ask: Option<String>,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "clap would show it as help of the whole command")]
     pub access: AccessArgs,
 }
 

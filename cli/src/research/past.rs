@@ -44,7 +44,7 @@ pub struct ResultsArgs {
     #[arg(long, alias = "txt")]
     json: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "clap would show it as help of the whole command")]
     pub access: AccessArgs,
 }
 
@@ -125,7 +125,7 @@ pub struct StreamArgs {
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     #[command(flatten)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "clap would show it as help of the whole command")]
     pub access: AccessArgs,
 }
 
