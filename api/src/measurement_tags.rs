@@ -162,18 +162,15 @@ async fn add(
             fields.required("tag");
         }
     }
-    let mut tags = measurement.asked.tags;
+    let tags = measurement.asked.tags;
     let tag = named.pop().unwrap_or_default();
-    if !tags.contains(&tag) {
-        tags.push(tag.clone());
-    }
-    if tags.len() > MAX_TAGS {
+    if !tags.contains(&tag) && tags.len() >= MAX_TAGS {
         problems.push(crate::error::Problem::at("/tag", format!("At most {MAX_TAGS} tags can be named.")));
     }
     if !problems.is_empty() {
         return Err(ApiError::body(problems));
     }
-    let edit = MeasurementEdit { tags: Some(tags), ..MeasurementEdit::default() };
+    let edit = MeasurementEdit { add_tag: Some(tag.clone()), ..MeasurementEdit::default() };
     api.catalog.edit_measurement(measurement.id, &edit).await?;
     Ok((StatusCode::CREATED, Json(json!({ "tag": tag }))))
 }
@@ -204,13 +201,11 @@ async fn remove(
     let account = access.may(Permission::UpdateMeasurement, parse_id(&id).map(MeasurementId))?;
     let id = parse_id(&id).ok_or_else(ApiError::not_found)?;
     let measurement = own(&api, account, MeasurementId(id)).await?;
-    let (mut tags, tag) = (measurement.asked.tags, tag.to_ascii_lowercase());
-    let before = tags.len();
-    tags.retain(|known| *known != tag);
-    if tags.len() == before {
+    let tag = tag.to_ascii_lowercase();
+    if !measurement.asked.tags.contains(&tag) {
         return Err(ApiError::not_found());
     }
-    let edit = MeasurementEdit { tags: Some(tags), ..MeasurementEdit::default() };
+    let edit = MeasurementEdit { remove_tag: Some(tag), ..MeasurementEdit::default() };
     api.catalog.edit_measurement(measurement.id, &edit).await?;
     Ok(StatusCode::NO_CONTENT)
 }

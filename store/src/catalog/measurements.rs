@@ -224,6 +224,10 @@ pub struct MeasurementEdit {
     pub is_public: Option<bool>,
     /// Other tags.
     pub tags: Option<Vec<String>>,
+    /// One tag more, if it has not got it; whatever else changes at the same time.
+    pub add_tag: Option<String>,
+    /// One tag less, likewise.
+    pub remove_tag: Option<String>,
 }
 
 /// A measurement's state (Atlas's numbers and names).

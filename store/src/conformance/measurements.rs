@@ -308,6 +308,14 @@ pub(super) async fn edits_change_what_is_said(place: &impl Fixture<dyn Catalog>)
     assert_eq!(found(&catalog, &search).await, []);
     catalog.edit_measurement(id, &MeasurementEdit { is_public: Some(true), ..Default::default() }).await.unwrap();
     assert_eq!(catalog.measurement(id).await.unwrap().unwrap(), before);
-    catalog.edit_measurement(MeasurementId(1), &edit).await.unwrap();
+    // Tags come and go one by one, so that two who change them at once do not undo each other's.
+    for tag in ["red", "blue", "red"] {
+        let more = MeasurementEdit { add_tag: Some(tag.into()), ..Default::default() };
+        catalog.edit_measurement(id, &more).await.unwrap();
+    }
+    let less = MeasurementEdit { remove_tag: Some("red".into()), ..Default::default() };
+    catalog.edit_measurement(id, &less).await.unwrap();
+    assert_eq!(catalog.measurement(id).await.unwrap().unwrap().asked.tags, ["blue"]);
+    catalog.edit_measurement(MeasurementId(1), &MeasurementEdit { add_tag: Some("x".into()), ..edit }).await.unwrap();
     assert_eq!(catalog.measurement(other).await.unwrap().unwrap().asked.description, None);
 }

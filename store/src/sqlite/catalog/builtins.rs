@@ -143,8 +143,8 @@ fn change(db: &Connection, old: &Measurement, new: &Builtin, now: UnixNanos) -> 
         new.id,
         &crate::catalog::MeasurementEdit {
             description: Some(asked.description.clone()),
-            is_public: None,
             tags: Some(asked.tags.clone()),
+            ..Default::default()
         },
     )?;
     if reorders {

@@ -177,6 +177,15 @@ pub(super) fn edit(db: &Connection, id: MeasurementId, edit: &MeasurementEdit) -
         db.prepare_cached("UPDATE measurement SET tags = ? WHERE id = ?")?
             .execute(params![Json::from(tags.as_slice()).to_string(), id])?;
     }
+    if edit.add_tag.is_some() || edit.remove_tag.is_some() {
+        let Some(measurement) = by_id(db, MeasurementId(id.cast_unsigned()))? else { return Ok(()) };
+        let mut tags = measurement.asked.tags;
+        tags.retain(|tag| Some(tag) != edit.remove_tag.as_ref());
+        let new = edit.add_tag.clone().filter(|tag| !tags.contains(tag));
+        tags.extend(new);
+        db.prepare_cached("UPDATE measurement SET tags = ? WHERE id = ?")?
+            .execute(params![Json::from(tags.as_slice()).to_string(), id])?;
+    }
     Ok(())
 }
 
