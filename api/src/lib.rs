@@ -111,7 +111,7 @@ pub use permission::is_permission;
 pub use places::{PlaceFiles, PlacesError};
 pub use policy::{CreditsPolicy, Policy, QuotasPolicy, TargetsPolicy};
 pub use secret::Secret;
-pub use serve::{Listener, serve};
+pub use serve::{Listener, Neighbour, serve};
 pub use target::{Resolve, SystemResolver};
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
 pub use top_up::Replacements;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sonde_protocol::atlas::FIRMWARE;
 use sonde_protocol::ids::{Asn, ProbeId};
+use sonde_protocol::net::Uplink;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Probe, ProbeState};
 use sonde_store::view::{Viewer, network, snapped};
@@ -65,6 +66,9 @@ pub(crate) struct ProbeObject {
     status_since: Option<i64>,
     /// Those of its owner and those of the system.
     tags: Vec<ProbeTag>,
+    /// What its last connection ran over, `quic`, or `tls` where UDP is blocked; for whoever may see it whole. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uplink: Option<&'static str>,
 }
 
 /// A point, longitude first (RFC 7946).
@@ -142,6 +146,7 @@ impl ProbeObject {
             status: ProbeStatus { id, name, since: since.map(iso) },
             status_since: since.map(UnixNanos::as_secs),
             tags: probe.tags.iter().map(|slug| ProbeTag::of(slug)).collect(),
+            uplink: probe.uplink.filter(|_| whole).map(Uplink::name),
         }
     }
 

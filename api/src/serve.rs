@@ -2,6 +2,7 @@
 //! of connections, a time limit for the handshake and for headers (and so for idle connections), and one for clients that
 //! stop reading.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,12 +15,14 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use crate::here::OverTls;
 
@@ -47,16 +50,52 @@ const KEEPALIVE: TcpKeepalive =
 /// How long accepting pauses when the machine has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Somebody else on the same port, who is asked for by the name of another protocol in the TLS handshake (ALPN, RFC 7301).
+pub trait Neighbour: Send + Sync {
+    /// Is this protocol the neighbour's?
+    fn speaks(&self, alpn: &[u8]) -> bool;
+
+    /// Takes the connection over, before anything was answered. Must not block; the connection is not counted here any more.
+    fn take(&self, handshake: StartHandshake<TcpStream>, peer: SocketAddr);
+}
+
+/// What a listener does before HTTP begins.
+#[derive(Clone)]
+struct Tls {
+    config: Arc<ServerConfig>,
+    neighbour: Option<Arc<dyn Neighbour>>,
+}
+
 /// A socket that clients come to.
 pub struct Listener {
     socket: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
 }
 
 impl Listener {
     /// One for HTTPS.
     pub fn tls(socket: TcpListener, config: Arc<ServerConfig>) -> Self {
-        Self { socket, tls: Some(config.into()) }
+        Self { socket, tls: Some(Tls { config, neighbour: None }) }
+    }
+
+    /// One for HTTPS and for somebody else.
+    pub fn shared(socket: TcpListener, config: Arc<ServerConfig>, neighbour: Arc<dyn Neighbour>) -> Self {
+        Self { socket, tls: Some(Tls { config, neighbour: Some(neighbour) }) }
+    }
+}
+
+impl Tls {
+    /// The established connection; `None` when it is the neighbour's.
+    async fn accept(self, stream: TcpStream, peer: SocketAddr) -> io::Result<Option<TlsStream<TcpStream>>> {
+        let handshake = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        if let Some(neighbour) = self.neighbour {
+            let names = handshake.client_hello().alpn();
+            if names.is_some_and(|mut names| names.any(|name| neighbour.speaks(name))) {
+                neighbour.take(handshake, peer);
+                return Ok(None);
+            }
+        }
+        handshake.into_stream(self.config).await.map(Some)
     }
 }
 
@@ -125,10 +164,11 @@ async fn accept(listener: Listener, router: Router, permits: Arc<Semaphore>, ser
                 None => converse(stream, peer, None, router, serving).await,
                 Some(tls) => {
                     // Nobody waits for an answer yet: a stop ends handshakes at once.
-                    let handshake = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream));
+                    let handshake = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream, peer));
                     let done = tokio::select! { done = handshake => done, () = serving.stopped() => return };
                     match done {
-                        Ok(Ok(stream)) => converse(stream, peer, Some(OverTls), router, serving).await,
+                        Ok(Ok(Some(stream))) => converse(stream, peer, Some(OverTls), router, serving).await,
+                        Ok(Ok(None)) => {}
                         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                         Err(_) => tracing::debug!("a TLS handshake took too long"),
                     }

@@ -242,6 +242,7 @@ mod tests {
             country_given: false,
             place: None,
             software: None,
+            uplink: None,
             tags: Vec::new(),
             is_anchor: false,
             total_uptime: 0,

@@ -284,11 +284,15 @@ pub struct CollectorSection {
     /// What the directory tells the probes: `host:port`, names or literals. Empty: what was told last, or the addresses
     /// it listens on when the network is made.
     pub addresses: Vec<String>,
+    /// What the directory tells the probes of the way over TLS and TCP, which `[api] listen_tls` serves: `host:port`. Absent:
+    /// the hosts of the addresses above with the port of the first entry of `listen_tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_addresses: Option<Vec<String>>,
 }
 
 impl Default for CollectorSection {
     fn default() -> Self {
-        Self { listen: vec![SocketAddr::new(ANY, COLLECTOR_PORT)], addresses: Vec::new() }
+        Self { listen: vec![SocketAddr::new(ANY, COLLECTOR_PORT)], addresses: Vec::new(), tls_addresses: None }
     }
 }
 
@@ -350,6 +354,22 @@ impl Config {
         let specific = self.collector.listen.iter().filter(|address| !address.ip().is_unspecified());
         specific.map(ToString::to_string).collect()
     }
+
+    /// Where the directory tells probes to come by TLS over TCP, for a collector that it lists at `addresses`.
+    pub fn tls_addresses<'a>(&self, addresses: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let Some(listen) = self.api.listen_tls.first() else { return Vec::new() };
+        if let Some(given) = &self.collector.tls_addresses {
+            return given.clone();
+        }
+        let mut list: Vec<String> = Vec::new();
+        for (host, _) in addresses.filter_map(|address| address.rsplit_once(':')) {
+            let address = format!("{host}:{}", listen.port());
+            if !list.contains(&address) {
+                list.push(address);
+            }
+        }
+        list
+    }
 }
 
 #[cfg(test)]
@@ -379,6 +399,10 @@ mod tests {
                 directory: Some("/var/lib/sonde/mail".into()),
             },
             builtins: BuiltinsSection { file: Some("/etc/sonde/builtins.toml".into()) },
+            collector: CollectorSection {
+                tls_addresses: Some(vec!["sonde.example.net:443".into()]),
+                ..CollectorSection::default()
+            },
             alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };
@@ -398,6 +422,19 @@ mod tests {
         }
         let config = toml::from_str::<Config>("[mail]\nsmtp = 'smtps://user:secret@host'").unwrap();
         assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn probes_are_told_the_way_over_tls_where_there_is_one() {
+        let told = |text: &str| {
+            let config: Config = toml::from_str(text).unwrap();
+            config.tls_addresses(["c.example:8333", "c.example:443", "[2001:db8::1]:8333"].into_iter())
+        };
+        assert_eq!(told("[api]\nlisten_tls = ['[::]:8443']"), ["c.example:8443", "[2001:db8::1]:8443"]);
+        assert_eq!(told("[api]\nlisten_tls = []\n[collector]\ntls_addresses = ['d.example:443']"), [""; 0]);
+        let given = "[api]\nlisten_tls = ['[::]:8443']\n[collector]\ntls_addresses = ";
+        assert_eq!(told(&format!("{given}['d.example:443']")), ["d.example:443"]);
+        assert_eq!(told(&format!("{given}[]")), [""; 0]);
     }
 
     #[test]

@@ -214,7 +214,7 @@ fn server_config(options: &DemoOptions) -> Config {
             min_interval: 1,
             ..ApiSection::default()
         },
-        collector: CollectorSection { listen: vec![free_port()], addresses: Vec::new() },
+        collector: CollectorSection { listen: vec![free_port()], ..CollectorSection::default() },
         credits: free.credits,
         quotas: free.quotas,
         targets: free.targets,

@@ -9,18 +9,21 @@ use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{
-    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Mailer, PlaceFiles, Replacements,
-    SystemClock, SystemResolver, Watch, certificate_names,
+    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Mailer, Neighbour, PlaceFiles,
+    Replacements, SystemClock, SystemResolver, Watch, certificate_names,
 };
+use sonde_collector::network::NetworkError;
 use sonde_collector::server::Handle;
+use sonde_collector::tls::is_for_collector;
 use sonde_collector::{Collector, CollectorConfig, Network};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::message::Drain;
 use sonde_store::bus::local::LocalBus;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::info;
+use tokio_rustls::StartHandshake;
+use tracing::{info, warn};
 
 use crate::admin::{self, AdminContext, Net};
 use crate::builtins;
@@ -45,6 +48,19 @@ impl Dispatch for Direct {
 
     async fn http_hosts(&self) -> Vec<String> {
         self.0.with_network(|network| network.directory().http_hosts.iter().map(ToString::to_string).collect())
+    }
+}
+
+/// Probes that come to the API's port, because UDP is blocked where they are.
+struct ProbesByTls(Handle);
+
+impl Neighbour for ProbesByTls {
+    fn speaks(&self, alpn: &[u8]) -> bool {
+        is_for_collector(alpn)
+    }
+
+    fn take(&self, handshake: StartHandshake<TcpStream>, peer: SocketAddr) {
+        self.0.take_tls(handshake, peer);
     }
 }
 
@@ -100,7 +116,7 @@ impl Server {
             catalog,
             results,
             bus,
-            dispatch: Arc::new(Direct(handle)),
+            dispatch: Arc::new(Direct(handle.clone())),
             resolver: Arc::new(SystemResolver::default()),
             clock: Arc::new(SystemClock),
             places: places.clone(),
@@ -129,7 +145,8 @@ impl Server {
                 let listener =
                     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
                 tls_addresses.push(listener.local_addr()?);
-                listeners.push(Listener::tls(listener, Arc::clone(&tls)));
+                let probes = Arc::new(ProbesByTls(handle.clone()));
+                listeners.push(Listener::shared(listener, Arc::clone(&tls), probes));
             }
         }
         let shutdown = async move {
@@ -237,5 +254,23 @@ pub fn open_network(path: &Path, config: &Config) -> Result<Network> {
              instance addresses = [\"collector.example.net:8333\"]"
         );
     }
-    Ok(Network::open_or_create(path, &config.network.name, &addresses)?)
+    let mut network = Network::open_or_create(path, &config.network.name, &addresses)?;
+    tell_tls(&mut network, config)?;
+    Ok(network)
+}
+
+/// Signs where probes come by TLS over TCP. A network whose root key is elsewhere keeps what was signed there.
+fn tell_tls(network: &mut Network, config: &Config) -> Result<()> {
+    let key = network.collector_key().public();
+    let own = network.directory().collectors.iter().find(|collector| collector.key == key);
+    let addresses = own.map(|own| config.tls_addresses(own.addresses.iter().map(|address| address.as_str())));
+    match network.tell_tls(&addresses.unwrap_or_default()) {
+        Err(NetworkError::NoRoot(_)) => {
+            warn!(
+                "the directory does not say where TLS over TCP is served now, and the root key is not here to sign it"
+            );
+            Ok(())
+        }
+        other => Ok(other.map(|_| ())?),
+    }
 }

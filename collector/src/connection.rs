@@ -1,12 +1,10 @@
-//! One probe's connection: a thin loop between QUIC's streams, the session machine, the writer and the catalog.
+//! One probe's connection: a thin loop between the link's lanes, the session machine, the writer and the catalog.
 //!
-//! The control stream is the probe's first bidirectional stream; its two unidirectional streams carry frames. Whatever
-//! makes no sense ends this connection with a reason and disturbs no other.
+//! Whatever makes no sense ends this connection with a reason and disturbs no other.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, RecvStream, SendStream, VarInt};
 use ring::digest;
 use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::ids::{ProbeId, SessionId};
@@ -24,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::ingest::{ToIngest, now};
 use crate::intake::ConnectionId;
+use crate::link::{FRAME_LANES, Heard, Link, LinkEnd, Piece, close};
 use crate::server::Shared;
 
 /// How long a new connection may take to say hello.
@@ -40,21 +39,6 @@ pub(crate) const INBOX: usize = 256;
 
 /// How often a probe's addresses may change during one connection.
 const MAX_MOVES: u32 = 256;
-
-/// How much is read from a stream at a time.
-const CHUNK: usize = 64 * 1024;
-
-/// Application error codes in QUIC's CONNECTION_CLOSE.
-pub(crate) mod close {
-    /// All is well: drained, said goodbye, or replaced by a newer connection.
-    pub(crate) const DONE: u32 = 0;
-    /// What the probe sent makes no sense.
-    pub(crate) const MALFORMED: u32 = 1;
-    /// The collector cannot go on with this connection.
-    pub(crate) const INTERNAL: u32 = 2;
-    /// The probe was refused; the control stream says why.
-    pub(crate) const REFUSED: u32 = 3;
-}
 
 /// What others tell a connection.
 pub(crate) enum ToConnection {
@@ -85,14 +69,23 @@ enum End {
     Internal(String),
 }
 
+impl From<LinkEnd> for End {
+    fn from(end: LinkEnd) -> Self {
+        match end {
+            LinkEnd::Gone(why) => End::Gone(why),
+            LinkEnd::Malformed(why) => End::Malformed(why),
+        }
+    }
+}
+
 /// Serves a connection until it ends.
-pub(crate) async fn serve(connection: Connection, id: ConnectionId, shared: Arc<Shared>) {
-    let Some(key) = peer_key(&connection) else {
-        connection.close(VarInt::from_u32(close::MALFORMED), b"no Ed25519 key");
+pub(crate) async fn serve(link: Link, id: ConnectionId, shared: Arc<Shared>) {
+    let Some(key) = link.peer_key() else {
+        link.close(close::MALFORMED, "no Ed25519 key");
         return;
     };
     let mut served = Served {
-        connection,
+        link,
         id,
         key,
         shared,
@@ -113,18 +106,12 @@ pub(crate) async fn serve(connection: Connection, id: ConnectionId, shared: Arc<
         End::Malformed(_) | End::Internal(_) => warn!(key = %served.key.short(), %end, "connection ended"),
         _ => debug!(key = %served.key.short(), %end, "connection ended"),
     }
-    served.connection.close(VarInt::from_u32(code), text.as_bytes());
+    served.link.close(code, text);
     served.leave().await;
 }
 
-fn peer_key(connection: &Connection) -> Option<PublicKey> {
-    let identity = connection.peer_identity()?;
-    let certificates = identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
-    PublicKey::from_spki(certificates.first()?)
-}
-
 struct Served {
-    connection: Connection,
+    link: Link,
     id: ConnectionId,
     key: PublicKey,
     shared: Arc<Shared>,
@@ -138,52 +125,25 @@ struct Served {
     session: CollectorSession,
 }
 
-/// One of the probe's result streams, once it is open.
-#[derive(Default)]
-struct Lane(Option<(RecvStream, Reader)>);
-
-impl Lane {
-    /// The next bytes of the stream; never, while it is not open.
-    async fn chunk(&mut self) -> Result<Option<quinn::Chunk>, quinn::ReadError> {
-        match &mut self.0 {
-            Some((stream, _)) => stream.read_chunk(CHUNK, true).await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
 impl Served {
     async fn run(&mut self) -> End {
-        let control = timeout(HELLO_TIMEOUT, self.connection.accept_bi()).await;
-        let (mut send, mut receive) = match control {
-            Ok(Ok(streams)) => streams,
-            Ok(Err(error)) => return End::Gone(error.to_string()),
+        match timeout(HELLO_TIMEOUT, self.link.open()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(end)) => return end.into(),
             Err(_) => return End::Malformed("no hello".into()),
-        };
+        }
         // The writer keeps the one strong end: when it lets go of a connection that does not keep up, this loop ends.
         let (outbox, mut inbox) = mpsc::channel(INBOX);
         let mut outbox = Some(outbox);
         let mut reader = Reader::new(MAX_CONTROL_UP);
-        let mut lanes = [Lane::default(), Lane::default()];
+        let mut lanes = [Reader::new(MAX_FRAME), Reader::new(MAX_FRAME)];
         let hello_by = tokio::time::Instant::now() + HELLO_TIMEOUT;
         loop {
-            let [first, second] = &mut lanes;
             let open = self.session.is_open();
             let step = tokio::select! {
-                chunk = receive.read_chunk(CHUNK, true) => match chunk {
-                    Ok(Some(chunk)) => self.control(&mut reader, &chunk.bytes),
-                    Ok(None) => Err(End::Gone("control stream ended".into())),
-                    Err(error) => Err(End::Gone(error.to_string())),
-                },
-                chunk = first.chunk(), if open => self.frames(first, chunk),
-                chunk = second.chunk(), if open => self.frames(second, chunk),
-                stream = self.connection.accept_uni(), if open && (first.0.is_none() || second.0.is_none()) => match stream {
-                    Ok(stream) => {
-                        let lane = if first.0.is_none() { first } else { second };
-                        lane.0 = Some((stream, Reader::new(MAX_FRAME)));
-                        Ok(())
-                    }
-                    Err(error) => Err(End::Gone(error.to_string())),
+                heard = self.link.next(open) => match heard {
+                    Ok(heard) => self.hear(heard, &mut reader, &mut lanes).await,
+                    Err(end) => Err(end.into()),
                 },
                 message = inbox.recv() => match message {
                     Some(ToConnection::Durable(durable)) => { self.session.handle_durable(durable); Ok(()) }
@@ -199,17 +159,36 @@ impl Served {
                 Err(end) => Err(end),
             };
             let step = match step {
-                Ok(()) => self.commands(&mut send, &mut outbox).await,
+                Ok(()) => self.commands(&mut outbox).await,
                 Err(end) => Err(end),
             };
             if let Err(end) = step {
                 if matches!(end, End::Refused) {
                     // Let the refusal arrive before the connection goes.
-                    let _ = send.finish();
-                    let _ = timeout(LINGER, send.stopped()).await;
+                    let _ = timeout(LINGER, self.link.finish()).await;
                 }
                 return end;
             }
+        }
+    }
+
+    async fn hear(&mut self, heard: Heard, control: &mut Reader, lanes: &mut [Reader; FRAME_LANES]) -> Result<(), End> {
+        match heard {
+            Heard::Control(piece) => self.control(control, &piece),
+            Heard::Frames(lane, piece) => {
+                let Some(reader) = lanes.get_mut(lane) else { return Ok(()) };
+                self.frames(reader, &piece)
+            }
+            Heard::LaneEnded(lane) => {
+                if let Some(reader) = lanes.get_mut(lane) {
+                    *reader = Reader::new(MAX_FRAME);
+                }
+                Ok(())
+            }
+            Heard::Ping => match timeout(SEND_TIMEOUT, self.link.answer()).await {
+                Ok(answered) => Ok(answered?),
+                Err(_) => Err(End::Gone("the probe does not read".into())),
+            },
         }
     }
 
@@ -225,17 +204,8 @@ impl Served {
         Ok(())
     }
 
-    fn frames(&mut self, lane: &mut Lane, chunk: Result<Option<quinn::Chunk>, quinn::ReadError>) -> Result<(), End> {
-        let chunk = match chunk {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => {
-                lane.0 = None;
-                return Ok(());
-            }
-            Err(error) => return Err(End::Gone(error.to_string())),
-        };
-        let Some((_, reader)) = &mut lane.0 else { return Ok(()) };
-        reader.push(&chunk.bytes);
+    fn frames(&mut self, reader: &mut Reader, piece: &Piece) -> Result<(), End> {
+        reader.push(piece);
         while let Some(message) = reader.next_message().map_err(|error| End::Malformed(error.to_string()))? {
             match from_cbor::<Frame>(message) {
                 Ok(Some(frame)) => self.session.handle_frame(frame),
@@ -246,15 +216,11 @@ impl Served {
         Ok(())
     }
 
-    async fn commands(
-        &mut self,
-        send: &mut SendStream,
-        outbox: &mut Option<mpsc::Sender<ToConnection>>,
-    ) -> Result<(), End> {
+    async fn commands(&mut self, outbox: &mut Option<mpsc::Sender<ToConnection>>) -> Result<(), End> {
         while let Some(command) = self.session.poll_command() {
             match command {
                 Command::Admit(hello) => self.admit(hello, outbox).await?,
-                Command::Send(message) => self.send(send, &message).await?,
+                Command::Send(message) => self.send(&message).await?,
                 Command::Store(stored) => {
                     let Some(who) = self.probe else { return Err(End::Internal("a hand-in before admission".into())) };
                     let take = ToIngest::Take { connection: self.id, who, stored, now: now() };
@@ -271,11 +237,10 @@ impl Served {
         Ok(())
     }
 
-    async fn send(&self, stream: &mut SendStream, message: &Down) -> Result<(), End> {
+    async fn send(&mut self, message: &Down) -> Result<(), End> {
         let bytes = framed(&to_cbor(message));
-        match timeout(SEND_TIMEOUT, stream.write_all(&bytes)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(End::Gone(error.to_string())),
+        match timeout(SEND_TIMEOUT, self.link.send(&bytes)).await {
+            Ok(sent) => Ok(sent?),
             Err(_) => Err(End::Gone("the probe does not read".into())),
         }
     }
@@ -317,13 +282,14 @@ impl Served {
                 return Ok(());
             }
         };
-        let address = self.connection.remote_address().ip().to_canonical();
+        let address = self.link.remote_address().ip().to_canonical();
         let session = NewSession {
             probe: probe.id,
             public_address: address,
             addresses: hello.addresses.iter().map(|ip| ip.0).collect(),
             families: hello.families.iter().copied().collect(),
             software: hello.software.to_string(),
+            uplink: self.link.uplink(),
             at: now(),
         };
         let known = self.known.insert(session);
@@ -395,7 +361,7 @@ impl Served {
     /// A probe whose address changes keeps its connection (RFC 9000, section 9). What it hands in from then on comes from
     /// the new address, so that is a session of its own; and the probe must learn what it must not measure.
     async fn follow_address(&mut self) -> Result<(), End> {
-        let address = self.connection.remote_address().ip().to_canonical();
+        let address = self.link.remote_address().ip().to_canonical();
         let (Some((probe, old)), Some(known)) = (self.probe, &mut self.known) else { return Ok(()) };
         if known.public_address == address {
             return Ok(());

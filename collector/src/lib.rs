@@ -2,15 +2,17 @@
 //!
 //! This crate must not know about HTTP, JSON or SQL, nor how a probe measures. What is said and when is decided by the
 //! state machines in `sonde_protocol::session` and here in [`intake`] and [`admission`], which are pure; [`server`],
-//! `connection` and [`ingest`] are the shell of QUIC and threads around them. Start reading at [`server`].
+//! `connection`, `link` and [`ingest`] are the shell of QUIC, TLS and threads around them. Start reading at [`server`].
 
 pub mod admission;
 mod connection;
 pub mod ingest;
 pub mod intake;
+mod link;
 pub mod network;
 mod quic;
 pub mod server;
+pub mod tls;
 
 pub use network::Network;
 pub use server::{Collector, CollectorConfig};

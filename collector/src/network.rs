@@ -85,12 +85,31 @@ impl Network {
                 let mut collectors = std::mem::take(&mut directory.collectors).into_vec();
                 match collectors.iter_mut().find(|collector| collector.key == key) {
                     Some(own) => own.addresses = endpoints,
-                    None => collectors.insert(0, Collector { key, addresses: endpoints }),
+                    None => {
+                        collectors.insert(0, Collector { key, addresses: endpoints, tls: List::default() });
+                    }
                 }
                 directory.collectors = List::cut(collectors);
             })?;
         }
         Ok(network)
+    }
+
+    /// Says where this collector is reached by TLS over TCP. The directory is signed anew if it says something else: `true`.
+    pub fn tell_tls(&mut self, addresses: &[String]) -> Result<bool, NetworkError> {
+        let endpoints = endpoints(addresses)?;
+        if self.own().is_none_or(|own| own.tls == endpoints) {
+            return Ok(false);
+        }
+        let key = self.collector.public();
+        self.sign(|directory| {
+            let mut collectors = std::mem::take(&mut directory.collectors).into_vec();
+            if let Some(own) = collectors.iter_mut().find(|collector| collector.key == key) {
+                own.tls = endpoints;
+            }
+            directory.collectors = List::cut(collectors);
+        })?;
+        Ok(true)
     }
 
     fn create(dir: &Path, name: &str, addresses: &[String]) -> Result<(), NetworkError> {
@@ -107,7 +126,11 @@ impl Network {
             serial: 1,
             network: Text::cut(name),
             roots: List::cut([root.public()]),
-            collectors: List::cut([Collector { key: collector.public(), addresses: endpoints(addresses)? }]),
+            collectors: List::cut([Collector {
+                key: collector.public(),
+                addresses: endpoints(addresses)?,
+                tls: List::default(),
+            }]),
             http_hosts: List::default(),
         };
         write_secret(&dir.join(DIRECTORY), &sign(&directory, &root)?)
@@ -193,13 +216,13 @@ impl Network {
     /// Gives this collector a new key. The old one stays in the directory until it is revoked, so that no probe is left
     /// without a collector that it knows.
     pub fn rotate(&mut self) -> Result<PublicKey, NetworkError> {
-        let addresses = self.own().map(|own| own.addresses.clone()).unwrap_or_default();
+        let (addresses, tls) = self.own().map(|own| (own.addresses.clone(), own.tls.clone())).unwrap_or_default();
         let fresh = SecretKey::generate().map_err(|_| NetworkError::Random)?;
         let key = fresh.public();
         // Probes must know the new key before anybody uses it.
         self.sign(|directory| {
             let mut collectors = std::mem::take(&mut directory.collectors).into_vec();
-            collectors.insert(0, Collector { key, addresses });
+            collectors.insert(0, Collector { key, addresses, tls });
             directory.collectors = List::cut(collectors);
         })?;
         write_secret(&self.dir.join(COLLECTOR_KEY), fresh.to_pkcs8())?;
@@ -342,6 +365,19 @@ mod tests {
         let again = Network::open_or_create(dir.path(), "test", &["192.0.2.2:8333".into()]).unwrap();
         assert_eq!(again.directory().serial, network.directory().serial + 1);
         assert_eq!(again.directory().collectors[0].addresses[0].as_str(), "192.0.2.2:8333");
+    }
+
+    #[test]
+    fn where_tls_is_served_is_signed_once_and_outlives_a_rotation() {
+        let (dir, mut network) = network();
+        assert!(network.tell_tls(&["192.0.2.1:443".into()]).unwrap());
+        assert!(!network.tell_tls(&["192.0.2.1:443".into()]).unwrap(), "it says so already");
+        network.rotate().unwrap();
+        let again = Network::open(dir.path()).unwrap();
+        assert_eq!(again.directory().serial, 3);
+        for collector in &again.directory().collectors {
+            assert_eq!(collector.tls.iter().map(|t| t.as_str()).collect::<Vec<_>>(), ["192.0.2.1:443"]);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use quinn::{Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, T
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::{hkdf, hmac};
 use socket2::{Domain, Protocol, Socket, Type};
+use sonde_protocol::net::Uplink;
 use sonde_protocol::tls::{SecretKey, server_config};
 
 use crate::network::QuicSecret;
@@ -58,7 +59,7 @@ pub enum QuicError {
 
 /// The server's side with this collector key. Also used to change the key of a running endpoint.
 pub fn server(key: &SecretKey, secret: &QuicSecret) -> Result<ServerConfig, QuicError> {
-    let tls = server_config(key).map_err(|error| QuicError::Tls(error.to_string()))?;
+    let tls = server_config(key, Uplink::Quic).map_err(|error| QuicError::Tls(error.to_string()))?;
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| QuicError::Tls(error.to_string()))?;
     let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, b"sonde retry token").extract(&secret.0);
     let mut config = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));

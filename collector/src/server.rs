@@ -1,4 +1,4 @@
-//! The collector as a whole: the QUIC endpoints, the registry of connected probes, and what others may ask of it.
+//! The collector as a whole: the endpoints, the registry of connected probes, and what others may ask of it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,17 +16,21 @@ use sonde_store::bus::{ProbeStatus, Published};
 use sonde_store::places::{self, Places};
 use sonde_store::results::ResultQuery;
 use sonde_store::{Bus, Catalog, Results, StoreError};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::StartHandshake;
 use tracing::{debug, info, warn};
 
-use crate::connection::{self, ToConnection, close};
+use crate::connection::{self, ToConnection};
 use crate::ingest::{Ingest, ToIngest, now};
 use crate::intake::ConnectionId;
+use crate::link::{Link, QuicLink, close};
 use crate::network::{Network, NetworkError};
 use crate::quic::{self, QuicError};
+use crate::tls::{self, Guests};
 
 /// How many handshakes may be under way. Beyond it an address must first prove that it is real (stateless retry).
 const HANDSHAKES: usize = 500;
@@ -70,6 +74,7 @@ pub(crate) struct Shared {
     /// How many sessions of each probe the catalog has as open.
     sessions: Mutex<HashMap<ProbeId, usize>>,
     next_connection: AtomicU64,
+    pub(crate) tls: Guests,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,6 +83,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// A number for one more connection.
+    pub(crate) fn new_connection(&self) -> ConnectionId {
+        ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The directory as bytes, for anybody.
+    pub(crate) fn signed_directory(&self) -> Vec<u8> {
+        to_cbor(lock(&self.network).signed())
+    }
+
     /// A probe's newest connection is the one that is told things.
     pub(crate) fn register(&self, probe: ProbeId, id: ConnectionId, inbox: mpsc::WeakSender<ToConnection>) {
         lock(&self.probes).entry(probe).or_default().push((id, inbox));
@@ -204,6 +219,7 @@ impl Collector {
             let server = quic::server(network.collector_key(), network.quic_secret())?;
             endpoints.push(quic::endpoint(address, server, network.quic_secret())?);
         }
+        let guests = Guests::new(network.collector_key())?;
         let (oneoffs, settled) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Handle::current();
         let (ingest, writer) =
@@ -218,6 +234,7 @@ impl Collector {
             bus,
             sessions: Mutex::default(),
             next_connection: AtomicU64::new(1),
+            tls: guests,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(settle(shared.clone(), settled));
@@ -248,6 +265,7 @@ impl Collector {
                 endpoint.set_server_config(None);
                 endpoint.wait_idle().await;
             }
+            self.shared.tls.all_gone().await;
         };
         if timeout(patience, drained).await.is_err() {
             for endpoint in &self.endpoints {
@@ -270,6 +288,11 @@ impl Handle {
         self.shared.orders_changed(probes);
     }
 
+    /// Takes over a TCP connection that asks for the collector by the name of its protocol ([`tls::is_for_collector`]).
+    pub fn take_tls(&self, handshake: StartHandshake<TcpStream>, remote: SocketAddr) {
+        tls::take(handshake, remote, self.shared.clone());
+    }
+
     /// How many probes are connected.
     pub fn connected(&self) -> usize {
         lock(&self.shared.probes).len()
@@ -285,6 +308,9 @@ impl Handle {
         let (key, server) = {
             let mut network = lock(&self.shared.network);
             let key = network.rotate()?;
+            if self.shared.tls.set_key(network.collector_key()).is_err() {
+                return Err(NetworkError::Refused("the new key does not fit TLS"));
+            }
             (key, quic::server(network.collector_key(), network.quic_secret()))
         };
         let server = server.map_err(|_| NetworkError::Refused("the new key does not fit TLS"))?;
@@ -369,12 +395,12 @@ async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
             }
             continue;
         };
-        let id = ConnectionId(shared.next_connection.fetch_add(1, Ordering::Relaxed));
+        let id = shared.new_connection();
         let shared = shared.clone();
         connections.spawn(async move {
             if let Some(connection) = handshake(incoming, &shared).await {
                 drop(permit);
-                connection::serve(connection, id, shared).await;
+                connection::serve(Link::Quic(QuicLink::new(connection)), id, shared).await;
             }
         });
     }
@@ -395,7 +421,7 @@ async fn handshake(incoming: Incoming, shared: &Shared) -> Option<quinn::Connect
     if data.protocol.as_deref() != Some(ALPN_DIRECTORY) {
         return Some(connection);
     }
-    let signed = to_cbor(lock(&shared.network).signed());
+    let signed = shared.signed_directory();
     let give = async {
         let mut stream = connection.open_uni().await.ok()?;
         stream.write_all(&signed).await.ok()?;

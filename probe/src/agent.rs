@@ -20,6 +20,7 @@ use sonde_protocol::address::{Nat64Prefix, Neighbourhood};
 use sonde_protocol::bounded::Text;
 use sonde_protocol::directory::{NetworkFile, SignedDirectory};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId};
+use sonde_protocol::net::Uplink;
 use sonde_protocol::result::MeasurementResult;
 use sonde_protocol::session::ProbeSession;
 use sonde_protocol::session::probe::Action;
@@ -31,7 +32,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use self::around::policy_of;
-use self::link::refusal;
+use self::link::{QuicAgain, refusal};
 use crate::config::Config;
 use crate::identity::{Identity, StateError};
 use crate::local::{AddressWatch, LocalNetwork};
@@ -124,6 +125,10 @@ struct Agent {
     heard_at: UnixNanos,
     /// When something was sent that the other end must at least acknowledge, and how many datagrams had come by then.
     asked: Option<(Nanos, u64)>,
+    /// What the last connection ran over.
+    last_uplink: Option<Uplink>,
+    /// While it is TLS: when QUIC is tried again.
+    quic_again: Option<QuicAgain>,
     runs: JoinSet<MeasurementResult>,
     /// What each run is, in case it dies.
     started_runs: HashMap<task::Id, (MeasurementId, UnixNanos)>,
@@ -191,6 +196,8 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
         connecting: None,
         heard_at: UnixNanos(i64::MIN),
         asked: None,
+        last_uplink: None,
+        quic_again: None,
         runs: JoinSet::new(),
         started_runs: HashMap::new(),
         last_targets: HashMap::new(),
@@ -215,6 +222,7 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
                     sleep(Duration::from_secs(1)).await;
                 }
                 agent.look_around();
+                agent.in_new_network();
             }
         }
     }
@@ -280,19 +288,25 @@ impl Agent {
         }
     }
 
+    /// Do the session's deadlines count? Not while it waits for its first connection; a second one is not its business.
+    fn session_has_time(&self) -> bool {
+        self.connecting.is_none() || self.link.is_some()
+    }
+
     fn next_wake(&self) -> Duration {
         let now = self.now();
         // A report that is due and has no room on its lane waits for the room, not for the time.
         let blocked = self.link.as_ref().is_some_and(|(link, _)| link.room(Lane::Fresh).is_none());
         let least = if blocked { BLOCKED_WAIT } else { Duration::ZERO };
-        let session = self.session.poll_timeout().filter(|_| self.connecting.is_none());
+        let session = self.session.poll_timeout().filter(|_| self.session_has_time());
         let session = session.map(|at| at.since(now).max(least));
         let wall = self.time_of_day();
         let schedule =
             self.scheduler.as_ref().filter(|_| !self.closing && self.policy_is_whole).and_then(Scheduler::next_wake);
         let schedule = schedule.map(|at| at.since(wall));
         let silence = self.silent_at().map(|at| at.since(now));
-        [session, schedule, silence].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+        let quic = self.quic_again_at().map(|at| at.since(now));
+        [session, schedule, silence, quic].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 
     async fn handle(&mut self, event: Event) {
@@ -334,7 +348,7 @@ impl Agent {
     fn advance(&mut self) {
         let now = self.now();
         self.note_kernel_clock(now);
-        if self.session.poll_timeout().is_some_and(|at| at <= now) && self.connecting.is_none() {
+        if self.session.poll_timeout().is_some_and(|at| at <= now) && self.session_has_time() {
             let running = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
             self.session.handle_timeout(now, running);
         }
@@ -343,6 +357,7 @@ impl Agent {
             self.connect();
         }
         self.check_silence(now);
+        self.try_quic_again(now);
         loop {
             let mut busy = false;
             while let Some(action) = self.session.poll_action() {
@@ -377,7 +392,7 @@ impl Agent {
                 let scheduler = self.scheduler.get_or_insert_with(|| Scheduler::new(probe, boot_started_at));
                 scheduler.connected(wall);
                 self.seen_at(public_address);
-                self.status.connected(probe);
+                self.status.connected(probe, self.last_uplink);
             }
             Action::SeenAt(public_address) => self.seen_at(public_address),
             Action::Directory(directory) => self.accept_directory(&directory),

@@ -181,7 +181,11 @@ mod tests {
     }
 
     fn collector(n: u8) -> Collector {
-        Collector { key: PublicKey([n; 32]), addresses: List::cut([Endpoint::cut("192.0.2.1:1")]) }
+        Collector {
+            key: PublicKey([n; 32]),
+            addresses: List::cut([Endpoint::cut("192.0.2.1:1")]),
+            tls: List::default(),
+        }
     }
 
     fn signed(serial: u64, by: &SecretKey, roots: &[PublicKey], key: u8) -> SignedDirectory {

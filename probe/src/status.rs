@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sonde_protocol::ids::ProbeId;
+use sonde_protocol::net::Uplink;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
@@ -55,6 +56,9 @@ pub struct Status {
     pub running: usize,
     /// Reports not yet durable at the collector.
     pub spool: u64,
+    /// What the connection runs over, `quic` or `tls`; absent while there is none.
+    #[serde(default)]
+    pub uplink: Option<String>,
 }
 
 impl Status {
@@ -63,6 +67,9 @@ impl Status {
         let who = self.probe.map_or_else(|| format!("key {}", self.key), |id| format!("probe {id}"));
         let state = match self.state {
             State::Connecting => "connecting",
+            State::Connected if self.uplink.as_deref() == Some(Uplink::Tls.name()) => {
+                "connected by TLS, as UDP is blocked,"
+            }
             State::Connected => "connected",
             State::Disconnected => "not connected",
             State::Refused => "refused",
@@ -93,6 +100,7 @@ pub struct StatusServer {
     since: u64,
     why: Option<String>,
     probe: Option<ProbeId>,
+    uplink: Option<Uplink>,
 }
 
 impl StatusServer {
@@ -108,7 +116,15 @@ impl StatusServer {
         }
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-        Ok(Self { listener, asking: None, state: State::Connecting, since: now(), why: None, probe: None })
+        Ok(Self {
+            listener,
+            asking: None,
+            state: State::Connecting,
+            since: now(),
+            why: None,
+            probe: None,
+            uplink: None,
+        })
     }
 
     fn become_(&mut self, state: State, why: Option<String>) {
@@ -126,8 +142,9 @@ impl StatusServer {
         }
     }
 
-    /// A collector has welcomed the probe.
-    pub fn connected(&mut self, probe: ProbeId) {
+    /// A collector has welcomed the probe, over a connection of this sort.
+    pub fn connected(&mut self, probe: ProbeId, uplink: Option<Uplink>) {
+        self.uplink = uplink;
         self.probe = Some(probe);
         self.become_(State::Connected, None);
     }
@@ -175,6 +192,7 @@ impl StatusServer {
             orders,
             running,
             spool,
+            uplink: self.uplink.filter(|_| self.state == State::Connected).map(|uplink| uplink.name().to_owned()),
         }
     }
 }

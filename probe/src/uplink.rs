@@ -1,28 +1,31 @@
-//! The connection to a collector: QUIC streams on one side, channels on the other. It knows how to carry messages and
+//! The connection to a collector: three lanes on one side, channels on the other. It knows how to carry messages and
 //! nothing of what they mean.
 //!
 //! [`connect`] tries every address of every collector, a moment apart, and keeps the first that answers with a key of the
-//! directory. [`Link`] then carries three lanes; a lane takes one frame at a time, so that what waits waits in the spool.
+//! directory: QUIC first, and where that is not answered the same lanes over TLS and TCP, because some networks block UDP.
+//! [`Link`] then carries the lanes; a lane takes one frame at a time, so that what waits waits in the spool.
+
+mod quic;
+mod tls;
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, TransportConfig, VarInt};
-use sonde_protocol::directory::{MAX_DIRECTORY, SignedDirectory};
+use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::key::PublicKey;
-use sonde_protocol::message::{Down, Frame, MAX_CONTROL, Up, from_cbor, to_cbor};
+use sonde_protocol::message::{Down, Frame, Up, from_cbor};
+use sonde_protocol::net::Uplink;
 use sonde_protocol::spool::Lane;
 use sonde_protocol::tls::{SecretKey, client_config, directory_client_config};
-use sonde_protocol::wire::{Reader, framed};
-use tokio::sync::mpsc;
+use sonde_protocol::wire::Reader;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use crate::run::with_causes;
+use self::quic::QuicLine;
+use self::tls::TlsLine;
 
 /// A connection that is silent this long is gone.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -32,6 +35,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(25);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an address has the field to itself before the next one is tried as well (RFC 8305 calls for 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
+/// How long QUIC has the field to itself: three losses of its first packet (RFC 9002, section 6.2.2: 1 s, then twice that).
+const QUIC_AHEAD: Duration = Duration::from_secs(3);
+/// The same where the last connection needed TLS.
+const QUIC_AHEAD_IN_VAIN: Duration = Duration::from_millis(500);
 /// How long the last words may take to arrive.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most addresses tried at once.
@@ -60,14 +67,23 @@ pub enum ConnectError {
     /// Somebody answered with a key that the directory does not have.
     #[error("the collector's key is not in this network's directory")]
     WrongKey,
-    /// QUIC cannot be set up here.
-    #[error("QUIC cannot be set up: {0}")]
+    /// TLS cannot be set up here.
+    #[error("TLS cannot be set up: {0}")]
     Local(String),
+}
+
+/// Where collectors are.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses {
+    /// By QUIC.
+    pub quic: Vec<SocketAddr>,
+    /// By TLS over TCP.
+    pub tls: Vec<SocketAddr>,
 }
 
 /// A live connection. Dropping it closes it.
 pub struct Link {
-    connection: Connection,
+    line: Line,
     /// Absent once the link is being closed.
     control: Option<mpsc::Sender<Up>>,
     /// Ends when everything said on the control stream has arrived.
@@ -77,49 +93,109 @@ pub struct Link {
     _tasks: JoinSet<()>,
 }
 
-/// Tries the addresses, a moment apart; the first that answers with one of `keys` wins.
+enum Line {
+    Quic(QuicLine),
+    Tls(TlsLine),
+}
+
+/// Tries the addresses, a moment apart; the first that answers with one of `keys` wins. `last` is what the last connection
+/// ran over, if there was one.
 pub async fn connect(
     key: &SecretKey,
     keys: &[PublicKey],
-    addresses: &[SocketAddr],
+    addresses: &Addresses,
+    last: Option<Uplink>,
     events: mpsc::Sender<LinkEvent>,
 ) -> Result<Link, ConnectError> {
-    let local = |error: &dyn std::fmt::Display| ConnectError::Local(error.to_string());
-    let tls = client_config(key, keys).map_err(|error| local(&error))?;
-    let connection = race(tls, addresses).await?;
-    debug!(collector = %connection.remote_address(), "connected");
-    Link::open(connection, events).await
+    let by_quic = async {
+        let tls = client_config(key, keys, Uplink::Quic).map_err(local)?;
+        let connection = quic::race(tls, &addresses.quic).await?;
+        debug!(collector = %connection.remote_address(), "connected by QUIC");
+        quic::open(connection, events.clone()).await
+    };
+    let by_tls = async {
+        let tls = client_config(key, keys, Uplink::Tls).map_err(local)?;
+        let stream = tls::race(tls, &addresses.tls).await?;
+        debug!(collector = ?stream.get_ref().0.peer_addr().ok(), "connected by TLS");
+        tls::open(stream, events.clone())
+    };
+    let ahead = if last == Some(Uplink::Tls) { QUIC_AHEAD_IN_VAIN } else { QUIC_AHEAD };
+    in_turn(by_quic, (!addresses.tls.is_empty()).then_some(by_tls), ahead).await
 }
 
 /// Asks whoever answers for the network's newest directory. What comes back proves nothing until it is opened with a root
 /// key.
-pub async fn fetch_directory(key: &SecretKey, addresses: &[SocketAddr]) -> Result<SignedDirectory, ConnectError> {
-    let tls = directory_client_config(key).map_err(|error| ConnectError::Local(error.to_string()))?;
-    let connection = race(tls, addresses).await?;
-    let read = async {
-        let mut stream = connection.accept_uni().await.map_err(|error| error.to_string())?;
-        stream.read_to_end(MAX_DIRECTORY + 1024).await.map_err(|error| error.to_string())
-    };
-    let bytes = timeout(CONNECT_TIMEOUT, read).await.map_err(|_| ConnectError::NoAnswer("time-out".into()))?;
-    connection.close(VarInt::from_u32(0), b"");
-    let bytes = bytes.map_err(ConnectError::NoAnswer)?;
+pub async fn fetch_directory(key: &SecretKey, addresses: &Addresses) -> Result<SignedDirectory, ConnectError> {
+    let config = || directory_client_config(key).map_err(local);
+    let by_quic = async { quic::fetch_directory(config()?, &addresses.quic).await };
+    let by_tls = async { tls::fetch_directory(config()?, &addresses.tls).await };
+    let bytes = in_turn(by_quic, (!addresses.tls.is_empty()).then_some(by_tls), QUIC_AHEAD).await?;
     minicbor::decode(&bytes).map_err(|error| ConnectError::NoAnswer(error.to_string()))
 }
 
-async fn race(tls: rustls::ClientConfig, addresses: &[SocketAddr]) -> Result<Connection, ConnectError> {
-    let crypto = QuicClientConfig::try_from(tls).map_err(|error| ConnectError::Local(error.to_string()))?;
-    let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport()));
+fn local(error: rustls::Error) -> ConnectError {
+    ConnectError::Local(error.to_string())
+}
+
+/// The first of two ways that leads somewhere; the second begins when the first has failed, or after a time.
+async fn in_turn<T>(
+    first: impl Future<Output = Result<T, ConnectError>>,
+    second: Option<impl Future<Output = Result<T, ConnectError>>>,
+    ahead: Duration,
+) -> Result<T, ConnectError> {
+    let Some(second) = second else { return first.await };
+    let begin = Notify::new();
+    let first = async {
+        let result = first.await;
+        if result.is_err() {
+            begin.notify_one();
+        }
+        result
+    };
+    let second = async {
+        let _ = timeout(ahead, begin.notified()).await;
+        second.await
+    };
+    let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+    tokio::select! {
+        result = &mut first => match result {
+            // A collector was reached, and nothing is blocked.
+            Err(ConnectError::WrongKey) => Err(ConnectError::WrongKey),
+            Err(error) => second.await.map_err(|other| both(error, other)),
+            done => done,
+        },
+        result = &mut second => match result {
+            Err(error) => first.await.map_err(|other| both(other, error)),
+            done => done,
+        },
+    }
+}
+
+/// What to say when neither way leads to a collector.
+fn both(quic: ConnectError, tls: ConnectError) -> ConnectError {
+    match (quic, tls) {
+        (ConnectError::NoAnswer(quic), ConnectError::NoAnswer(tls)) => {
+            ConnectError::NoAnswer(format!("{quic}; by TLS {tls}"))
+        }
+        (ConnectError::WrongKey, _) | (_, ConnectError::WrongKey) => ConnectError::WrongKey,
+        (quic, _) => quic,
+    }
+}
+
+/// Tries each address, each a moment after the one before.
+async fn staggered<T: Send + 'static, F: Future<Output = Result<T, ConnectError>> + Send + 'static>(
+    addresses: &[SocketAddr],
+    attempt: impl Fn(SocketAddr) -> F,
+) -> Result<T, ConnectError> {
     let mut tries = JoinSet::new();
     let mut wrong_key = false;
     let mut last = String::from("no address");
-    let mut rest = addresses.iter().copied().take(MAX_ADDRESSES).enumerate();
-    for (n, address) in &mut rest {
-        let config = config.clone();
+    for (n, &address) in addresses.iter().take(MAX_ADDRESSES).enumerate() {
         let delay = STAGGER * u32::try_from(n).unwrap_or(0);
+        let attempt = attempt(address);
         tries.spawn(async move {
             sleep(delay).await;
-            attempt(config, address).await
+            attempt.await
         });
     }
     while let Some(done) = tries.join_next().await {
@@ -134,84 +210,45 @@ async fn race(tls: rustls::ClientConfig, addresses: &[SocketAddr]) -> Result<Con
     Err(if wrong_key { ConnectError::WrongKey } else { ConnectError::NoAnswer(last) })
 }
 
-async fn attempt(config: ClientConfig, address: SocketAddr) -> Result<Connection, ConnectError> {
-    let any: IpAddr = match address {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let failed = |error: &dyn std::fmt::Display| ConnectError::NoAnswer(format!("{address}: {error}"));
-    let endpoint = Endpoint::client(SocketAddr::new(any, 0)).map_err(|error| failed(&error))?;
-    // Raw public keys have no name; the name is sent nowhere.
-    let connecting = endpoint.connect_with(config, address, "collector").map_err(|error| failed(&error))?;
-    match timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(quinn::ConnectionError::TransportError(error))) if is_crypto_error(error.code) => {
-            Err(ConnectError::WrongKey)
-        }
-        Ok(Err(error)) => Err(failed(&error)),
-        Err(_) => Err(failed(&"no answer")),
-    }
-}
-
-/// TLS alert `access_denied` and its kin arrive as QUIC's CRYPTO_ERROR (RFC 9001, section 4.8); our own verifier's refusal
-/// is `bad_certificate`-like.
-fn is_crypto_error(code: quinn::TransportErrorCode) -> bool {
-    (0x100..0x200).contains(&u64::from(code))
-}
-
-fn transport() -> TransportConfig {
-    let mut transport = TransportConfig::default();
-    transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(0))
-        .max_concurrent_uni_streams(VarInt::from_u32(1))
-        .stream_receive_window(VarInt::from_u32(256 * 1024))
-        .receive_window(VarInt::from_u32(512 * 1024))
-        .send_window(256 * 1024)
-        .datagram_receive_buffer_size(None)
-        .mtu_discovery_config(None)
-        .keep_alive_interval(Some(KEEP_ALIVE))
-        .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok());
-    transport
-}
-
 impl Link {
-    async fn open(connection: Connection, events: mpsc::Sender<LinkEvent>) -> Result<Self, ConnectError> {
-        let (send, receive) = connection.open_bi().await.map_err(|error| ConnectError::NoAnswer(error.to_string()))?;
-        let mut tasks = JoinSet::new();
-        // Control messages of a probe are few and small.
-        let (control, outgoing) = mpsc::channel(64);
-        let said = tokio::spawn(guard(write_control(send, outgoing), events.clone()));
-        tasks.spawn(guard(read_control(receive, events.clone()), events.clone()));
-        let mut lane = || {
-            let (sender, frames) = mpsc::channel(1);
-            tasks.spawn(guard(write_frames(connection.clone(), frames, events.clone()), events.clone()));
-            sender
-        };
-        let (fresh, backlog) = (lane(), lane());
-        Ok(Self { connection, control: Some(control), said: Some(said), fresh, backlog, _tasks: tasks })
-    }
-
     /// Who is at the other end.
     pub fn remote(&self) -> SocketAddr {
-        self.connection.remote_address()
+        match &self.line {
+            Line::Quic(line) => line.remote(),
+            Line::Tls(line) => line.remote(),
+        }
+    }
+
+    /// What it runs over.
+    pub const fn uplink(&self) -> Uplink {
+        match self.line {
+            Line::Quic(_) => Uplink::Quic,
+            Line::Tls(_) => Uplink::Tls,
+        }
     }
 
     /// The collector's key.
     pub fn key(&self) -> Option<PublicKey> {
-        let identity = self.connection.peer_identity()?;
-        let certificates = identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
-        PublicKey::from_spki(certificates.first()?)
+        match &self.line {
+            Line::Quic(line) => line.key(),
+            Line::Tls(line) => line.key(),
+        }
     }
 
-    /// How many datagrams have come. While the number grows the other end lives, however long its answer takes.
+    /// How often something has come. While the number grows the other end lives, however long its answer takes.
     pub fn received(&self) -> u64 {
-        self.connection.stats().udp_rx.datagrams
+        match &self.line {
+            Line::Quic(line) => line.received(),
+            Line::Tls(line) => line.received(),
+        }
     }
 
-    /// How long the other end may be silent after something was sent: three probe time-outs (RFC 9002, section 6.2.1, with
-    /// the usual variation of a quarter of the round trip and 25 ms of delayed acknowledgement).
+    /// How long the other end may be silent after something was sent.
     pub fn patience(&self) -> Duration {
-        (self.connection.rtt() * 2 + Duration::from_millis(25)) * 3
+        match &self.line {
+            Line::Quic(line) => line.patience(),
+            Line::Tls(line) => line.patience(),
+        }
     }
 
     /// Sends a control message; `false` when too many wait, which means that the link is stuck.
@@ -242,7 +279,9 @@ impl Drop for Link {
         if let Some(said) = &self.said {
             said.abort();
         }
-        self.connection.close(VarInt::from_u32(0), b"");
+        if let Line::Quic(line) = &self.line {
+            line.close();
+        }
     }
 }
 
@@ -253,56 +292,63 @@ async fn guard(task: impl Future<Output = Result<(), String>>, events: mpsc::Sen
     }
 }
 
-async fn write_control(mut stream: SendStream, mut messages: mpsc::Receiver<Up>) -> Result<(), String> {
-    while let Some(message) = messages.recv().await {
-        stream.write_all(&framed(&to_cbor(&message))).await.map_err(|error| with_causes(&error))?;
-    }
-    // Nobody says anything more. The end is not told before it has arrived.
-    if stream.finish().is_ok() {
-        let _ = stream.stopped().await;
-    }
-    Ok(())
-}
-
-async fn read_control(mut stream: RecvStream, events: mpsc::Sender<LinkEvent>) -> Result<(), String> {
-    let mut reader = Reader::new(MAX_CONTROL);
-    loop {
-        match stream.read_chunk(64 * 1024, true).await {
-            Ok(Some(chunk)) => reader.push(&chunk.bytes),
-            Ok(None) => return Err("the collector ended the connection".into()),
-            Err(error) => return Err(with_causes(&error)),
-        }
-        while let Some(message) = reader.next_message().map_err(|error| error.to_string())? {
-            match from_cbor::<Down>(message) {
-                Ok(Some(down)) => {
-                    if events.send(LinkEvent::Message(Box::new(down))).await.is_err() {
-                        return Ok(());
-                    }
+/// Takes bytes of the control stream and tells of the messages in them. `false`: nobody listens any more.
+async fn hear(reader: &mut Reader, bytes: &[u8], events: &mpsc::Sender<LinkEvent>) -> Result<bool, String> {
+    reader.push(bytes);
+    while let Some(message) = reader.next_message().map_err(|error| error.to_string())? {
+        match from_cbor::<Down>(message) {
+            Ok(Some(down)) => {
+                if events.send(LinkEvent::Message(Box::new(down))).await.is_err() {
+                    return Ok(false);
                 }
-                Ok(None) => {}
-                Err(error) => return Err(format!("the collector's message makes no sense: {error}")),
             }
+            Ok(None) => {}
+            Err(error) => return Err(format!("the collector's message makes no sense: {error}")),
         }
     }
+    Ok(true)
 }
 
-async fn write_frames(
-    connection: Connection,
-    mut frames: mpsc::Receiver<Frame>,
-    events: mpsc::Sender<LinkEvent>,
-) -> Result<(), String> {
-    // The stream is opened with its first frame: many connections never need their backlog lane.
-    let mut stream = None;
-    while let Some(frame) = frames.recv().await {
-        if stream.is_none() {
-            stream = Some(connection.open_uni().await.map_err(|error| with_causes(&error))?);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Way = Result<&'static str, ConnectError>;
+
+    fn failed(why: &str) -> Way {
+        Err(ConnectError::NoAnswer(why.into()))
+    }
+
+    /// A way that ends at once, after the others had their turn, or never.
+    async fn way(result: Option<Way>, later: bool) -> Way {
+        if later {
+            sleep(Duration::from_millis(1)).await;
         }
-        if let Some(stream) = &mut stream {
-            stream.write_all(&framed(&to_cbor(&frame))).await.map_err(|error| with_causes(&error))?;
-        }
-        if events.send(LinkEvent::LaneFree).await.is_err() {
-            break;
+        match result {
+            Some(result) => result,
+            None => std::future::pending().await,
         }
     }
-    Ok(())
+
+    #[tokio::test]
+    async fn the_second_way_waits_for_the_first_to_fail_or_to_take_long() {
+        let (at_once, never) = (Duration::ZERO, Duration::from_secs(1_000_000));
+        let cases = [
+            ("the first answers", way(Some(Ok("first")), true), way(Some(Ok("second")), false), never, Ok("first")),
+            ("the first is slow", way(None, false), way(Some(Ok("second")), false), at_once, Ok("second")),
+            ("the first fails", way(Some(failed("a")), true), way(Some(Ok("second")), true), never, Ok("second")),
+            ("the second fails", way(Some(Ok("first")), true), way(Some(failed("b")), false), at_once, Ok("first")),
+            ("both fail", way(Some(failed("a")), false), way(Some(failed("b")), false), never, failed("a; by TLS b")),
+            (
+                "a wrong key",
+                way(Some(Err(ConnectError::WrongKey)), false),
+                way(Some(Ok("second")), false),
+                never,
+                Err(ConnectError::WrongKey),
+            ),
+        ];
+        for (case, first, second, ahead, expected) in cases {
+            assert_eq!(in_turn(first, Some(second), ahead).await, expected, "{case}");
+        }
+    }
 }

@@ -70,8 +70,11 @@ fn key(byte: u8) -> PublicKey {
 }
 
 fn directory() -> Directory {
-    let collector =
-        Collector { key: key(2), addresses: List::cut([Endpoint::cut("a.example:8333"), Endpoint::cut("[::1]:443")]) };
+    let collector = Collector {
+        key: key(2),
+        addresses: List::cut([Endpoint::cut("a.example:8333"), Endpoint::cut("[::1]:443")]),
+        tls: List::cut([Endpoint::cut("a.example:443")]),
+    };
     Directory {
         serial: 7,
         network: Text::cut("example"),

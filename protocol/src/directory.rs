@@ -33,6 +33,14 @@ pub struct Collector {
     #[n(1)]
     #[serde(with = "endpoints")]
     pub addresses: List<Endpoint, 16>,
+    /// Where the same lanes are to be had over TLS and TCP, for probes behind something that blocks UDP.
+    #[n(2)]
+    #[serde(with = "endpoints", default, skip_serializing_if = "is_empty")]
+    pub tls: List<Endpoint, 16>,
+}
+
+fn is_empty(list: &List<Endpoint, 16>) -> bool {
+    list.is_empty()
 }
 
 /// What a network's root signs.
@@ -189,6 +197,7 @@ mod tests {
             collectors: List::cut([Collector {
                 key: PublicKey([9; 32]),
                 addresses: List::cut([Endpoint::cut("192.0.2.1:8333")]),
+                tls: List::default(),
             }]),
             http_hosts: List::default(),
         }

@@ -22,6 +22,7 @@ pub mod bounded;
 pub mod directory;
 pub mod ids;
 pub mod key;
+pub mod lanes;
 pub mod message;
 pub mod net;
 pub mod order;

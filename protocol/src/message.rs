@@ -23,7 +23,11 @@ pub const VERSION: u16 = 1;
 /// The ALPN protocol name (RFC 7301).
 pub const ALPN: &[u8] = b"sonde/1";
 
-/// The ALPN name under which a collector gives the newest [`SignedDirectory`] to anybody, on one unidirectional stream.
+/// The ALPN name of the same lanes over TLS and TCP ([`crate::lanes`]), for probes behind something that blocks UDP.
+pub const ALPN_TLS: &[u8] = b"sonde-tls/1";
+
+/// The ALPN name under which a collector gives the newest [`SignedDirectory`] to anybody: over QUIC on one unidirectional
+/// stream, over TLS as all that is sent.
 pub const ALPN_DIRECTORY: &[u8] = b"sonde-directory/1";
 
 /// The greatest size of one control message, length not counted. A full set of orders fits.

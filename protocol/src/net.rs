@@ -1,4 +1,5 @@
-//! Network words with one fixed encoding each: address family, IP address, transport protocol.
+//! Network words with one fixed encoding each: address family, IP address, transport protocol; and what carries a
+//! probe's own connection.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -98,6 +99,30 @@ impl<'b, C> Decode<'b, C> for Ip {
         } else {
             Err(decode::Error::message("an IP address has 4 or 16 bytes"))
         }
+    }
+}
+
+/// What a probe's connection to its collector runs over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Uplink {
+    /// QUIC.
+    Quic,
+    /// TLS over TCP ([`crate::lanes`]), where UDP is blocked.
+    Tls,
+}
+
+impl Uplink {
+    /// A word for people, JSON and databases.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Uplink::Quic => "quic",
+            Uplink::Tls => "tls",
+        }
+    }
+
+    /// Reads [`Uplink::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Uplink::Quic, Uplink::Tls].into_iter().find(|uplink| uplink.name() == name)
     }
 }
 

@@ -23,7 +23,8 @@ use rustls::{
 };
 
 use crate::key::{PublicKey, Verify};
-use crate::message::{ALPN, ALPN_DIRECTORY};
+use crate::message::{ALPN, ALPN_DIRECTORY, ALPN_TLS};
+use crate::net::Uplink;
 
 /// A private Ed25519 key with its public half.
 #[derive(Clone)]
@@ -95,15 +96,23 @@ impl Verify for Ring {
     }
 }
 
+/// Each has a name of its own in the handshake.
+const fn alpn(uplink: Uplink) -> &'static [u8] {
+    match uplink {
+        Uplink::Quic => ALPN,
+        Uplink::Tls => ALPN_TLS,
+    }
+}
+
 /// The configuration of a collector with this key. Any Ed25519 key is let in as far as hello.
-pub fn server_config(key: &SecretKey) -> Result<ServerConfig, Error> {
+pub fn server_config(key: &SecretKey, uplink: Uplink) -> Result<ServerConfig, Error> {
     let provider = Arc::new(provider::default_provider());
     let verifier = Arc::new(AnyKey { algorithms: provider.signature_verification_algorithms });
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(OwnKey(key.certified()?)));
-    config.alpn_protocols = vec![ALPN.to_vec(), ALPN_DIRECTORY.to_vec()];
+    config.alpn_protocols = vec![alpn(uplink).to_vec(), ALPN_DIRECTORY.to_vec()];
     // After a restart tickets help nobody, and a full handshake is cheap.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -111,8 +120,8 @@ pub fn server_config(key: &SecretKey) -> Result<ServerConfig, Error> {
 }
 
 /// The configuration of a probe with this key, for collectors that have one of the keys `expected`.
-pub fn client_config(key: &SecretKey, expected: &[PublicKey]) -> Result<ClientConfig, Error> {
-    client(key, Some(expected.to_vec()), ALPN)
+pub fn client_config(key: &SecretKey, expected: &[PublicKey], uplink: Uplink) -> Result<ClientConfig, Error> {
+    client(key, Some(expected.to_vec()), alpn(uplink))
 }
 
 /// The configuration for fetching the directory from whoever answers. The directory's own signature is what counts
@@ -275,8 +284,10 @@ mod tests {
     #[test]
     fn configurations_can_be_made() {
         let (probe, collector) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
-        assert!(server_config(&collector).is_ok());
-        assert!(client_config(&probe, &[collector.public()]).is_ok());
+        for uplink in [Uplink::Quic, Uplink::Tls] {
+            assert!(server_config(&collector, uplink).is_ok());
+            assert!(client_config(&probe, &[collector.public()], uplink).is_ok());
+        }
         assert!(directory_client_config(&probe).is_ok());
     }
 }

@@ -48,15 +48,21 @@ impl Reader {
 
     /// The next whole message.
     pub fn next_message(&mut self) -> Result<Option<&[u8]>, TooLong> {
+        let Some(size) = self.peek()?.map(<[u8]>::len) else { return Ok(None) };
+        let begin = self.used + 4;
+        self.used = begin + size;
+        Ok(self.buffer.get(begin..self.used))
+    }
+
+    /// The next whole message, without taking it.
+    pub fn peek(&self) -> Result<Option<&[u8]>, TooLong> {
         let rest = self.buffer.get(self.used..).unwrap_or_default();
         let Some((head, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*head);
         let Some(size) = usize::try_from(length).ok().filter(|&size| size <= self.allowed) else {
             return Err(TooLong { length, allowed: self.allowed });
         };
-        let Some(message) = body.get(..size) else { return Ok(None) };
-        self.used += 4 + size;
-        Ok(Some(message))
+        Ok(body.get(..size))
     }
 
     /// Bytes held.

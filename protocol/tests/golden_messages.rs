@@ -119,6 +119,7 @@ fn signed_directory() -> SignedDirectory {
         collectors: List::cut([Collector {
             key: PublicKey([2; 32]),
             addresses: List::cut(["collector.example.net:8333", "[2001:db8::1]:8333"].map(Text::cut)),
+            tls: List::cut(["collector.example.net:443"].map(Text::cut)),
         }]),
         http_hosts: List::cut([Text::cut("www.example.net")]),
     };

@@ -10,7 +10,7 @@ use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::ids::{AccountId, Asn, BootId, MeasurementId, ProbeId, Seq, SessionId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::BootRanges;
-use sonde_protocol::net::{Family, Ip, Transport};
+use sonde_protocol::net::{Family, Ip, Transport, Uplink};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::{
     DnsAnswer, DnsOutcome, DnsReply, DnsResponse, MeasurementResult, Outcome, Report, Timing,
@@ -44,6 +44,7 @@ fn world() -> (Arc<SqliteCatalog>, AccountId, Vec<ProbeId>) {
             addresses: Vec::new(),
             families: Vec::new(),
             software: "test".into(),
+            uplink: Uplink::Quic,
             at: NOW - Duration::from_secs(2 * 86_400),
         };
         block_on(catalog.open_session(&session)).unwrap();

@@ -15,6 +15,7 @@ use sonde_collector::Network;
 use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::ids::{BootId, ProbeId, Revision};
 use sonde_protocol::message::{BootRanges, Frame, MAX_CONTROL_UP, MAX_FRAME, Up, from_cbor, to_cbor};
+use sonde_protocol::net::Uplink;
 use sonde_protocol::order::Order;
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::Report;
@@ -59,7 +60,7 @@ impl Rogue {
     pub fn start(inside: &Namespace, address: SocketAddr, network: &Network, orders: Orders) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let socket = inside.run(|| UdpSocket::bind(address)).with_context(|| format!("bind {address}"))?;
-        let tls = QuicServerConfig::try_from(server_config(network.collector_key())?)?;
+        let tls = QuicServerConfig::try_from(server_config(network.collector_key(), Uplink::Quic)?)?;
         let config = ServerConfig::with_crypto(Arc::new(tls));
         let endpoint = {
             let _inside = runtime.enter();

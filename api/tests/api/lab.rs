@@ -14,7 +14,7 @@ use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::ids::{AccountId, Asn, BootId, MeasurementId, ProbeId, Seq, SessionId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{BootRanges, Gap};
-use sonde_protocol::net::{Family, Ip, Transport};
+use sonde_protocol::net::{Family, Ip, Transport, Uplink};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::{
     Hop, HopAnswer, HopReply, MeasurementResult, Outcome, Report, Skipped, Timing, TracerouteOutcome,
@@ -324,6 +324,7 @@ impl Lab {
             public_address: from.parse().unwrap(),
             addresses: own.iter().map(|address| address.parse().unwrap()).collect(),
             software: "sonde-probe 9.8.7".into(),
+            uplink: Uplink::Quic,
             at: UnixNanos::from_secs(NOW - 500),
         };
         self.runtime.block_on(self.catalog.open_session(&session)).unwrap()

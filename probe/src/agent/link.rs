@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use sonde_protocol::directory::SignedDirectory;
+use sonde_protocol::bounded::List;
+use sonde_protocol::directory::{Collector, Endpoint, SignedDirectory};
 use sonde_protocol::message::RefusedReason;
-use sonde_protocol::net::Family;
+use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::session::probe::HelloFacts;
 use sonde_protocol::spool::Lane;
 use sonde_protocol::time::Nanos;
@@ -17,13 +18,29 @@ use super::{Agent, RESOLVE_TIMEOUT};
 use crate::reachability;
 use crate::resolve::Resolver;
 use crate::run::with_causes;
-use crate::uplink::{self, ConnectError, Link, LinkEvent};
+use crate::uplink::{self, Addresses, ConnectError, Link, LinkEvent};
 
 /// Events of a link that may wait for the loop.
 const LINK_EVENTS: usize = 64;
 
 /// The least time that a connection may be silent after something was sent before a second one is tried.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How soon a probe that is connected by TLS tries QUIC again; each time in vain doubles it.
+const FIRST_QUIC_AGAIN: Duration = Duration::from_secs(300);
+
+/// The longest time between two such tries.
+const LAST_QUIC_AGAIN: Duration = Duration::from_secs(3600);
+
+/// How soon after the machine's addresses have changed: it may be in another network now, and that network has to settle.
+const QUIC_IN_NEW_NETWORK: Duration = Duration::from_secs(2);
+
+/// When a probe that has to do with TLS tries QUIC again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QuicAgain {
+    at: Nanos,
+    wait: Duration,
+}
 
 impl Agent {
     pub(super) fn send_frames(&mut self, now: Nanos) {
@@ -66,30 +83,61 @@ impl Agent {
         }
     }
 
+    /// Tries to reach a collector.
     pub(super) fn connect(&mut self) {
+        self.status.connecting();
+        self.attempt(true);
+    }
+
+    /// When QUIC is tried again beside the connection over TLS.
+    pub(super) fn quic_again_at(&self) -> Option<Nanos> {
+        self.quic_again.map(|again| again.at).filter(|_| self.connecting.is_none())
+    }
+
+    /// The way over TLS is the second best: it has one queue for all lanes, and a change of address ends it.
+    pub(super) fn try_quic_again(&mut self, now: Nanos) {
+        let (Some(at), Some(again)) = (self.quic_again_at(), &mut self.quic_again) else { return };
+        if at <= now {
+            again.wait = (again.wait * 2).min(LAST_QUIC_AGAIN);
+            again.at = now + again.wait;
+            debug!("trying QUIC again");
+            self.attempt(false);
+        }
+    }
+
+    /// The machine's addresses have changed.
+    pub(super) fn in_new_network(&mut self) {
+        let now = self.now();
+        if let Some(again) = &mut self.quic_again {
+            *again = QuicAgain { at: now + QUIC_IN_NEW_NETWORK, wait: FIRST_QUIC_AGAIN };
+        }
+    }
+
+    fn attempt(&mut self, also_tls: bool) {
         let (events, receiver) = mpsc::channel(LINK_EVENTS);
         let (key, keys) = (self.identity.key().clone(), self.identity.collector_keys());
-        let endpoints: Vec<String> = self
-            .identity
-            .collectors()
-            .iter()
-            .flat_map(|c| c.addresses.iter().map(|a| a.to_string()).collect::<Vec<_>>())
-            .collect();
-        let runner = self.runner.clone();
-        self.status.connecting();
+        let list = |of: fn(&Collector) -> &List<Endpoint, 16>| -> Vec<String> {
+            self.identity.collectors().iter().flat_map(|c| of(c).iter().map(ToString::to_string)).collect()
+        };
+        let quic = list(|collector| &collector.addresses);
+        let tls = if also_tls { list(|collector| &collector.tls) } else { Vec::new() };
+        let (runner, last) = (self.runner.clone(), self.last_uplink);
         let attempt = async move {
-            let addresses = match resolve_endpoints(&runner.resolver, &endpoints).await {
-                Ok(addresses) => addresses,
-                Err(error) => return (Err(error), None),
+            let (quic, tls) =
+                tokio::join!(resolve_endpoints(&runner.resolver, &quic), resolve_endpoints(&runner.resolver, &tls));
+            let addresses = match (quic, tls) {
+                (Ok(quic), tls) => Addresses { quic, tls: tls.unwrap_or_default() },
+                (Err(_), Ok(tls)) => Addresses { quic: Vec::new(), tls },
+                (Err(error), Err(_)) => return (Err(error), None),
             };
-            match uplink::connect(&key, &keys, &addresses, events).await {
+            match uplink::connect(&key, &keys, &addresses, last, events).await {
                 // All keys may have changed while this probe was away: the directory, signed by the root, says so.
                 Err(ConnectError::WrongKey) => {
                     let directory = uplink::fetch_directory(&key, &addresses).await.ok();
                     (Err(ConnectError::WrongKey), directory)
                 }
                 Err(ConnectError::NoAnswer(why)) => {
-                    let why = reachability::explain(&addresses, &why).await;
+                    let why = reachability::explain(&addresses.quic, &why).await;
                     (Err(ConnectError::NoAnswer(why)), None)
                 }
                 other => (other, None),
@@ -111,7 +159,10 @@ impl Agent {
                     self.session.handle_disconnected(now);
                     self.session.handle_connecting();
                 }
-                debug!(collector = %link.remote(), "connected");
+                info!(collector = %link.remote(), by = link.uplink().name(), "connected");
+                self.last_uplink = Some(link.uplink());
+                self.quic_again = (link.uplink() == Uplink::Tls)
+                    .then_some(QuicAgain { at: now + FIRST_QUIC_AGAIN, wait: FIRST_QUIC_AGAIN });
                 self.link = Some((link, events));
                 self.asked = None;
                 let synchronised = {
@@ -153,6 +204,7 @@ impl Agent {
 
     pub(super) fn after_link(&mut self, now: Nanos) {
         self.asked = None;
+        self.quic_again = None;
         if let Some(scheduler) = &mut self.scheduler {
             scheduler.disconnected(self.heard_at);
         }

@@ -185,7 +185,8 @@ pub fn signed_directory() -> BoxedStrategy<SignedDirectory> {
 
 /// Any directory.
 pub fn directory() -> BoxedStrategy<Directory> {
-    let collector = (key(), list(text(), 4)).prop_map(|(key, addresses)| Collector { key, addresses });
+    let collector =
+        (key(), list(text(), 4), list(text(), 4)).prop_map(|(key, addresses, tls)| Collector { key, addresses, tls });
     (number(), text(), list(key(), 8), list(collector, 5), list(text(), 5))
         .prop_map(|(serial, network, roots, collectors, http_hosts)| Directory {
             serial,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use sonde_protocol::ids::{AccountId, Asn, ProbeId, SessionId};
 use sonde_protocol::key::PublicKey;
-use sonde_protocol::net::Family;
+use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::time::UnixNanos;
 
 use super::{Digest, Page, ProbeFilter, Slice};
@@ -61,6 +61,8 @@ pub struct Probe {
     pub place: Option<(f64, f64)>,
     /// Name and version of its software.
     pub software: Option<String>,
+    /// What its last connection ran over.
+    pub uplink: Option<Uplink>,
     /// Tag slugs, system tags included, sorted.
     pub tags: Vec<String>,
     /// The operator has made it an anchor.
@@ -93,6 +95,8 @@ pub struct NewSession {
     pub families: Vec<Family>,
     /// Name and version of its software.
     pub software: String,
+    /// What its connection runs over.
+    pub uplink: Uplink,
     /// When.
     pub at: UnixNanos,
 }

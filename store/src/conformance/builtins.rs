@@ -1,7 +1,7 @@
 //! Built-in measurements: everybody makes them, and the operator's file says what they are.
 
 use sonde_protocol::ids::{MeasurementId, ProbeId};
-use sonde_protocol::net::Family;
+use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::spec::{Kind, PingSpec, Spec};
 
 use super::accounts::{account, probe};
@@ -125,6 +125,7 @@ pub(super) async fn builtins_follow_the_probes_tags(place: &impl Fixture<dyn Cat
             addresses: vec![],
             families: vec![],
             software: "sonde".into(),
+            uplink: Uplink::Quic,
             at: at(1),
         };
         catalog.open_session(&session).await.unwrap();

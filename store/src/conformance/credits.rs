@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sonde_protocol::ids::{AccountId, MeasurementId, ProbeId};
+use sonde_protocol::net::Uplink;
 use sonde_protocol::seed::Rng;
 
 use super::accounts::{account, probe};
@@ -144,6 +145,7 @@ pub(super) async fn connected_minutes_earn(place: &impl Fixture<dyn Catalog>) {
         addresses: Vec::new(),
         families: Vec::new(),
         software: String::new(),
+        uplink: Uplink::Quic,
         at: at(seconds),
     };
     let id = catalog.open_session(&session(0)).await.unwrap();

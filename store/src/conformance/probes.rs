@@ -7,7 +7,7 @@ use sonde_protocol::ids::{AccountId, Asn, ProbeId, SessionId};
 
 use super::accounts::{account, probe};
 use super::{Fixture, at};
-use sonde_protocol::net::Family;
+use sonde_protocol::net::{Family, Uplink};
 
 use crate::Catalog;
 use crate::catalog::{Connection, NewSession, ProbeFilter, ProbeState, Slice};
@@ -21,6 +21,7 @@ pub(super) fn session(probe: ProbeId, seconds: i64, public: &str, own: &[&str]) 
         public_address: public.parse().unwrap(),
         addresses: own.iter().map(|text| text.parse().unwrap()).collect(),
         software: format!("sonde-probe {seconds}"),
+        uplink: Uplink::Quic,
         at: at(seconds),
     }
 }
@@ -38,6 +39,7 @@ pub(super) async fn a_session_is_the_probes_connection(place: &impl Fixture<dyn 
     assert_eq!(seen.connection, Some(Connection { connected: true, since: at(10), session: first }));
     assert_eq!((seen.first_connected, seen.last_connected), (Some(at(10)), Some(at(10))));
     assert_eq!(seen.software.as_deref(), Some("sonde-probe 10"));
+    assert_eq!(seen.uplink, Some(Uplink::Quic));
     assert_eq!(seen.total_uptime, 0, "without the present connection");
 
     catalog.close_session(first, at(25)).await.unwrap();
@@ -120,10 +122,11 @@ pub(super) async fn families_are_shown_by_global_addresses(place: &impl Fixture<
         assert_eq!(seen.tags, tags, "{public} {own:?}");
     }
     // Behind a translator: no address to show, and a way out all the same.
-    let behind = NewSession { families: vec![Family::V4], ..session(id, 0, "2a00:1::5", &["192.168.1.5"]) };
+    let behind =
+        NewSession { uplink: Uplink::Tls, families: vec![Family::V4], ..session(id, 0, "2a00:1::5", &["192.168.1.5"]) };
     catalog.open_session(&behind).await.unwrap();
     let seen = catalog.probe(id).await.unwrap().unwrap();
-    assert_eq!(seen.address_v4, None);
+    assert_eq!((seen.address_v4, seen.uplink), (None, Some(Uplink::Tls)));
     assert_eq!(seen.tags, [&V4[..1], &["system-ipv4-rfc1918"], &V4[1..], &V6].concat());
 }
 

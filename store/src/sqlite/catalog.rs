@@ -39,6 +39,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/6_credits.sql"),
         include_str!("catalog/7_alerts.sql"),
         include_str!("catalog/8_builtins.sql"),
+        include_str!("catalog/9_uplink.sql"),
     ],
 };
 

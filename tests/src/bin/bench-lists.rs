@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use sonde_protocol::ids::{AccountId, Asn, ProbeId};
 use sonde_protocol::key::PublicKey;
-use sonde_protocol::net::Family;
+use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::spec::{Kind, Spec};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{
@@ -179,6 +179,7 @@ fn probe(catalog: &SqliteCatalog, owner: AccountId, n: u32) -> Result<ProbeId> {
         addresses: v6,
         families: Vec::new(),
         software: "sonde-probe 0.1.0".into(),
+        uplink: Uplink::Quic,
         at: now,
     };
     block_on(catalog.open_session(&session))?;

@@ -17,7 +17,7 @@ use sonde_api::{Api, ApiConfig, NoDispatch, SystemClock, SystemResolver};
 use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq, SessionId};
 use sonde_protocol::key::PublicKey;
-use sonde_protocol::net::{Family, Ip, Transport};
+use sonde_protocol::net::{Family, Ip, Transport, Uplink};
 use sonde_protocol::result::{Hop, HopAnswer, HopReply, MeasurementResult, Outcome, Report, Timing, TracerouteOutcome};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::bus::local::LocalBus;
@@ -123,6 +123,7 @@ async fn people(catalog: &SqliteCatalog) -> Result<(ProbeId, SessionId)> {
         addresses: Vec::new(),
         families: vec![Family::V4],
         software: "sonde-probe/0".into(),
+        uplink: Uplink::Quic,
         at: now,
     };
     Ok((probe.id, catalog.open_session(&session).await?))

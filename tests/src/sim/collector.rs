@@ -10,6 +10,7 @@ use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
     BootRanges, Drain, Frame, Hello, MAX_CONTROL_UP, MAX_FRAME, RefusedReason, Up, from_cbor, to_cbor,
 };
+use sonde_protocol::net::Uplink;
 use sonde_protocol::order::When;
 use sonde_protocol::session::CollectorSession;
 use sonde_protocol::session::collector::{Admitted, Command, Stored};
@@ -237,6 +238,7 @@ impl Collector {
             addresses: vec![],
             families: hello.families.iter().copied().collect(),
             software: hello.software.to_string(),
+            uplink: Uplink::Quic,
             at: now,
         };
         let session = block_on(cx.catalog.open_session(&session)).expect("the catalog works");

@@ -13,6 +13,7 @@ use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
     Down, Frame, Hello, MAX_CONTROL, RefusedReason, SpooledBoot, TimeRequest, Up, Welcome, from_cbor, to_cbor,
 };
+use sonde_protocol::net::Uplink;
 use sonde_protocol::time::UnixNanos;
 use sonde_protocol::tls::{SecretKey, client_config};
 use sonde_protocol::wire::{Reader, framed};
@@ -104,7 +105,7 @@ impl Street {
 
     /// The TLS configuration of a probe with this key.
     pub fn tls(&self, key: &SecretKey) -> rustls::ClientConfig {
-        client_config(key, &[self.key]).unwrap()
+        client_config(key, &[self.key], Uplink::Quic).unwrap()
     }
 
     /// Connects with any TLS and transport configuration.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sonde_protocol::address::special;
 use sonde_protocol::ids::{AccountId, Asn, ProbeId, SessionId};
 use sonde_protocol::key::PublicKey;
-use sonde_protocol::net::Family;
+use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::time::UnixNanos;
 
 use super::super::damaged;
@@ -21,7 +21,7 @@ use crate::catalog::{
 use crate::view::snapped;
 
 const COLUMNS: &str = "id, key, owner, created_at, description, connected, connection_since, session, first_connected,
-    last_connected, address_v4, address_v6, address_is_public, asn_v4, asn_v6, country, latitude, longitude, software,
+    last_connected, address_v4, address_v6, address_is_public, asn_v4, asn_v6, country, latitude, longitude, software, uplink,
     uptime, country_given,
     EXISTS (SELECT 1 FROM anchor WHERE anchor.probe = probe.id AND removed_at IS NULL) AS is_anchor,
     (SELECT json_group_array(tag ORDER BY tag) FROM probe_tag WHERE probe_tag.probe = probe.id) AS tags";
@@ -56,6 +56,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Probe> {
         country_given: row.get("country_given")?,
         place,
         software: row.get("software")?,
+        uplink: row.get::<_, Option<String>>("uplink")?.as_deref().and_then(Uplink::from_name),
         tags: serde_json::from_str(&row.get::<_, String>("tags")?).map_err(damaged)?,
         is_anchor: row.get("is_anchor")?,
         total_uptime: u64::try_from(row.get::<_, i64>("uptime")?).unwrap_or(0) / 1_000_000_000,
@@ -154,7 +155,8 @@ pub(super) fn open_session(db: &Connection, session: &NewSession) -> rusqlite::R
             uptime = uptime + CASE WHEN connected = 1 THEN max(0, ?2 - connection_since) ELSE 0 END,
             connected = 1, connection_since = ?2, session = ?3,
             first_connected = coalesce(first_connected, ?2), last_connected = max(coalesce(last_connected, ?2), ?2),
-            address_v4 = ?4, address_v6 = ?5, software = ?6, address_v4_key = ?7, address_v6_key = ?8
+            address_v4 = ?4, address_v6 = ?5, software = ?6, address_v4_key = ?7, address_v6_key = ?8,
+            uplink = ?9
          WHERE id = ?1",
     )?
     .execute(params![
@@ -165,7 +167,8 @@ pub(super) fn open_session(db: &Connection, session: &NewSession) -> rusqlite::R
         v6.map(|a| a.to_string()),
         session.software,
         v4.map(address_key),
-        v6.map(address_key)
+        v6.map(address_key),
+        session.uplink.name()
     ])?;
     for family in [Family::V4, Family::V6] {
         for word in ["works", "capable"] {
