@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use minicbor::{Decode, Encode};
 use sonde_protocol::bounded::{Bytes, List};
 use sonde_protocol::directory::{Directory, SignedDirectory};
+use sonde_protocol::lanes::{MAX_PIECE, Record, RecordReader};
 use sonde_protocol::message::{Down, Frame, Up, from_cbor, to_cbor};
 use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate};
@@ -84,6 +85,23 @@ pub(super) fn wire(data: &[u8]) {
         loop {
             match reader.next_message() {
                 Ok(Some(message)) => assert!(message.len() <= ALLOWED),
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Records of the lanes over one stream, in pieces as they come.
+pub(super) fn lanes(data: &[u8]) {
+    let input = &mut Input::new(data);
+    let mut reader = RecordReader::default();
+    while !input.is_empty() {
+        reader.push(input.bytes());
+        loop {
+            match reader.next_record() {
+                Ok(Some(Record::Data(_, piece))) => assert!(piece.len() <= MAX_PIECE),
+                Ok(Some(Record::Ping | Record::Pong)) => {}
                 Ok(None) => break,
                 Err(_) => return,
             }

@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("dns_message", messages::dns_message),
     ("icmp_extension", messages::icmp_extension),
     ("wire", messages::wire),
+    ("lanes", messages::lanes),
     ("up", messages::up),
     ("down", messages::down),
     ("frame", messages::frame),

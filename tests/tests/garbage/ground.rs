@@ -24,6 +24,8 @@ pub struct Ground {
     pub measurement: u64,
     pub api: SocketAddr,
     pub collector: SocketAddr,
+    /// The API by TLS, and the collector for those who ask for it there.
+    pub tls: SocketAddr,
     since: Value,
     resident_kb: u64,
     dir: TempDir,
@@ -41,8 +43,9 @@ impl Ground {
         let dir = tempfile::tempdir().unwrap();
         let address = own_address();
         let (api, collector) = (SocketAddr::new(address, 8080), SocketAddr::new(address, 8333));
-        let more = "allow_targets = [\"127.0.0.0/8\"]";
-        let server = Server::start(Place::Here, &dir.path().join("server"), api, &[collector], more).unwrap();
+        let tls = SocketAddr::new(address, 8443);
+        let more = format!("allow_targets = [\"127.0.0.0/8\"]\nlisten_tls = [\"{tls}\"]");
+        let server = Server::start(Place::Here, &dir.path().join("server"), api, &[collector], &more).unwrap();
         let owner = server.researcher(EMAIL).unwrap();
         let home = dir.path().join("honest");
         std::fs::create_dir(&home).unwrap();
@@ -59,7 +62,7 @@ impl Ground {
         let measurement = owner.measure(&ping, &probes, false).unwrap()[0];
         owner.wait_results(measurement, 2).unwrap();
         let mut ground =
-            Self { honest, number, server, owner, measurement, api, collector, since, resident_kb: 0, dir };
+            Self { honest, number, server, owner, measurement, api, collector, tls, since, resident_kb: 0, dir };
         ground.resident_kb = ground.server.process().unwrap().resident_kb().unwrap();
         ground
     }

@@ -108,6 +108,11 @@ impl Street {
         client_config(key, &[self.key], Uplink::Quic).unwrap()
     }
 
+    /// The same for the way over TCP.
+    pub fn tls_over_tcp(&self, key: &SecretKey) -> rustls::ClientConfig {
+        client_config(key, &[self.key], Uplink::Tls).unwrap()
+    }
+
     /// Connects with any TLS and transport configuration.
     pub fn connect(
         &self,
