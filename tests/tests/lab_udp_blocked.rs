@@ -47,7 +47,7 @@ fn a_probe_behind_a_wall_for_udp_measures_all_the_same() {
     periodic["spread"] = json!(1);
     let periodic = scene.owner.measure(&json!([periodic]), &scene.source(&[Host::Dual]), false).unwrap();
     scene.owner.wait_results(periodic[0], 3).unwrap();
-    let once = scene.once(&[ping.clone()], &[Host::Dual]).unwrap();
+    let once = scene.once(std::slice::from_ref(&ping), &[Host::Dual]).unwrap();
     assert_eq!(scene.one_each(&scene.owner, once[0], &[Host::Dual]).unwrap()[&Host::Dual]["rcvd"], 1);
 
     // The collector dies, and what was measured meanwhile comes as backlog by the same way.
