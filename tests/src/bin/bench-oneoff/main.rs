@@ -17,6 +17,8 @@ use sonde_tests::lab::{Direction, Family, Host, Lab, LabOptions, Link, WireLog, 
 use sonde_tests::world::{EMAIL, PATIENCE, Place, Probe, Server};
 use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 
+mod crowd;
+
 /// What may be lost beside the target's round trip (docs: one-off ping of one packet to a literal).
 const BUDGET: Duration = Duration::from_millis(20);
 
@@ -40,12 +42,16 @@ fn main() -> Result<()> {
     let mut runs = RUNS;
     let mut keep = None;
     let mut stream = false;
+    let mut probes: u64 = 1;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--keep" => keep = Some(PathBuf::from(arguments.next().context("--keep DIR")?)),
             "--stream" => stream = true,
-            count => runs = count.parse().context("usage: bench-oneoff [--stream] [--keep DIR] [N]")?,
+            "--probes" => probes = arguments.next().and_then(|number| number.parse().ok()).context("--probes P")?,
+            count => {
+                runs = count.parse().context("usage: bench-oneoff [--stream] [--probes P] [--keep DIR] [N]")?;
+            }
         }
     }
     Lab::available().map_err(anyhow::Error::msg).context("no lab on this machine")?;
@@ -61,9 +67,14 @@ fn main() -> Result<()> {
         SocketAddr::new(address(Host::Server, Family::V4)?, COLLECTOR_PORT),
     ];
     // The client asks more often than people may.
-    let limits = "[limits]\naddress_per_minute = 0\naccount_per_minute = 0\ncreate_per_minute = 0\n";
-    let server = Server::start(here, &dir.join("server"), api, &collector, limits)?;
-    let key = server.researcher(EMAIL)?.key().context("the researcher has no key")?.to_owned();
+    let more = crowd::allowance() + "[limits]\naddress_per_minute = 0\naccount_per_minute = 0\ncreate_per_minute = 0\n";
+    let server = Server::start(here, &dir.join("server"), api, &collector, &more)?;
+    let researcher = server.researcher(EMAIL)?;
+    let key = researcher.key().context("the researcher has no key")?.to_owned();
+    let crowd = match probes.saturating_sub(1) {
+        0 => Vec::new(),
+        others => crowd::gather(&lab, &server, &researcher, &dir.join("crowd"), others)?,
+    };
     let probe_dir = dir.join("probe");
     std::fs::create_dir_all(&probe_dir)?;
     server.network_file(EMAIL, &probe_dir.join("network.toml"))?;
@@ -94,6 +105,15 @@ fn main() -> Result<()> {
     let log = lab.wire_log()?;
     let stages: Vec<Stages> = quick.iter().filter_map(|run| Stages::of(&log, run)).collect();
     let out = &mut io::stdout();
+    let connected = researcher.get("/api/v2/probes/?status=1&page_size=0")?;
+    writeln!(
+        out,
+        "\n{} probes connected, {} of them with {} pings each, every {} s",
+        connected["count"],
+        crowd.len(),
+        if crowd.is_empty() { 0 } else { crowd::ORDERS },
+        crowd::INTERVAL
+    )?;
     let seen = if stream { "POST -> result on an open WebSocket" } else { "POST -> result in the API" };
     report(out, seen, (&quick, &usual), (target, path))?;
     report_stages(out, &stages, quick.len())?;
