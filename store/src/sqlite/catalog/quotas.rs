@@ -50,7 +50,8 @@ pub(super) fn reserved(db: &Connection, account: AccountId, now: UnixNanos) -> r
                 ON transaction_id = credit_transaction.id AND ledger = ?1
              WHERE credit_transaction.measurement = measurement.id), 0))), 0)
          FROM measurement JOIN measurement_price ON measurement_price.measurement = measurement.id
-         WHERE owner = ?1 AND start > ?2 AND is_oneoff AND (stopped_at IS NULL OR stopped_at > start)",
+         WHERE owner = ?1 AND start > ?2 AND is_oneoff = 1 AND (stopped_at IS NULL OR stopped_at > start)
+            AND credits > 0",
     )?
     .query_row([account.0.cast_signed(), now.0.saturating_sub(HOUR_NANOS)], |row| row.get(0))
 }
@@ -72,7 +73,7 @@ fn usage(db: &Connection, account: AccountId, new: &[NewMeasurement], now: UnixN
         .prepare_cached(
             "SELECT ifnull(sum(participants), 0), ifnull(sum(participants * ifnull(credits, 0)), 0)
              FROM measurement LEFT JOIN measurement_price ON measurement = id
-             WHERE owner = ? AND start > ? AND is_oneoff AND (stopped_at IS NULL OR stopped_at > start)",
+             WHERE owner = ? AND start > ? AND is_oneoff = 1 AND (stopped_at IS NULL OR stopped_at > start)",
         )?
         .query_row([owner, now.0.saturating_sub(24 * HOUR_NANOS)], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
     Ok(Usage {
