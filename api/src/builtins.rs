@@ -1,10 +1,11 @@
 //! Built-in measurements: the entries of the operator's file, read by the rules of `POST measurements/`.
 //!
 //! An entry is a definition with a number of its own (`id`), and perhaps `probes` (`"all"`, or tags to include and exclude)
-//! and `address`, with which a target that is a name need not be looked up. What a definition need not have and the file
+//! and `address`, with which a target that is a name need not be looked up. With `anchors = true` it stands for one measurement
+//! towards each anchor ([`TowardsAnchors`]); `keep` makes the catalog be as all of them say. What a definition need not have and the file
 //! has nevertheless is a problem: a slip of the pen must not be measured by everybody.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -22,7 +23,13 @@ use crate::kinds;
 use crate::reader::Reader;
 use crate::target::{self, Target};
 
-/// The most entries: a probe has no room for more than some thousand orders.
+mod anchors;
+mod keep;
+
+pub use anchors::TowardsAnchors;
+pub use keep::AnchorBuiltins;
+
+/// The most entries, and the most measurements towards anchors besides: a probe has no room for more than some thousand orders.
 const MAX_ENTRIES: usize = 512;
 
 /// What an entry may say beside its kind's own fields.
@@ -39,6 +46,15 @@ const COMMON: &[&str] = &[
     "probes",
     "resolve_on_probe",
 ];
+
+/// What the file says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BuiltinFile {
+    /// Measurements.
+    pub builtins: Vec<Builtin>,
+    /// What is measured towards every anchor.
+    pub towards_anchors: Vec<TowardsAnchors>,
+}
 
 /// What is wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,15 +76,40 @@ pub fn read_builtins(
     config: &ApiConfig,
     http_hosts: &[String],
     now: UnixNanos,
-) -> Result<Vec<Builtin>, Vec<BuiltinProblem>> {
-    let (mut builtins, mut problems) = (Vec::new(), Vec::new());
-    let mut numbers = BTreeSet::new();
+) -> Result<BuiltinFile, Vec<BuiltinProblem>> {
+    let (mut file, mut problems) = (BuiltinFile::default(), Vec::new());
+    let mut numbers: BTreeMap<u64, u64> = BTreeMap::new();
     for (entry, value) in entries.iter().enumerate() {
         let mut found: Vec<Problem> = Vec::new();
-        let builtin = Reader::new(value, String::new(), &mut found)
-            .and_then(|mut fields| read(&mut fields, value, config, http_hosts, now));
-        if builtin.as_ref().is_some_and(|builtin| !numbers.insert(builtin.id)) {
-            found.push(Problem::at("/id", "Another measurement has this number."));
+        let taken = match value.get("anchors") {
+            None => {
+                let builtin = read_one(value, config, http_hosts, now, &mut found);
+                let taken = builtin.as_ref().map(|builtin| (builtin.id.0, builtin.id.0));
+                file.builtins.extend(builtin);
+                taken
+            }
+            Some(Value::Bool(true)) => match TowardsAnchors::read(value, config, now) {
+                Ok(towards) => {
+                    let first = towards.first().0;
+                    file.towards_anchors.push(towards);
+                    Some((first, first + anchors::NUMBERS - 1))
+                }
+                Err(problems) => {
+                    found = problems;
+                    None
+                }
+            },
+            Some(_) => {
+                found.push(Problem::at("/anchors", "Write true, or leave it out."));
+                None
+            }
+        };
+        if let Some((first, last)) = taken {
+            // Of what lies before the last number, the nearest reaches furthest.
+            if numbers.range(..=last).next_back().is_some_and(|(_, &reaches)| reaches >= first) {
+                found.push(Problem::at("/id", "Another measurement has this number."));
+            }
+            numbers.insert(first, last);
         }
         if entry == MAX_ENTRIES {
             found.push(Problem::at("", format!("There are more than {MAX_ENTRIES} measurements.")));
@@ -77,9 +118,19 @@ pub fn read_builtins(
             let (Source::Pointer(place) | Source::Parameter(place)) = problem.source;
             BuiltinProblem { entry, field: place.trim_start_matches('/').to_owned(), detail: problem.detail }
         }));
-        builtins.extend(builtin);
     }
-    if problems.is_empty() { Ok(builtins) } else { Err(problems) }
+    if problems.is_empty() { Ok(file) } else { Err(problems) }
+}
+
+/// Reads one measurement, with a problem for whatever is wrong with it.
+fn read_one(
+    entry: &Value,
+    config: &ApiConfig,
+    http_hosts: &[String],
+    now: UnixNanos,
+    problems: &mut Vec<Problem>,
+) -> Option<Builtin> {
+    Reader::new(entry, String::new(), problems).and_then(|mut fields| read(&mut fields, entry, config, http_hosts, now))
 }
 
 fn read(
@@ -102,7 +153,8 @@ fn read(
     let definition = definition::of_builtin(fields, config, http_hosts)?;
     let resolved = resolved(fields, &definition, addresses?, config);
     let (include, exclude) = probes?;
-    Some(Builtin { id: id?, asked: asked(definition, resolved?, (&include, &exclude), now), include, exclude })
+    let asked = asked(definition, resolved?, (&include, &exclude), now);
+    Some(Builtin { id: id?, asked, include, exclude, not_by: None })
 }
 
 fn number(fields: &mut Reader<'_>) -> Option<MeasurementId> {
@@ -238,6 +290,7 @@ mod tests {
     fn read(entries: Value) -> Result<Vec<Builtin>, Vec<(usize, String)>> {
         let entries = entries.as_array().cloned().unwrap_or_default();
         read_builtins(&entries, &ApiConfig::default(), &["listed.example".into()], NOW)
+            .map(|file| file.builtins)
             .map_err(|problems| problems.into_iter().map(|problem| (problem.entry, problem.field)).collect())
     }
 
@@ -293,5 +346,44 @@ mod tests {
             assert_eq!(read(entries), Err(vec![(1, field.to_owned())]), "{changes}");
         }
         assert_eq!(read(json!([with(json!({})), with(json!({}))])), Err(vec![(1, "id".to_owned())]));
+    }
+
+    #[test]
+    fn an_entry_for_anchors_takes_the_numbers_behind_its_own() {
+        let towards = |changes: Value| {
+            let mut entry = json!({"id": 20_000, "anchors": true, "type": "ping", "af": 4});
+            for (key, value) in changes.as_object().unwrap() {
+                entry[key] = value.clone();
+            }
+            entry
+        };
+        let one = |id: u64| json!({"id": id, "type": "ping", "af": 4, "target": "x.example"});
+        assert_eq!(
+            read(json!([one(19_999), towards(json!({})), one(30_000), towards(json!({"id": 30_001}))]))
+                .map(|all| all.len()),
+            Ok(2)
+        );
+        for (entries, entry, field) in [
+            (json!([one(20_000), towards(json!({}))]), 1, "id"),
+            (json!([one(29_999), towards(json!({}))]), 1, "id"),
+            (json!([towards(json!({})), one(20_001)]), 1, "id"),
+            (json!([towards(json!({})), towards(json!({"id": 29_999}))]), 1, "id"),
+            (json!([towards(json!({"id": 29_999})), towards(json!({}))]), 1, "id"),
+            (json!([towards(json!({"id": 990_001}))]), 0, "id"),
+            (json!([towards(json!({"target": "x.example"}))]), 0, "target"),
+            (json!([towards(json!({"address": "20.0.0.1"}))]), 0, "address"),
+            (json!([towards(json!({"anchors": false}))]), 0, "anchors"),
+            (json!([towards(json!({"anchors": "all"}))]), 0, "anchors"),
+            (json!([towards(json!({"packets": 99}))]), 0, "packets"),
+            (json!([towards(json!({"packet": 9}))]), 0, "packet"),
+            (
+                json!([towards(json!({"type": "dns", "use_probe_resolver": true, "query_class": "IN",
+                    "query_type": "A", "query_argument": "x"}))]),
+                0,
+                "anchors",
+            ),
+        ] {
+            assert_eq!(read(entries.clone()), Err(vec![(entry, field.to_owned())]), "{entries}");
+        }
     }
 }

@@ -96,7 +96,7 @@ mod web_session;
 pub use accounts::{INVITE_LIFE_SECS, RESET_LIFE_SECS};
 pub use alerts::Watch;
 pub use auth::digest;
-pub use builtins::{BuiltinProblem, read_builtins};
+pub use builtins::{AnchorBuiltins, BuiltinFile, BuiltinProblem, read_builtins};
 pub use charging::{charge, keep_charging};
 pub use clock::{Clock, SystemClock};
 pub use config::{AccountsConfig, ApiConfig, Signup};

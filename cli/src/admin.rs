@@ -22,6 +22,7 @@ use sonde_store::Catalog;
 use sonde_store::catalog::{AnchorAdded, ApiKey, Digest, Grant, NOBODY, NewAnchor};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub use crate::people::AccountCommand;
@@ -205,6 +206,8 @@ pub struct AdminContext {
     pub catalog: Arc<dyn Catalog>,
     /// The network.
     pub network: Net,
+    /// Told when anchors come or go: they are measured, or no longer.
+    pub anchors_changed: Arc<Notify>,
 }
 
 impl Net {
@@ -423,6 +426,7 @@ impl AdminContext {
                             self.catalog.remove_anchor(new.probe, now()).await?;
                             return Err(error.into());
                         }
+                        self.anchors_changed.notify_one();
                         Ok(format!("anchor {id} made: probe {probe} is {}\n", new.hostname))
                     }
                     AnchorAdded::NoSuchProbe => bail!("there is no probe {probe}"),
@@ -434,6 +438,7 @@ impl AdminContext {
             AnchorCommand::Remove { probe } => {
                 let hostname = self.catalog.remove_anchor(ProbeId(*probe), now()).await?;
                 let hostname = hostname.with_context(|| format!("probe {probe} is no anchor"))?;
+                self.anchors_changed.notify_one();
                 let forbidden = self.network.forbid_http(&hostname);
                 let note = forbidden.err().map(|error| format!("; {hostname}: {error}")).unwrap_or_default();
                 Ok(format!("probe {probe} is no anchor any more{note}\n"))
@@ -513,7 +518,8 @@ pub async fn run(data: &Path, command: &AdminCommand) -> Result<String> {
     let data = DataDir::open(data)?;
     let network = crate::server::open_network(&data.network(), &Config::default())
         .context("the network is not made yet: start `sonde serve` once, with its configuration")?;
-    let context = AdminContext { catalog: data.catalog()?, network: Net::Files(Box::new(Mutex::new(network))) };
+    let network = Net::Files(Box::new(Mutex::new(network)));
+    let context = AdminContext { catalog: data.catalog()?, network, anchors_changed: Arc::default() };
     context.execute(command).await
 }
 

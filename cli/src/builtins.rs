@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use sonde_api::{ApiConfig, read_builtins};
+use sonde_api::{ApiConfig, BuiltinFile, read_builtins};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::Catalog;
-use sonde_store::catalog::Builtin;
 use toml::Spanned;
 use tracing::info;
 
@@ -23,14 +22,14 @@ struct File {
 ///
 /// # Errors
 /// Everything that is wrong with it, with lines.
-pub fn read(text: &str, config: &ApiConfig, http_hosts: &[String], now: UnixNanos) -> Result<Vec<Builtin>> {
+pub fn read(text: &str, config: &ApiConfig, http_hosts: &[String], now: UnixNanos) -> Result<BuiltinFile> {
     let file: File = toml::from_str(text)?;
     let mut entries = Vec::new();
     for entry in &file.measurement {
         entries.push(serde_json::to_value(entry.get_ref())?);
     }
     let problems = match read_builtins(&entries, config, http_hosts, now) {
-        Ok(builtins) => return Ok(builtins),
+        Ok(file) => return Ok(file),
         Err(problems) => problems,
     };
     let mut words = String::new();
@@ -48,7 +47,7 @@ fn line(text: &str, byte: usize) -> usize {
     text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Makes the built-in measurements be those of the file; none without one.
+/// Makes the built-in measurements be those of the file; none without one. Gives what it says.
 ///
 /// # Errors
 /// When the file cannot be used, or would have an old number measure something else. Nothing has changed then.
@@ -58,13 +57,13 @@ pub async fn reconcile(
     config: &ApiConfig,
     http_hosts: &[String],
     now: UnixNanos,
-) -> Result<()> {
-    let wanted = match path {
+) -> Result<BuiltinFile> {
+    let file = match path {
         Some(path) => load(path, config, http_hosts, now)
             .with_context(|| format!("error in the file of built-in measurements, {}", path.display()))?,
-        None => Vec::new(),
+        None => BuiltinFile::default(),
     };
-    let done = catalog.reconcile_builtins(&wanted, now).await?;
+    let done = file.reconcile(catalog, config, http_hosts, now).await?;
     if !done.refused.is_empty() {
         let mut words = String::new();
         for (id, what) in &done.refused {
@@ -77,17 +76,18 @@ pub async fn reconcile(
     }
     if path.is_some() || !done.stopped.is_empty() {
         info!(
-            measurements = wanted.len(),
+            measurements = file.builtins.len(),
+            towards_each_anchor = file.towards_anchors.len(),
             made = done.made.len(),
             changed = done.changed.len(),
             stopped = done.stopped.len(),
             "built-in measurements"
         );
     }
-    Ok(())
+    Ok(file)
 }
 
-fn load(path: &Path, config: &ApiConfig, http_hosts: &[String], now: UnixNanos) -> Result<Vec<Builtin>> {
+fn load(path: &Path, config: &ApiConfig, http_hosts: &[String], now: UnixNanos) -> Result<BuiltinFile> {
     let text = std::fs::read_to_string(path).context("it cannot be read")?;
     read(&text, config, http_hosts, now)
 }
@@ -105,13 +105,15 @@ mod tests {
 
     const NOW: UnixNanos = UnixNanos::from_secs(1_760_000_000);
 
-    fn parse(text: &str) -> Result<Vec<Builtin>> {
+    fn parse(text: &str) -> Result<BuiltinFile> {
         read(text, &ApiConfig::default(), &[], NOW)
     }
 
     #[test]
-    fn the_file_that_ships_measures_every_root_server_over_both_families() {
-        let all = parse(SHIPPED).unwrap();
+    fn the_file_that_ships_measures_every_root_server_and_anchor_over_both_families() {
+        let file = parse(SHIPPED).unwrap();
+        assert_eq!(file.towards_anchors.len(), 4);
+        let all = file.builtins;
         let mut targets: BTreeMap<String, Vec<(Kind, Family)>> = BTreeMap::new();
         for one in &all {
             let target = one.asked.target.clone().unwrap();
@@ -143,6 +145,6 @@ mod tests {
         assert!(parse("[measurement]\nid = 1\n").is_err());
         assert!(parse("[[measurements]]\nid = 1\n").is_err());
         assert!(parse("[[measurement]]\nid = 1\nid = 2\n").is_err());
-        assert_eq!(parse("").unwrap(), []);
+        assert_eq!(parse("").unwrap(), BuiltinFile::default());
     }
 }

@@ -165,7 +165,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let network = Network::open_or_create(dir.path(), "test", &["127.0.0.1:1".into()]).unwrap();
         let catalog = Arc::new(SqliteCatalog::open_in_memory().unwrap());
-        let context = AdminContext { catalog: catalog.clone(), network: Net::Files(Box::new(Mutex::new(network))) };
+        let context = AdminContext {
+            catalog: catalog.clone(),
+            network: Net::Files(Box::new(Mutex::new(network))),
+            anchors_changed: Arc::default(),
+        };
         let admin = |words: &[&str]| block_on(context.execute(&parse(&[&["account"], words].concat()).unwrap()));
         assert!(admin(&["add", "Ada@example.net"]).unwrap().contains("ada@example.net"));
         for bad in [

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{
-    Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Mailer, Neighbour, PlaceFiles,
-    Replacements, SystemClock, SystemResolver, Watch, certificate_names,
+    AnchorBuiltins, Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Mailer, Neighbour,
+    PlaceFiles, Replacements, SystemClock, SystemResolver, Watch, certificate_names,
 };
 use sonde_collector::network::NetworkError;
 use sonde_collector::server::Handle;
@@ -97,7 +97,7 @@ impl Server {
         // Before the collector: each probe that comes back finds its orders as they are from now on.
         let http_hosts: Vec<String> = network.directory().http_hosts.iter().map(ToString::to_string).collect();
         let file = config.builtins.file.as_ref();
-        builtins::reconcile(file, &*catalog, &api_config, &http_hosts, SystemClock.now()).await?;
+        let builtins = builtins::reconcile(file, &*catalog, &api_config, &http_hosts, SystemClock.now()).await?;
         let listen = CollectorConfig { listen: config.collector.listen.clone() };
         let bus = Arc::new(LocalBus::default());
         let places = PlaceFiles::open(config.places.asn.clone(), config.places.country.clone())
@@ -107,7 +107,11 @@ impl Server {
                 .await
                 .context("the collector cannot start")?;
         let handle = collector.handle();
-        let context = Arc::new(AdminContext { catalog: catalog.clone(), network: Net::Live(handle.clone()) });
+        let context = Arc::new(AdminContext {
+            catalog: catalog.clone(),
+            network: Net::Live(handle.clone()),
+            anchors_changed: Arc::default(),
+        });
         let mut beside = JoinSet::new();
         beside.spawn(upkeep::keep_places(catalog.clone(), places.clone()));
         beside.spawn(upkeep::keep_tags(catalog.clone(), results.clone()));
@@ -127,6 +131,7 @@ impl Server {
             beside.spawn(watch(&api, config)?.run());
         }
         beside.spawn(Replacements(api.clone()).run());
+        beside.spawn(AnchorBuiltins { api: api.clone(), file: builtins }.run(Arc::clone(&context.anchors_changed)));
         // Before the API: whoever has seen that answer can administer.
         let admin = admin::listen(&data.admin_socket(), context.clone())?;
         let (stop, stopped) = watch::channel(false);

@@ -132,6 +132,7 @@ suite! {
         builtins::every_probe_makes_builtins_those_that_join_later_too,
         builtins::a_builtin_measures_the_same_for_ever,
         builtins::builtins_follow_the_probes_tags,
+        builtins::whoever_is_the_target_takes_no_part,
         builtins::what_is_no_builtin_is_refused,
         alerts::a_rule_is_its_owners,
         alerts::a_state_and_what_is_told_of_it_come_together,

@@ -1,20 +1,20 @@
 //! Built-in measurements: everybody's, and nobody's to change.
 
 use serde_json::{Value, json};
-use sonde_api::{ApiConfig, read_builtins};
+use sonde_api::{AnchorBuiltins, ApiConfig, read_builtins};
 use sonde_protocol::bounded::List;
-use sonde_protocol::ids::MeasurementId;
+use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::result::{Outcome, PingOutcome};
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::Builtins;
+use sonde_store::catalog::{AnchorAdded, Anchors, NewAnchor, Orders};
 
 use crate::lab::{Lab, NOW, asking, result, worldwide};
 
 /// Makes them as the server does at its start.
 fn reconcile(lab: &Lab, entries: &[Value]) {
     let now = UnixNanos::from_secs(NOW);
-    let builtins = read_builtins(entries, &ApiConfig::default(), &[], now).unwrap();
-    let done = lab.runtime.block_on(lab.catalog.reconcile_builtins(&builtins, now)).unwrap();
+    let file = read_builtins(entries, &ApiConfig::default(), &[], now).unwrap();
+    let done = lab.runtime.block_on(file.reconcile(&*lab.catalog, &ApiConfig::default(), &[], now)).unwrap();
     assert_eq!(done.refused, []);
 }
 
@@ -132,4 +132,70 @@ fn results_of_builtins_are_every_probes() {
     let id = lab.measure(&anna, &again);
     assert_eq!(lab.get(&format!("/api/v2/measurements/{id}/")).json()["participant_count"], 3);
     assert_eq!(lab.get("/api/v2/measurements/1001/status-check").status, 200);
+}
+
+/// Makes a probe an anchor of this name, and gives the anchor's number.
+fn anchor(lab: &Lab, probe: ProbeId, hostname: &str) -> u64 {
+    let new = NewAnchor { probe, hostname: hostname.into(), city: None, country: None, company: None };
+    match lab.runtime.block_on(lab.catalog.add_anchor(&new, UnixNanos::from_secs(NOW))).unwrap() {
+        AnchorAdded::Made(id) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_anchor_is_measured_by_all_others_for_as_long_as_it_is_one() {
+    let lab = Lab::new();
+    let anna = lab.person("anna");
+    let both = lab.probe(&anna, "20.0.0.1", &[]);
+    let six = lab.probe(&anna, "20.0.1.1", &[]);
+    let other = lab.probe(&anna, "20.0.2.1", &[]);
+    let entries = [
+        k_root(),
+        json!({"id": 20_000, "anchors": true, "type": "ping", "af": 4, "description": "Ping {anchor}"}),
+        json!({"id": 30_000, "anchors": true, "type": "traceroute", "af": 6, "protocol": "ICMP"}),
+    ];
+    let file = read_builtins(&entries, &lab.api.config, &[], UnixNanos::from_secs(NOW)).unwrap();
+    let keeper = AnchorBuiltins { api: lab.api.clone(), file };
+    let keep = || lab.runtime.block_on(keeper.once()).unwrap();
+    let ordered = |probe| -> Vec<u64> {
+        let (_, orders) = lab.runtime.block_on(lab.catalog.orders(probe, UnixNanos::from_secs(NOW))).unwrap();
+        orders.iter().map(|order| order.measurement.0).collect()
+    };
+    let first = anchor(&lab, both, "good.example");
+    let second = anchor(&lab, six, "v6only.example");
+    let private = anchor(&lab, other, "mixed.example");
+    assert!(keep());
+    let (ping, trace, trace_six) = (20_000 + first, 30_000 + first, 30_000 + second);
+    assert_eq!(lab.get("/api/v2/measurements/?sort=id").ids(), [1001, ping, trace, trace_six]);
+    assert_eq!(ordered(both), [1001, trace_six], "not itself");
+    assert_eq!(ordered(six), [1001, ping, trace]);
+    assert_eq!(ordered(other), [1001, ping, trace, trace_six], "and nobody measures {private}, which is at home");
+    assert_eq!(lab.dispatched(), [[both.0, six.0, other.0]]);
+    let shown = lab.get(&format!("/api/v2/measurements/{ping}/")).json();
+    assert_eq!(
+        (&shown["target"], &shown["target_ip"], &shown["description"]),
+        (&json!("good.example"), &json!("20.1.2.3"), &json!("Ping good.example"))
+    );
+    assert_eq!(lab.get("/api/v2/anchor-measurements/").ids(), [ping, trace, trace_six]);
+
+    // Nothing new: nobody is told anything. A start without DNS changes nothing either.
+    assert!(keep());
+    reconcile(&lab, &entries);
+    assert_eq!(lab.dispatched(), Vec::<Vec<u64>>::new());
+    assert_eq!(ordered(other), [1001, ping, trace, trace_six]);
+
+    // One goes, one comes whose name nobody can look up now.
+    lab.runtime.block_on(lab.catalog.remove_anchor(both, UnixNanos::from_secs(NOW))).unwrap();
+    let later = anchor(&lab, both, "broken.example");
+    assert!(!keep());
+    assert_eq!(ordered(other), [1001, trace_six]);
+    assert_eq!(lab.dispatched().len(), 1);
+    assert_eq!(lab.get(&format!("/api/v2/measurements/{ping}/")).json()["status"]["name"], "Stopped");
+    lab.get(&format!("/api/v2/measurements/{}/", 20_000 + later)).refused(404, 104);
+    assert_eq!(lab.get("/api/v2/anchor-measurements/").ids(), [trace_six]);
+
+    // The file does not ask for it any more.
+    reconcile(&lab, &entries[..2]);
+    assert_eq!(ordered(other), [1001]);
 }

@@ -87,7 +87,7 @@ pub struct CollectorSession {
     /// The boot that still makes reports.
     own: Option<BootId>,
     /// The orders the probe has or is about to have.
-    sent: BTreeSet<MeasurementId>,
+    sent: BTreeMap<MeasurementId, UnixNanos>,
     revision: Option<Revision>,
 }
 
@@ -105,7 +105,7 @@ impl CollectorSession {
             commands: VecDeque::new(),
             boots: BTreeMap::new(),
             own: None,
-            sent: BTreeSet::new(),
+            sent: BTreeMap::new(),
             revision: None,
         }
     }
@@ -212,7 +212,7 @@ impl CollectorSession {
         if orders == Some(admitted.revision) {
             // It has exactly these.
             self.revision = orders;
-            self.sent = admitted.orders.iter().map(|order| order.measurement).collect();
+            self.sent = ordered_when(&admitted.orders);
         } else {
             // Also when the probe's revision is higher: the catalog was restored from a backup.
             self.handle_orders(admitted.revision, admitted.orders);
@@ -224,13 +224,16 @@ impl CollectorSession {
         if self.state != State::Open || self.revision == Some(revision) {
             return;
         }
-        let wanted: BTreeSet<_> = orders.iter().map(|order| order.measurement).collect();
-        // Orders never change, they only come and go: what was sent need not be sent again.
+        let wanted = ordered_when(&orders);
+        // One that has changed was ordered anew, at another time; the rest need not be sent again.
         let (add, remove) = match self.revision {
             None => (orders, Vec::new()),
             Some(_) => (
-                orders.into_iter().filter(|order| !self.sent.contains(&order.measurement)).collect(),
-                self.sent.difference(&wanted).copied().collect(),
+                orders
+                    .into_iter()
+                    .filter(|order| self.sent.get(&order.measurement) != Some(&order.ordered_at))
+                    .collect(),
+                self.sent.keys().filter(|id| !wanted.contains_key(id)).copied().collect(),
             ),
         };
         let update = OrdersUpdate { base: self.revision, revision, add: List::cut(add), remove: List::cut(remove) };
@@ -277,4 +280,9 @@ impl CollectorSession {
             self.commands.push_back(Command::Send(Down::Drain(drain)));
         }
     }
+}
+
+/// When each was ordered as it stands.
+fn ordered_when(orders: &[Order]) -> BTreeMap<MeasurementId, UnixNanos> {
+    orders.iter().map(|order| (order.measurement, order.ordered_at)).collect()
 }

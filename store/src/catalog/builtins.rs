@@ -2,7 +2,7 @@
 //! [`MeasurementId::FIRST_USER`], nobody owns them, and nobody pays for them.
 
 use async_trait::async_trait;
-use sonde_protocol::ids::{AccountId, MeasurementId};
+use sonde_protocol::ids::{AccountId, MeasurementId, ProbeId};
 use sonde_protocol::time::UnixNanos;
 
 use super::NewMeasurement;
@@ -22,6 +22,8 @@ pub struct Builtin {
     pub include: Vec<String>,
     /// Probes that have one of these do not.
     pub exclude: Vec<String>,
+    /// This probe does not take part either: it is the target.
+    pub not_by: Option<ProbeId>,
 }
 
 /// What came of comparing the file with the catalog.
@@ -44,7 +46,7 @@ pub trait Builtins: Send + Sync {
     /// stay, so that its results mean the same for ever; all else may change. One that is missing is stopped, its results
     /// stay, and it goes on when it is there again. The orders of all probes count as changed if any are.
     ///
-    /// A probe takes part as long as it has the tags; its orders and [`super::Measurements::participants`] say so at once,
+    /// A probe takes part as long as it has the tags and is not the target; its orders and [`super::Measurements::participants`] say so at once,
     /// and when its tags change, its order revision grows.
     async fn reconcile_builtins(&self, wanted: &[Builtin], now: UnixNanos) -> Result<Reconciled, StoreError>;
 }

@@ -13,7 +13,7 @@ use crate::catalog::{Builtin, MeasurementFilter, NOBODY, NewMeasurement, NewSess
 const ALL: Slice = Slice { offset: 0, limit: 100, descending: false };
 
 fn builtin(id: u64, asked: NewMeasurement) -> Builtin {
-    Builtin { id: MeasurementId(id), asked, include: vec![], exclude: vec![] }
+    Builtin { id: MeasurementId(id), asked, include: vec![], exclude: vec![], not_by: None }
 }
 
 fn tagged(id: u64, include: &[&str], exclude: &[&str]) -> Builtin {
@@ -144,6 +144,22 @@ pub(super) async fn builtins_follow_the_probes_tags(place: &impl Fixture<dyn Cat
     let done = catalog.reconcile_builtins(&[tagged(3, &["system-ipv6-works"], &[])], at(2)).await.unwrap();
     assert_eq!((done.changed, done.stopped), (ids(&[3]), ids(&[1, 2, 4])));
     assert_eq!(ordered(&*catalog, id).await.1, [3]);
+}
+
+pub(super) async fn whoever_is_the_target_takes_no_part(place: &impl Fixture<dyn Catalog>) {
+    let catalog = place.open().await;
+    let ada = account(&catalog, "ada@example.net").await;
+    let (target, other) = (probe(&catalog, ada, 1).await, probe(&catalog, ada, 2).await);
+    let towards = Builtin { not_by: Some(target), ..builtin(1, ping(NOBODY, &[])) };
+    catalog.reconcile_builtins(&[towards.clone()], at(0)).await.unwrap();
+    assert_eq!(ordered(&*catalog, target).await, (2, vec![]));
+    assert_eq!(ordered(&*catalog, other).await, (2, vec![1]));
+    let parts = catalog.participants(MeasurementId(1)).await.unwrap();
+    assert_eq!(parts.iter().map(|part| part.probe).collect::<Vec<_>>(), [other]);
+    assert_eq!(catalog.reconcile_builtins(&[towards], at(1)).await.unwrap(), Reconciled::default());
+    let done = catalog.reconcile_builtins(&[builtin(1, ping(NOBODY, &[]))], at(2)).await.unwrap();
+    assert_eq!(done.changed, ids(&[1]));
+    assert_eq!(ordered(&*catalog, target).await, (3, vec![1]));
 }
 
 pub(super) async fn what_is_no_builtin_is_refused(place: &impl Fixture<dyn Catalog>) {

@@ -41,6 +41,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/8_builtins.sql"),
         include_str!("catalog/9_uplink.sql"),
         include_str!("catalog/10_lists.sql"),
+        include_str!("catalog/11_anchor_builtins.sql"),
     ],
 };
 

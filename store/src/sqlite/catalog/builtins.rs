@@ -1,4 +1,4 @@
-//! Built-in measurements. Who takes part is asked of the tags, not kept.
+//! Built-in measurements. Who takes part follows from the tags and is not kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::catalog::{Builtin, Builtins, Measurement, NOBODY, NewMeasurement, Par
 /// The probe `probe.id` takes part in the built-in measurement `builtin.measurement`.
 macro_rules! takes_part {
     () => {
-        "NOT EXISTS (SELECT 1 FROM builtin_tag WHERE builtin_tag.measurement = builtin.measurement AND wanted <>
+        "builtin.not_by IS NOT probe.id AND NOT EXISTS (SELECT 1 FROM builtin_tag WHERE builtin_tag.measurement = builtin.measurement AND wanted <>
             EXISTS (SELECT 1 FROM probe_tag WHERE probe_tag.probe = probe.id AND probe_tag.tag = builtin_tag.tag))"
     };
 }
@@ -68,7 +68,10 @@ fn reconcile(db: &Connection, wanted: &[Builtin], now: UnixNanos) -> rusqlite::R
             None => {
                 measurements::insert(db, Some(one.id), &one.asked, now, 0)?;
                 db.execute("UPDATE measurement SET group_id = id WHERE id = ?", [one.id.0.cast_signed()])?;
-                db.execute("INSERT INTO builtin VALUES (?, ?)", [one.id.0.cast_signed(), now.0])?;
+                db.execute(
+                    "INSERT INTO builtin (measurement, since, not_by) VALUES (?, ?, ?)",
+                    params![one.id.0.cast_signed(), now.0, not_by(one)],
+                )?;
                 set_tags(db, one)?;
                 orders_change = true;
                 done.made.push(one.id);
@@ -132,7 +135,8 @@ fn change(db: &Connection, old: &Measurement, new: &Builtin, now: UnixNanos) -> 
     let reorders = old.stopped_at.is_some()
         || (was.interval, was.spread, was.resolve_on_probe) != (asked.interval, asked.spread, asked.resolve_on_probe)
         || was.resolved != asked.resolved
-        || (BTreeSet::from_iter(&before.0), BTreeSet::from_iter(&before.1)) != tags;
+        || (BTreeSet::from_iter(&before.0), BTreeSet::from_iter(&before.1)) != tags
+        || not_by_before(db, new.id)? != not_by(new);
     let changes =
         reorders || was.description != asked.description || was.tags != asked.tags || was.origin != asked.origin;
     if !changes {
@@ -162,7 +166,7 @@ fn change(db: &Connection, old: &Measurement, new: &Builtin, now: UnixNanos) -> 
                 id
             ],
         )?;
-        db.execute("UPDATE builtin SET since = ? WHERE measurement = ?", [now.0, id])?;
+        db.execute("UPDATE builtin SET since = ?, not_by = ? WHERE measurement = ?", params![now.0, not_by(new), id])?;
         db.execute("DELETE FROM builtin_tag WHERE measurement = ?", [id])?;
         set_tags(db, new)?;
     }
@@ -175,6 +179,15 @@ fn change(db: &Connection, old: &Measurement, new: &Builtin, now: UnixNanos) -> 
         ],
     )?;
     Ok((true, reorders))
+}
+
+fn not_by(one: &Builtin) -> Option<i64> {
+    one.not_by.map(|probe| probe.0.cast_signed())
+}
+
+fn not_by_before(db: &Connection, id: MeasurementId) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT not_by FROM builtin WHERE measurement = ?")?
+        .query_row([id.0.cast_signed()], |row| row.get(0))
 }
 
 fn set_tags(db: &Connection, one: &Builtin) -> rusqlite::Result<()> {
