@@ -131,7 +131,7 @@ pub struct OrdersUpdate {
 pub struct Changes {
     /// Orders that are new or differ from before.
     pub added: Vec<Order>,
-    /// Measurements whose orders are gone.
+    /// Measurements whose orders are gone, or are no longer what they were: these are also in `added`.
     pub removed: Vec<MeasurementId>,
 }
 
@@ -178,7 +178,13 @@ impl OrderBook {
         match update.base {
             None => {
                 let wanted: BTreeMap<_, _> = update.add.into_iter().map(|order| (order.measurement, order)).collect();
-                changes.removed = self.orders.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
+                changes.removed = self
+                    .orders
+                    .values()
+                    .map(|o| (o.measurement, o))
+                    .filter(|(id, o)| wanted.get(id) != Some(*o))
+                    .map(|(id, _)| id)
+                    .collect();
                 changes.added =
                     wanted.values().filter(|o| self.orders.get(&o.measurement) != Some(o)).cloned().collect();
                 self.orders = wanted;
@@ -256,6 +262,21 @@ mod tests {
         assert_eq!(changes.removed, vec![MeasurementId(1)]);
         assert_eq!(changes.added.len(), 1, "an order that stayed the same is not a change");
         assert_eq!(book.revision(), Some(Revision(3)));
+    }
+
+    #[test]
+    fn an_order_that_is_no_longer_what_it_was_goes_and_comes() {
+        let changed = Order { ordered_at: UnixNanos(5), ..order(1) };
+        for base in [None, Some(1)] {
+            let mut book = OrderBook::default();
+            book.apply(update(None, 1, &[1, 2], &[])).unwrap();
+            let (add, remove): (&[u64], &[u64]) = if base.is_none() { (&[2], &[]) } else { (&[], &[1]) };
+            let mut again = update(base, 2, add, remove);
+            again.add = List::cut(again.add.into_iter().chain([changed.clone()]));
+            let changes = book.apply(again).unwrap();
+            assert_eq!((changes.removed, changes.added), (vec![MeasurementId(1)], vec![changed.clone()]), "{base:?}");
+            assert_eq!(book.get(MeasurementId(1)), Some(&changed));
+        }
     }
 
     #[test]

@@ -79,30 +79,6 @@ fn every_probe_measures_what_the_file_says() {
 }
 
 #[test]
-fn an_anchor_is_measured_from_the_moment_it_is_one() {
-    let text =
-        "[[measurement]]\nid = 20000\nanchors = true\ntype = \"ping\"\naf = 4\npackets = 1\ninterval = 2\nspread = 0\n";
-    let mut network = Loopback::start_with_builtins(2, text).unwrap();
-    let [anchor, other] = network.numbers[..] else { panic!("two probes") };
-    let made = network.server.admin(&["anchor", "add", &anchor.to_string(), "localhost"]).unwrap();
-    assert!(made.starts_with("anchor 1 made"), "{made}");
-    wait_for_result(&network, 20_001, other);
-    assert_eq!(object(&network, 20_001)["target_ip"], "127.0.0.1");
-    network.server.stop().unwrap();
-    network.server.restart().unwrap();
-    network.wait_for_probes().unwrap();
-    let before = network.client.results(20_001).unwrap().len();
-    network.client.wait_results(20_001, before + 1).unwrap();
-    network.server.admin(&["anchor", "remove", &anchor.to_string()]).unwrap();
-    wait_for("the end of its measurement", || {
-        Ok((object(&network, 20_001)["status"]["name"] == "Stopped").then_some(()))
-    })
-    .unwrap();
-    let results = network.client.results(20_001).unwrap();
-    assert!(results.iter().all(|result| result["prb_id"] == other), "it does not measure itself");
-}
-
-#[test]
 fn a_stopped_measurement_is_not_measured_any_more() {
     let network = Loopback::start(1).unwrap();
     let ids = network.ping_periodically(3, 1).unwrap();

@@ -3,7 +3,7 @@
 //! It asks for what it cannot know ([`Command::Admit`]) and is told later; what it hands to the store
 //! ([`Command::Store`]) is acknowledged only when [`CollectorSession::handle_durable`] says so.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -225,7 +225,8 @@ impl CollectorSession {
             return;
         }
         let wanted = ordered_when(&orders);
-        // One that has changed was ordered anew, at another time; the rest need not be sent again.
+        // One that has changed was ordered anew, at another time: the old one goes and the new one comes. The rest need not be
+        // sent again.
         let (add, remove) = match self.revision {
             None => (orders, Vec::new()),
             Some(_) => (
@@ -233,7 +234,7 @@ impl CollectorSession {
                     .into_iter()
                     .filter(|order| self.sent.get(&order.measurement) != Some(&order.ordered_at))
                     .collect(),
-                self.sent.keys().filter(|id| !wanted.contains_key(id)).copied().collect(),
+                self.sent.iter().filter(|(id, at)| wanted.get(id) != Some(at)).map(|(id, _)| *id).collect(),
             ),
         };
         let update = OrdersUpdate { base: self.revision, revision, add: List::cut(add), remove: List::cut(remove) };
