@@ -1,8 +1,9 @@
-//! The only way the API speaks to the collector: "look at these probes' orders again", and "which hosts does the network's
-//! directory list?". In one process a function call, between processes a message.
+//! The only way the API speaks to the collector: "look at these probes' orders again", "which hosts does the network's
+//! directory list?", and "this key is this probe's now". In one process a function call, between processes a message.
 
 use async_trait::async_trait;
 use sonde_protocol::ids::ProbeId;
+use sonde_protocol::key::PublicKey;
 
 /// Brings changed orders to the probes that are connected.
 #[async_trait]
@@ -13,6 +14,12 @@ pub trait Dispatch: Send + Sync {
 
     /// The hosts that the network's signed directory lists for http measurements. The probes refuse all others.
     async fn http_hosts(&self) -> Vec<String>;
+
+    /// This key has become this probe's, durably. If a probe waits with it, or is served as nobody's, it is told.
+    async fn key_admitted(&self, key: &PublicKey, probe: ProbeId);
+
+    /// The probe has another key, durably. Connections with the old one are ended.
+    async fn key_replaced(&self, probe: ProbeId);
 }
 
 /// For an API without a collector beside it: probes learn of new orders when they connect, and no host is listed for http.
@@ -26,4 +33,8 @@ impl Dispatch for NoDispatch {
     async fn http_hosts(&self) -> Vec<String> {
         Vec::new()
     }
+
+    async fn key_admitted(&self, _key: &PublicKey, _probe: ProbeId) {}
+
+    async fn key_replaced(&self, _probe: ProbeId) {}
 }

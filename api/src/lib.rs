@@ -1,7 +1,7 @@
 //! The REST API: RIPE Atlas's API v2 under `/api/v2/`, and a page for people at `/`.
 //!
 //! This crate must not know about QUIC or SQL, nor where its configuration comes from. It reads and changes the catalog,
-//! reads the results, tells the collector through [`Dispatch`] whose orders have changed, and asks it which hosts http may
+//! reads the results, tells the collector through [`Dispatch`] whose orders and keys have changed, and asks it which hosts http may
 //! measure; that is all it has to do with the probes.
 //!
 //! A request goes: [`serve()`] (connections and their limits) → `limits` (how often) → [`router`] (paths) → the extractors `auth` (who is looking),
@@ -71,6 +71,7 @@ mod permission;
 mod places;
 mod policy;
 mod probe_edit;
+mod probe_enrolment;
 mod probe_filters;
 mod probe_object;
 mod probes;
@@ -159,6 +160,7 @@ pub fn router(api: Api) -> Router {
     results::routes(&mut routes);
     status_check::routes(&mut routes);
     skipped::routes(&mut routes);
+    probe_enrolment::routes(&mut routes);
     probes::routes(&mut routes);
     anchors::routes(&mut routes);
     keys::routes(&mut routes);

@@ -3,8 +3,10 @@
 //! Every request takes from its address's bucket and from its network's before anything else is done. Once `auth` knows
 //! the account behind it, by key or by session, it takes from the account's ([`Allowance::account`]), and a `POST` below
 //! `measurements/` from a smaller one, too. Trying keys empties the bucket of the address. Attempts to log in have small
-//! buckets of their own, one for the address and one for the mail address that is tried ([`Allowance::attempt`]). Whoever finds
-//! a bucket empty is told when to come back. What comes from loopback is not counted, except for attempts on a mail address.
+//! buckets of their own, one for the address and one for the mail address that is tried ([`Allowance::attempt`]); so have
+//! claim codes, by address and account ([`Allowance::guess`]). Whoever finds
+//! a bucket empty is told when to come back. What comes from loopback is not counted, except for attempts on a mail
+//! address or by an account.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -211,6 +213,12 @@ impl Allowance {
     pub fn attempt_on(&self, email: &str) -> Result<(), ApiError> {
         self.attempt()?;
         take(self.limits.login.as_ref(), key_of(email)).map_err(too_many)
+    }
+
+    /// Counts an attempt by this account to name a secret that was shown to somebody.
+    pub fn guess(&self, account: AccountId) -> Result<(), ApiError> {
+        self.attempt()?;
+        take(self.limits.login.as_ref(), format!("account {account}").into_bytes()).map_err(too_many)
     }
 
     /// Counts a mail to this address, that it is not flooded.

@@ -60,6 +60,10 @@ pub(crate) struct ProbeObject {
     is_anchor: bool,
     /// Its owner shows its addresses and place to everybody.
     is_public: bool,
+    /// Somebody stands for it. Others are chosen only by their number. Ours.
+    is_vouched: bool,
+    /// When another probe with the same key was last noticed, as a copied card has it; for whoever may see it whole. Ours.
+    duplicate_key_seen: Option<i64>,
     /// Its state.
     status: ProbeStatus,
     /// Since when.
@@ -143,6 +147,8 @@ impl ProbeObject {
             geometry: place(probe, viewer).map(Geometry::at),
             is_anchor: probe.is_anchor,
             is_public: probe.address_is_public,
+            is_vouched: probe.vouched,
+            duplicate_key_seen: probe.duplicate_at.filter(|_| whole).map(UnixNanos::as_secs),
             status: ProbeStatus { id, name, since: since.map(iso) },
             status_since: since.map(UnixNanos::as_secs),
             tags: probe.tags.iter().map(|slug| ProbeTag::of(slug)).collect(),

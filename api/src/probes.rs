@@ -97,7 +97,7 @@ async fn show(
     one(&api, ProbeId(id), viewer, &params).await
 }
 
-async fn find(api: &Api, id: ProbeId) -> Result<Probe, ApiError> {
+pub(crate) async fn find(api: &Api, id: ProbeId) -> Result<Probe, ApiError> {
     api.catalog.probe(id).await?.ok_or_else(ApiError::not_found)
 }
 

@@ -385,6 +385,11 @@ async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> 
         connected: Some(true),
         tags: source.include.clone(),
         without_tags: source.exclude.clone(),
+        // In an open network anybody may set up many; only who names them measures with those that nobody stands for.
+        vouched: match source.candidates {
+            Candidates::Probes(_) | Candidates::Measurement(_) => None,
+            _ => Some(true),
+        },
         ..ProbeFilter::default()
     };
     let mut fitting = Vec::new();

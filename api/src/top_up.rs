@@ -246,6 +246,9 @@ mod tests {
             tags: Vec::new(),
             is_anchor: false,
             total_uptime: 0,
+            vouched: true,
+            consent: None,
+            duplicate_at: None,
         }
     }
 

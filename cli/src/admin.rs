@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub use crate::people::AccountCommand;
+pub use crate::probe_admin::ProbeCommand;
 
 use crate::config::Config;
 use crate::data::{DataDir, admin_socket};
@@ -92,20 +93,6 @@ pub enum KeyCommand {
         #[arg(long = "permission")]
         #[serde(default)]
         permissions: Vec<String>,
-    },
-}
-
-/// Probes.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
-pub enum ProbeCommand {
-    /// Makes a one-time join token and prints a network.toml with it
-    Add {
-        /// The mail address of the account that will own the probe
-        email: String,
-        /// Writes the file here instead of printing it
-        #[arg(long)]
-        #[serde(skip)]
-        out: Option<std::path::PathBuf>,
     },
 }
 
@@ -208,10 +195,12 @@ pub struct AdminContext {
     pub network: Net,
     /// Told when anchors come or go: they are measured, or no longer.
     pub anchors_changed: Arc<Notify>,
+    /// The terms that an account agrees to when a probe becomes its own.
+    pub consent_version: String,
 }
 
 impl Net {
-    fn read<T>(&self, read: impl FnOnce(&Network) -> T) -> T {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Network) -> T) -> T {
         match self {
             Net::Live(handle) => handle.with_network(read),
             Net::Files(network) => read(&network.lock().unwrap_or_else(PoisonError::into_inner)),
@@ -222,6 +211,20 @@ impl Net {
     async fn orders_changed(&self, probes: &[ProbeId]) {
         if let Net::Live(handle) = self {
             handle.orders_changed(probes).await;
+        }
+    }
+
+    /// Probes that are not connected find out when they come.
+    pub(crate) fn key_admitted(&self, key: &PublicKey, probe: ProbeId) {
+        if let Net::Live(handle) = self {
+            handle.key_admitted(key, probe);
+        }
+    }
+
+    /// See [`Net::key_admitted`].
+    pub(crate) fn key_replaced(&self, probe: ProbeId) {
+        if let Net::Live(handle) = self {
+            handle.key_replaced(probe);
         }
     }
 
@@ -317,12 +320,7 @@ impl AdminContext {
                 let key = self.add_key(account.id, label, permissions).await?;
                 Ok(format!("{key}\n"))
             }
-            AdminCommand::Probe(ProbeCommand::Add { email, .. }) => {
-                let account = self.account(email).await?;
-                let token = self.add_join_token(account.id).await?;
-                let file = self.network.read(|network| network.network_file(Some(token)));
-                Ok(toml::to_string(&file)?)
-            }
+            AdminCommand::Probe(command) => self.probes(command).await,
             AdminCommand::Measurement(MeasurementCommand::Stop { id }) => self.stop_measurement(*id).await,
             AdminCommand::Anchor(command) => self.anchor(command).await,
             AdminCommand::Network(command) => self.network(command),
@@ -519,7 +517,8 @@ pub async fn run(data: &Path, command: &AdminCommand) -> Result<String> {
     let network = crate::server::open_network(&data.network(), &Config::default())
         .context("the network is not made yet: start `sonde serve` once, with its configuration")?;
     let network = Net::Files(Box::new(Mutex::new(network)));
-    let context = AdminContext { catalog: data.catalog()?, network, anchors_changed: Arc::default() };
+    let consent_version = Config::default().accounts.consent_version;
+    let context = AdminContext { catalog: data.catalog()?, network, anchors_changed: Arc::default(), consent_version };
     context.execute(command).await
 }
 

@@ -57,11 +57,35 @@ pub struct Config {
 pub struct NetworkSection {
     /// The network's name, for people. It is given when the network is made and does not change later.
     pub name: String,
+    /// What becomes of probes that bring no join token.
+    pub enrol: Enrol,
+}
+
+/// What becomes of probes that bring no join token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enrol {
+    /// They are refused.
+    Closed,
+    /// They wait until an account claims them.
+    Claim,
+    /// They are served, two from each network, and count when somebody claims them or the operator vouches for them.
+    Open,
+}
+
+impl From<Enrol> for sonde_collector::Enrol {
+    fn from(enrol: Enrol) -> Self {
+        match enrol {
+            Enrol::Closed => Self::Closed,
+            Enrol::Claim => Self::Claim,
+            Enrol::Open => Self::Open,
+        }
+    }
 }
 
 impl Default for NetworkSection {
     fn default() -> Self {
-        Self { name: "sonde".into() }
+        Self { name: "sonde".into(), enrol: Enrol::Claim }
     }
 }
 

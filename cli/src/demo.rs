@@ -207,7 +207,7 @@ fn server_config(options: &DemoOptions) -> Config {
     let loopback = |text: &str| text.parse::<IpNet>();
     let free = sonde_api::Policy::free();
     Config {
-        network: NetworkSection { name: "demo".into() },
+        network: NetworkSection { name: "demo".into(), ..NetworkSection::default() },
         api: ApiSection {
             listen: vec![options.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))],
             allow_targets: [loopback("127.0.0.0/8"), loopback("::1/128")].into_iter().flatten().collect(),

@@ -9,6 +9,7 @@ pub mod config;
 pub mod data;
 pub mod demo;
 mod people;
+mod probe_admin;
 pub mod research;
 pub mod server;
 pub mod upkeep;

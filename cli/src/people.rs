@@ -169,6 +169,7 @@ mod tests {
             catalog: catalog.clone(),
             network: Net::Files(Box::new(Mutex::new(network))),
             anchors_changed: Arc::default(),
+            consent_version: "1".into(),
         };
         let admin = |words: &[&str]| block_on(context.execute(&parse(&[&["account"], words].concat()).unwrap()));
         assert!(admin(&["add", "Ada@example.net"]).unwrap().contains("ada@example.net"));

@@ -17,6 +17,7 @@ use sonde_collector::server::Handle;
 use sonde_collector::tls::is_for_collector;
 use sonde_collector::{Collector, CollectorConfig, Network};
 use sonde_protocol::ids::ProbeId;
+use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::Drain;
 use sonde_store::bus::local::LocalBus;
 use tokio::net::{TcpListener, TcpStream};
@@ -48,6 +49,14 @@ impl Dispatch for Direct {
 
     async fn http_hosts(&self) -> Vec<String> {
         self.0.with_network(|network| network.directory().http_hosts.iter().map(ToString::to_string).collect())
+    }
+
+    async fn key_admitted(&self, key: &PublicKey, probe: ProbeId) {
+        self.0.key_admitted(key, probe);
+    }
+
+    async fn key_replaced(&self, probe: ProbeId) {
+        self.0.key_replaced(probe);
     }
 }
 
@@ -98,7 +107,7 @@ impl Server {
         let http_hosts: Vec<String> = network.directory().http_hosts.iter().map(ToString::to_string).collect();
         let file = config.builtins.file.as_ref();
         let builtins = builtins::reconcile(file, &*catalog, &api_config, &http_hosts, SystemClock.now()).await?;
-        let listen = CollectorConfig { listen: config.collector.listen.clone() };
+        let listen = CollectorConfig { listen: config.collector.listen.clone(), enrol: config.network.enrol.into() };
         let bus = Arc::new(LocalBus::default());
         let places = PlaceFiles::open(config.places.asn.clone(), config.places.country.clone())
             .context("the tables of `[places]` cannot be used")?;
@@ -111,6 +120,7 @@ impl Server {
             catalog: catalog.clone(),
             network: Net::Live(handle.clone()),
             anchors_changed: Arc::default(),
+            consent_version: config.accounts.consent_version.clone(),
         });
         let mut beside = JoinSet::new();
         beside.spawn(upkeep::keep_places(catalog.clone(), places.clone()));

@@ -28,6 +28,11 @@ pub fn arrive(probe: ProbeId, hello: &Hello, known: &[BootRecord], durable: &[Bo
         return Arrival { boot_started_at: record.started_at, batch };
     }
     let started_at = now - Duration::from_nanos(hello.uptime);
+    if is_over(durable, hello.boot) {
+        // Another boot with the same key has come since, and this one is not over after all: a copied card. It is told so by
+        // what is durable of it, and begins a new boot; nothing of others' changes.
+        return Arrival { boot_started_at: started_at, batch };
+    }
     let last = known.iter().max_by_key(|record| record.started_at);
     for record in known {
         let listed = hello.boots.iter().any(|spooled| spooled.boot == record.boot);
@@ -69,6 +74,11 @@ fn crash(record: &BootRecord, durable: &[BootRanges], new_start: UnixNanos) -> (
         to: new_start.max(record.settled),
     };
     (gap, missing)
+}
+
+/// Has this boot ended in a gap without an end?
+fn is_over(durable: &[BootRanges], boot: BootId) -> bool {
+    durable.iter().any(|known| known.boot == boot && known.ranges.contains(Seq(u64::MAX)))
 }
 
 /// The set of one boot.
@@ -141,6 +151,14 @@ mod tests {
         ranges.extend(&arrival.batch.ranges[0].1.ranges);
         assert_eq!(ranges, RangeSet::of(Seq(1)..=Seq(u64::MAX)));
         assert!(arrival.batch.boots.iter().any(|boot| boot.boot == BootId(3) && boot.closed));
+    }
+
+    #[test]
+    fn a_boot_that_was_ended_and_comes_back_ends_no_other() {
+        let known = [record(7, 500, false)];
+        let durable = [BootRanges { boot: BootId(3), ranges: RangeSet::of(Seq(5)..=Seq(u64::MAX)) }];
+        let arrival = arrive(PROBE, &hello(3, 900), &known, &durable, UnixNanos(1000));
+        assert!(arrival.batch.is_empty(), "{arrival:?}");
     }
 
     #[test]

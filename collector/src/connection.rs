@@ -2,11 +2,13 @@
 //!
 //! Whatever makes no sense ends this connection with a reason and disturbs no other.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ring::digest;
 use sonde_protocol::directory::SignedDirectory;
+use sonde_protocol::identity::{ClaimCode, KeyNotice};
 use sonde_protocol::ids::{ProbeId, SessionId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
@@ -15,11 +17,13 @@ use sonde_protocol::message::{
 use sonde_protocol::session::CollectorSession;
 use sonde_protocol::session::collector::{Admitted, Command};
 use sonde_protocol::wire::{Reader, framed};
-use sonde_store::catalog::{Admission, NewSession};
+use sonde_store::catalog::{Admission, NOBODY, NewSession};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use crate::clones::Verdict;
+use crate::enrol;
 use crate::ingest::{ToIngest, now};
 use crate::intake::ConnectionId;
 use crate::link::{FRAME_LANES, Heard, Link, LinkEnd, Piece, close};
@@ -34,6 +38,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a refusal may take to arrive before the connection is closed all the same.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How long a probe that waits to be let in may stay. It comes back sooner by itself.
+const WAIT: Duration = Duration::from_secs(900);
+
 /// Messages that may wait for one connection.
 pub(crate) const INBOX: usize = 256;
 
@@ -46,6 +53,8 @@ pub(crate) enum ToConnection {
     Durable(Vec<BootRanges>),
     /// The probe's orders have changed.
     Orders,
+    /// Something about the probe's key.
+    Key(KeyNotice),
     /// There is a newer directory.
     Directory(Arc<SignedDirectory>),
     /// The collector is about to stop.
@@ -56,7 +65,7 @@ pub(crate) enum ToConnection {
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(crate) enum End {
     #[error("the connection is gone: {0}")]
     Gone(String),
     #[error("malformed: {0}")]
@@ -93,6 +102,8 @@ pub(crate) async fn serve(link: Link, id: ConnectionId, shared: Arc<Shared>) {
         known: None,
         opened: false,
         moves: 0,
+        code: None,
+        judged: None,
         session: CollectorSession::new(),
     };
     let end = served.run().await;
@@ -110,19 +121,23 @@ pub(crate) async fn serve(link: Link, id: ConnectionId, shared: Arc<Shared>) {
     served.leave().await;
 }
 
-struct Served {
-    link: Link,
-    id: ConnectionId,
-    key: PublicKey,
-    shared: Arc<Shared>,
-    probe: Option<(ProbeId, SessionId)>,
+pub(crate) struct Served {
+    pub(crate) link: Link,
+    pub(crate) id: ConnectionId,
+    pub(crate) key: PublicKey,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) probe: Option<(ProbeId, SessionId)>,
     /// The session as it was recorded.
-    known: Option<NewSession>,
+    pub(crate) known: Option<NewSession>,
     /// The writer knows this connection.
     opened: bool,
     /// How often its addresses have changed.
     moves: u32,
-    session: CollectorSession,
+    /// The code by which somebody makes the probe theirs, as it was told last; of a probe that is nobody's.
+    pub(crate) code: Option<ClaimCode>,
+    /// The probe that it was judged as, be it served or turned away.
+    judged: Option<ProbeId>,
+    pub(crate) session: CollectorSession,
 }
 
 impl Served {
@@ -137,9 +152,10 @@ impl Served {
         let mut outbox = Some(outbox);
         let mut reader = Reader::new(MAX_CONTROL_UP);
         let mut lanes = [Reader::new(MAX_FRAME), Reader::new(MAX_FRAME)];
-        let hello_by = tokio::time::Instant::now() + HELLO_TIMEOUT;
+        let began = tokio::time::Instant::now();
         loop {
-            let open = self.session.is_open();
+            let (open, waits) = (self.session.is_open(), self.session.is_waiting());
+            let patience = if waits { WAIT } else { HELLO_TIMEOUT };
             let step = tokio::select! {
                 heard = self.link.next(open) => match heard {
                     Ok(heard) => self.hear(heard, &mut reader, &mut lanes).await,
@@ -148,11 +164,20 @@ impl Served {
                 message = inbox.recv() => match message {
                     Some(ToConnection::Durable(durable)) => { self.session.handle_durable(durable); Ok(()) }
                     Some(ToConnection::Orders) => self.push_orders().await,
+                    Some(ToConnection::Key(notice)) => {
+                        if notice == KeyNotice::Admitted {
+                            self.code = None;
+                        }
+                        self.session.notify(notice);
+                        Ok(())
+                    }
                     Some(ToConnection::Directory(signed)) => { self.session.handle_directory((*signed).clone()); Ok(()) }
                     Some(ToConnection::Drain(drain)) => { self.session.drain(drain); Ok(()) }
                     Some(ToConnection::Close) | None => Err(End::Ours),
                 },
-                () = tokio::time::sleep_until(hello_by), if !open => Err(End::Malformed("no hello".into())),
+                () = tokio::time::sleep_until(began + patience), if !open => {
+                    Err(if waits { End::Ours } else { End::Malformed("no hello".into()) })
+                }
             };
             let step = match step {
                 Ok(()) => self.follow_address().await,
@@ -229,8 +254,13 @@ impl Served {
                 Command::Orders => self.push_orders().await?,
                 Command::Health(health) => {
                     self.note_addresses(&health).await?;
+                    if self.code.is_some() {
+                        // A code ends after a day.
+                        self.tell_code().await?;
+                    }
                     debug!(probe_id = ?self.probe.map(|(probe, _)| probe.0), spool = health.spool_depth, "health");
                 }
+                Command::Rotate(rotation) => self.rotate(&rotation).await?,
                 Command::Close => return Err(End::Refused),
             }
         }
@@ -263,26 +293,41 @@ impl Served {
         let internal = |error: sonde_store::StoreError| End::Internal(error.to_string());
         let admission = self.shared.catalog.admit(&self.key, token.as_ref(), now()).await.map_err(internal)?;
         let probe = match admission {
-            Admission::Known(probe) => probe,
+            Admission::Known(probe) => *probe,
             Admission::Joined(probe) => {
                 info!(probe_id = %probe.id, key = %self.key.short(), "a probe has joined");
-                probe
+                *probe
             }
-            Admission::UnknownKey => {
-                info!(key = %self.key.short(), "an unknown key without a token");
-                self.session.refuse(
-                    RefusedReason::UnknownKey,
-                    "this network does not know the probe's key, and it brought no join token",
-                );
+            Admission::UnknownKey => match self.stranger(None, &hello, outbox.as_ref()).await? {
+                Some(probe) => probe,
+                None => return Ok(()),
+            },
+            Admission::UsedToken(owner) => {
+                self.stranger(Some(owner), &hello, outbox.as_ref()).await?;
                 return Ok(());
             }
             Admission::BadToken => {
-                info!(key = %self.key.short(), "a token that is unknown, expired or used");
-                self.session.refuse(RefusedReason::Token, "the join token is unknown, expired, or used by another key");
+                info!(key = %self.key.short(), "a token that is unknown or expired");
+                self.session.refuse(RefusedReason::Token, "the join token is unknown or expired");
+                return Ok(());
+            }
+            Admission::Replaced { probe, .. } => {
+                info!(probe_id = %probe, key = %self.key.short(), "a key that its probe does not use any more");
+                self.session.refuse(RefusedReason::KeyReplaced, &enrol::replaced(probe));
                 return Ok(());
             }
         };
-        let address = self.link.remote_address().ip().to_canonical();
+        self.judged = Some(probe.id);
+        let is_duplicate = match self.shared.judge(probe.id, self.id, hello.boot) {
+            Verdict::Serve { is_duplicate, .. } => is_duplicate,
+            Verdict::TurnAway => {
+                warn!(probe_id = %probe.id, "another probe has the same key");
+                self.shared.catalog.note_duplicate(probe.id, now()).await.map_err(internal)?;
+                self.session.refuse(RefusedReason::DuplicateKey, enrol::DUPLICATE);
+                return Ok(());
+            }
+        };
+        let address = self.address();
         let session = NewSession {
             probe: probe.id,
             public_address: address,
@@ -323,7 +368,18 @@ impl Served {
             orders,
         };
         self.session.handle_admitted(admitted, now());
+        if is_duplicate {
+            self.session.notify(KeyNotice::Duplicate);
+        }
+        if probe.owner == NOBODY {
+            self.tell_code().await?;
+        }
         Ok(())
+    }
+
+    /// The address that the probe is seen at.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.link.remote_address().ip().to_canonical()
     }
 
     /// Addresses change now and then; a probe that claims it all the time fills the catalog.
@@ -361,7 +417,7 @@ impl Served {
     /// A probe whose address changes keeps its connection (RFC 9000, section 9). What it hands in from then on comes from
     /// the new address, so that is a session of its own; and the probe must learn what it must not measure.
     async fn follow_address(&mut self) -> Result<(), End> {
-        let address = self.link.remote_address().ip().to_canonical();
+        let address = self.address();
         let (Some((probe, old)), Some(known)) = (self.probe, &mut self.known) else { return Ok(()) };
         if known.public_address == address {
             return Ok(());
@@ -382,6 +438,10 @@ impl Served {
     }
 
     async fn leave(&self) {
+        self.shared.end_waiting(&self.key, self.id);
+        if let Some(probe) = self.judged {
+            self.shared.forget(probe, self.id);
+        }
         if let Some((probe, _)) = self.probe {
             self.shared.unregister(probe, self.id);
         }

@@ -1,11 +1,15 @@
 //! The collector: lets probes in, gives them their orders, and makes what they report durable before it says so.
 //!
 //! This crate must not know about HTTP, JSON or SQL, nor how a probe measures. What is said and when is decided by the
-//! state machines in `sonde_protocol::session` and here in [`intake`] and [`admission`], which are pure; [`server`],
-//! `connection`, `link` and [`ingest`] are the shell of QUIC, TLS and threads around them. Start reading at [`server`].
+//! state machines in `sonde_protocol::session` and here in [`intake`], [`admission`], [`clones`] and [`door`], which are
+//! pure; [`server`], `connection`, `link` and [`ingest`] are the shell of QUIC, TLS and threads around them. Start reading at
+//! [`server`].
 
 pub mod admission;
+pub mod clones;
 mod connection;
+pub mod door;
+mod enrol;
 pub mod ingest;
 pub mod intake;
 mod link;
@@ -15,4 +19,4 @@ pub mod server;
 pub mod tls;
 
 pub use network::Network;
-pub use server::{Collector, CollectorConfig};
+pub use server::{Collector, CollectorConfig, Enrol};

@@ -1,14 +1,15 @@
 //! The collector as a whole: the endpoints, the registry of connected probes, and what others may ask of it.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quinn::{Endpoint, Incoming, VarInt};
 use sonde_protocol::directory::SignedDirectory;
-use sonde_protocol::ids::ProbeId;
+use sonde_protocol::identity::KeyNotice;
+use sonde_protocol::ids::{BootId, ProbeId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{ALPN_DIRECTORY, Drain, to_cbor};
 use sonde_protocol::order::When;
@@ -24,7 +25,9 @@ use tokio::time::timeout;
 use tokio_rustls::StartHandshake;
 use tracing::{debug, info, warn};
 
+use crate::clones::{Clones, Verdict};
 use crate::connection::{self, ToConnection};
+use crate::door::Door;
 use crate::ingest::{Ingest, ToIngest, now};
 use crate::intake::ConnectionId;
 use crate::link::{Link, QuicLink, close};
@@ -38,11 +41,27 @@ const HANDSHAKES: usize = 500;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Where and how the collector listens.
+/// How many connections of probes that wait to be let in are kept. Whoever is more comes back once a minute.
+const MAX_WAITING: usize = 1000;
+
+/// Where and how the collector listens, and whom it takes.
 #[derive(Debug, Clone)]
 pub struct CollectorConfig {
     /// UDP addresses.
     pub listen: Vec<SocketAddr>,
+    /// What becomes of probes without a token.
+    pub enrol: Enrol,
+}
+
+/// What becomes of probes that bring no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enrol {
+    /// They are refused.
+    Closed,
+    /// They wait until an account claims them.
+    Claim,
+    /// They are served, a few from each network, and count when somebody claims them or vouches for them.
+    Open,
 }
 
 /// Why the collector cannot start.
@@ -75,6 +94,11 @@ pub(crate) struct Shared {
     sessions: Mutex<HashMap<ProbeId, usize>>,
     next_connection: AtomicU64,
     pub(crate) tls: Guests,
+    pub(crate) enrol: Enrol,
+    door: Mutex<Door>,
+    clones: Mutex<Clones>,
+    /// Connections of probes that wait to be let in.
+    waiting: Mutex<HashMap<PublicKey, Inbox>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -105,6 +129,56 @@ impl Shared {
         connections.retain(|(known, _)| *known != id);
         if connections.is_empty() {
             probes.remove(&probe);
+        }
+    }
+
+    /// May a stranger at this address try to come in?
+    pub(crate) fn may_knock(&self, address: IpAddr) -> bool {
+        lock(&self.door).may_knock(address, now())
+    }
+
+    /// Keeps a connection of a probe that waits. False: there are too many.
+    pub(crate) fn wait(&self, key: PublicKey, id: ConnectionId, inbox: mpsc::WeakSender<ToConnection>) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let fits = waiting.len() < MAX_WAITING || waiting.contains_key(&key);
+        if fits {
+            waiting.insert(key, (id, inbox));
+        }
+        fits
+    }
+
+    /// The connection waits no more.
+    pub(crate) fn end_waiting(&self, key: &PublicKey, id: ConnectionId) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.get(key).is_some_and(|(known, _)| *known == id) {
+            waiting.remove(key);
+        }
+    }
+
+    /// What is to be done with a boot of a known probe. Connections that it supersedes are ended; when there are two machines
+    /// with one key, the one that is served is told.
+    pub(crate) fn judge(&self, probe: ProbeId, id: ConnectionId, boot: BootId) -> Verdict {
+        let verdict = lock(&self.clones).arrive(probe, id, boot, now());
+        match &verdict {
+            Verdict::Serve { supersedes, .. } => {
+                self.tell(probe, |known| supersedes.contains(&known).then_some(ToConnection::Close))
+            }
+            Verdict::TurnAway => self.tell(probe, |_| Some(ToConnection::Key(KeyNotice::Duplicate))),
+        }
+        verdict
+    }
+
+    /// A connection that was judged is no more.
+    pub(crate) fn forget(&self, probe: ProbeId, id: ConnectionId) {
+        lock(&self.clones).leave(probe, id, now());
+    }
+
+    /// Tells connections of a probe what there is for each. One that is full learns of it when it comes back.
+    fn tell(&self, probe: ProbeId, what: impl Fn(ConnectionId) -> Option<ToConnection>) {
+        for (id, inbox) in lock(&self.probes).get(&probe).into_iter().flatten() {
+            if let (Some(message), Some(inbox)) = (what(*id), inbox.upgrade()) {
+                let _ = inbox.try_send(message);
+            }
         }
     }
 
@@ -235,6 +309,10 @@ impl Collector {
             sessions: Mutex::default(),
             next_connection: AtomicU64::new(1),
             tls: guests,
+            enrol: config.enrol,
+            door: Mutex::default(),
+            clones: Mutex::default(),
+            waiting: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(settle(shared.clone(), settled));
@@ -291,6 +369,20 @@ impl Handle {
     /// Takes over a TCP connection that asks for the collector by the name of its protocol ([`tls::is_for_collector`]).
     pub fn take_tls(&self, handshake: StartHandshake<TcpStream>, remote: SocketAddr) {
         tls::take(handshake, remote, self.shared.clone());
+    }
+
+    /// The key has become this probe's: whoever waits with it comes in at once.
+    pub fn key_admitted(&self, key: &PublicKey, probe: ProbeId) {
+        let notice = || ToConnection::Key(KeyNotice::Admitted);
+        if let Some(inbox) = lock(&self.shared.waiting).get(key).and_then(|(_, inbox)| inbox.upgrade()) {
+            let _ = inbox.try_send(notice());
+        }
+        self.shared.tell(probe, |_| Some(notice()));
+    }
+
+    /// The probe has another key: connections that came with the old one end.
+    pub fn key_replaced(&self, probe: ProbeId) {
+        self.shared.tell(probe, |_| Some(ToConnection::Close));
     }
 
     /// How many probes are connected.

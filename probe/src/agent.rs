@@ -4,6 +4,7 @@
 //! [`crate::policy`]); this loop moves what they say to where it belongs. It runs on one thread.
 
 mod around;
+mod key;
 mod link;
 mod runs;
 
@@ -14,7 +15,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sonde_protocol::address::{Nat64Prefix, Neighbourhood};
 use sonde_protocol::bounded::Text;
@@ -32,7 +33,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use self::around::policy_of;
-use self::link::{QuicAgain, refusal};
+use self::link::QuicAgain;
 use crate::config::Config;
 use crate::identity::{Identity, StateError};
 use crate::local::{AddressWatch, LocalNetwork};
@@ -57,6 +58,9 @@ const FINISH_UPLOAD: Duration = Duration::from_secs(5);
 
 /// How long a collector's name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The shortest life of a boot that the collector ends: one that ends every boot does not keep the machine busy.
+const LEAST_LIFE: Duration = Duration::from_secs(5);
 
 /// The longest sleep, after which the kernel's clock state is looked at again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -136,6 +140,12 @@ struct Agent {
     last_targets: HashMap<MeasurementId, IpAddr>,
     report_log: Option<File>,
     status: StatusServer,
+    /// The collector of this connection was asked to take the next key.
+    asked_for_key: bool,
+    /// The next try is not to wait: it is with another key.
+    come_back_now: bool,
+    /// The collector holds this boot to be over.
+    boot_is_over: bool,
     closing: bool,
     finished: bool,
 }
@@ -145,6 +155,34 @@ struct Agent {
 /// # Errors
 /// When the probe cannot start. Once it runs, nothing ends it but `shutdown`.
 pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let began = Instant::now();
+        match live(options.clone(), shutdown.as_mut()).await? {
+            End::Stopped => return Ok(()),
+            End::BootIsOver => {
+                warn!(
+                    "the collector has ended this boot, because another probe came with the same key: beginning anew"
+                );
+                tokio::select! {
+                    () = &mut shutdown => return Ok(()),
+                    () = sleep(LEAST_LIFE.saturating_sub(began.elapsed())) => {}
+                }
+            }
+        }
+    }
+}
+
+/// How a boot ends.
+enum End {
+    /// The probe was stopped.
+    Stopped,
+    /// Nothing more that it reports would be kept.
+    BootIsOver,
+}
+
+/// One boot.
+async fn live(options: AgentOptions, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<End, AgentError> {
     let identity = Identity::open(&options.state, options.network)?;
     let status = StatusServer::listen(&options.state).map_err(system("the status socket cannot be opened"))?;
     let mut watch_addresses = AddressWatch::new().map_err(system("the kernel cannot be asked about addresses"))?;
@@ -203,13 +241,18 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
         last_targets: HashMap::new(),
         report_log,
         status,
+        asked_for_key: false,
+        come_back_now: false,
+        boot_is_over: false,
         closing: false,
         finished: false,
     };
     agent.look_around();
-    let mut shutdown = std::pin::pin!(shutdown);
     loop {
         agent.advance();
+        if agent.boot_is_over {
+            return Ok(End::BootIsOver);
+        }
         if agent.finished {
             break;
         }
@@ -227,7 +270,7 @@ pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> R
         }
     }
     agent.shut_down().await;
-    Ok(())
+    Ok(End::Stopped)
 }
 
 /// What wakes the loop.
@@ -338,6 +381,9 @@ impl Agent {
             Event::Run(Err(id)) => self.run_died(id),
             Event::Timer => {}
             Event::Status => {
+                // Whoever lays down a key asks then how the probe is.
+                self.look_for_next_key();
+                self.ask_for_next_key();
                 let status = self.status();
                 self.status.answer(&status).await;
             }
@@ -393,6 +439,7 @@ impl Agent {
                 scheduler.connected(wall);
                 self.seen_at(public_address);
                 self.status.connected(probe, self.last_uplink);
+                self.key_is_welcome();
             }
             Action::SeenAt(public_address) => self.seen_at(public_address),
             Action::Directory(directory) => self.accept_directory(&directory),
@@ -414,11 +461,15 @@ impl Agent {
                     self.skip(skipped, Some(&copy), settled);
                 }
             }
-            Action::Refused(reason, text) => {
-                warn!(?reason, %text, "the collector refuses this probe");
-                self.status.refused(&refusal(reason, &text));
+            Action::Refused { reason, text, claim_code } => self.refused(reason, &text, claim_code),
+            Action::Key(notice) => self.key_notice(notice),
+            Action::BootIsOver => self.boot_is_over = true,
+            Action::Disconnect => {
+                self.lost("the collector does not serve this probe just now");
+                if std::mem::take(&mut self.come_back_now) {
+                    self.session.retry_now(now);
+                }
             }
-            Action::Disconnect => self.lost("the collector does not serve this probe just now"),
             Action::Finished => self.finished = true,
         }
     }

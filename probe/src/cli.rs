@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -15,8 +16,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::agent::{self, AgentOptions};
 use crate::config::{Config, read_network};
 use crate::doctor::{Doctor, examine};
+use crate::identity::{has_next_key, make_next_key};
 use crate::measure::{Measure, measure};
 use crate::status;
+
+/// How long a network may take to confirm a new key before the command lets the probe go on alone.
+const ROTATION_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often the probe is asked meanwhile.
+const ROTATION_LOOK: Duration = Duration::from_millis(200);
 
 /// A probe of a Sonde network: measures what it is asked to, within what its host allows.
 #[derive(Debug, Parser)]
@@ -84,6 +92,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Gives the probe another key, which the network takes from the old one
+    #[command(after_help = ROTATE_HELP)]
+    RotateKey {
+        /// The state directory of the probe
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+    },
     /// Prints the configuration in force
     Config {
         /// sonde.toml
@@ -91,6 +106,11 @@ enum Command {
         config: Option<PathBuf>,
     },
 }
+
+const ROTATE_HELP: &str = "\
+The probe keeps its number, history and owner. While it runs the new key is taken at once, otherwise when it next connects. \
+Until the network has confirmed it both keys are kept, so the command may be repeated and nothing is lost if it is cut short. \
+The old key is of no use afterwards.";
 
 const MEASURE_HELP: &str = "\
 Options by kind:
@@ -191,9 +211,33 @@ fn execute(command: Command) -> Result<ExitCode> {
                 writeln!(out, "{}", status.line())?;
             }
         }
+        Command::RotateKey { state } => writeln!(out, "{}", rotate_key(&state)?)?,
         Command::Config { config } => write!(out, "{}", load(config.as_ref())?.effective())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lays down a new key, and waits until the probe that runs there has it. Gives what to say.
+fn rotate_key(state: &Path) -> Result<String> {
+    let next = make_next_key(state)?;
+    let until = Instant::now() + ROTATION_PATIENCE;
+    let later = format!("the new key {next} is there; the probe takes it into use when the network has confirmed it");
+    loop {
+        // Asking makes the probe look.
+        let Ok(status) = status::ask(state) else {
+            return Ok(format!("{later}, after its next start"));
+        };
+        if status.key == next.to_string() && !has_next_key(state) {
+            return Ok(format!("the probe's key is {next} now"));
+        }
+        if !has_next_key(state) {
+            bail!("the network does not take the new key, and the probe keeps the old one; its log says why");
+        }
+        if Instant::now() > until {
+            return Ok(format!("{later}, which has not happened yet: {}", status.line()));
+        }
+        std::thread::sleep(ROTATION_LOOK);
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

@@ -1,7 +1,8 @@
 //! The state directory: who this probe is and which network it trusts.
 //!
 //! `probe.key` is the probe's identity and never leaves the machine; `directory.cbor` is the newest directory that a root
-//! key of the network signed. Both are written whole or not at all.
+//! key of the network signed. `next.key` is there while the probe exchanges its key for another: it is taken into use when the
+//! network has confirmed it, and until then both are kept. All are written whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,11 +10,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sonde_protocol::directory::{Collector, Directory, DirectoryError, NetworkFile, SignedDirectory};
+use sonde_protocol::identity::Rotation;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::to_cbor;
 use sonde_protocol::tls::{Ring, SecretKey};
 
 const KEY: &str = "probe.key";
+const NEXT_KEY: &str = "next.key";
 const DIRECTORY: &str = "directory.cbor";
 
 /// Why the state directory cannot be used.
@@ -31,6 +34,9 @@ pub enum StateError {
     /// The key's file is there but holds no key. It is not replaced: the probe would lose its identity.
     #[error("{0} holds no key; put the right one back, or remove it to become a new probe")]
     Key(PathBuf),
+    /// There is no key to be exchanged.
+    #[error("{0} is not there: this is no probe's state directory")]
+    NoKey(PathBuf),
     /// No key can be made.
     #[error("no key could be made from the system's random numbers")]
     Random,
@@ -53,11 +59,45 @@ pub fn kept_directory(dir: &Path) -> io::Result<Option<Directory>> {
     Ok(signed.and_then(|signed| signed.open(&[signed.root], &Ring).ok()))
 }
 
+/// Makes the key that the probe of this state directory is to have next, unless it is there already. Gives its public half.
+///
+/// # Errors
+/// When there is no probe, or the file cannot be written or holds no key.
+pub fn make_next_key(dir: &Path) -> Result<PublicKey, StateError> {
+    let path = dir.join(KEY);
+    read_key(&path)?.ok_or(StateError::NoKey(path))?;
+    let path = dir.join(NEXT_KEY);
+    if let Some(next) = read_key(&path)? {
+        return Ok(next.public());
+    }
+    let next = SecretKey::generate().map_err(|_| StateError::Random)?;
+    write_whole(&path, next.to_pkcs8()).map_err(|source| StateError::File { path, source })?;
+    Ok(next.public())
+}
+
+/// Does a key of this state directory wait to be taken into use?
+pub fn has_next_key(dir: &Path) -> bool {
+    dir.join(NEXT_KEY).exists()
+}
+
+/// The key in a file, if the file is there.
+fn read_key(path: &Path) -> Result<Option<SecretKey>, StateError> {
+    match fs::read(path) {
+        Ok(bytes) => SecretKey::from_pkcs8(&bytes).map(Some).map_err(|_| StateError::Key(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::File { path: path.to_owned(), source }),
+    }
+}
+
 /// Who the probe is, and whom it trusts.
 #[derive(Debug)]
 pub struct Identity {
     dir: PathBuf,
     key: SecretKey,
+    /// The key that the probe is to have, until the network has confirmed it.
+    next: Option<SecretKey>,
+    /// The network does not take the old key any more: perhaps it has the new one, and the word of it was lost.
+    tries_next: bool,
     network: NetworkFile,
     directory: Option<Directory>,
 }
@@ -71,23 +111,74 @@ impl Identity {
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
         let path = dir.join(KEY);
-        let key = match fs::read(&path) {
-            Ok(bytes) => SecretKey::from_pkcs8(&bytes).map_err(|_| StateError::Key(path.clone()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let key = match read_key(&path)? {
+            Some(key) => key,
+            None => {
                 let key = SecretKey::generate().map_err(|_| StateError::Random)?;
                 write_whole(&path, key.to_pkcs8()).map_err(failed(&path))?;
                 key
             }
-            Err(error) => return Err(failed(&path)(error)),
         };
-        let mut identity = Self { dir: dir.into(), key, network, directory: None };
+        let next = read_key(&dir.join(NEXT_KEY))?;
+        let mut identity = Self { dir: dir.into(), key, next, tries_next: false, network, directory: None };
         identity.directory = kept_directory(dir).map_err(failed(&dir.join(DIRECTORY)))?;
         Ok(identity)
     }
 
-    /// The probe's key.
-    pub const fn key(&self) -> &SecretKey {
-        &self.key
+    /// The probe's key, by which it is to connect.
+    pub fn key(&self) -> &SecretKey {
+        self.next.as_ref().filter(|_| self.tries_next).unwrap_or(&self.key)
+    }
+
+    /// Looks whether a key has been laid down that the probe is to have.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no key.
+    pub fn look_for_next(&mut self) -> Result<(), StateError> {
+        self.next = read_key(&self.dir.join(NEXT_KEY))?;
+        Ok(())
+    }
+
+    /// What to say to the network so that it takes the next key, if there is one.
+    pub fn rotation(&self) -> Option<Rotation> {
+        let next = self.next.as_ref().filter(|_| !self.tries_next)?;
+        let message = Rotation::to_sign(&self.key.public(), &next.public());
+        Rotation::new(next.public(), self.key.sign(&message), next.sign(&message))
+    }
+
+    /// The network does not take the key that the probe came with. True if there is another one to come with.
+    pub fn try_other_key(&mut self) -> bool {
+        self.tries_next = self.next.is_some() && !self.tries_next;
+        self.tries_next
+    }
+
+    /// The network knows the probe by this key. If it is the next one, it is the probe's from now on. `Ok(true)`: it is.
+    ///
+    /// # Errors
+    /// When the file cannot be moved. Both keys are still there then.
+    pub fn confirm(&mut self, key: &PublicKey) -> Result<bool, StateError> {
+        if self.next.as_ref().is_none_or(|next| next.public() != *key) {
+            return Ok(false);
+        }
+        let path = self.dir.join(NEXT_KEY);
+        let moved = fs::rename(&path, self.dir.join(KEY)).and_then(|()| File::open(&self.dir)?.sync_all());
+        moved.map_err(|source| StateError::File { path, source })?;
+        self.key = self.next.take().unwrap_or_else(|| self.key.clone());
+        self.tries_next = false;
+        Ok(true)
+    }
+
+    /// The network will not have the next key.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn forget_next(&mut self) -> Result<(), StateError> {
+        (self.next, self.tries_next) = (None, false);
+        let path = self.dir.join(NEXT_KEY);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StateError::File { path, source }),
+            _ => Ok(()),
+        }
     }
 
     /// The state directory.
@@ -208,6 +299,45 @@ mod tests {
         assert_eq!(Identity::open(dir.path(), network(&root)).unwrap().key().public(), first);
         fs::write(dir.path().join(KEY), b"").unwrap();
         assert!(matches!(Identity::open(dir.path(), network(&root)), Err(StateError::Key(_))));
+    }
+
+    #[test]
+    fn a_key_is_exchanged_and_whoever_dies_on_the_way_still_gets_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = SecretKey::generate().unwrap();
+        let open = || Identity::open(dir.path(), network(&root)).unwrap();
+        assert!(matches!(make_next_key(dir.path()), Err(StateError::NoKey(_))));
+        let mut identity = open();
+        let old = identity.key().public();
+        assert_eq!(identity.rotation(), None);
+        let new = make_next_key(dir.path()).unwrap();
+        assert_eq!(make_next_key(dir.path()).unwrap(), new, "one that waits is taken up again");
+        identity.look_for_next().unwrap();
+        assert!(identity.rotation().unwrap().is_signed(&old, &Ring));
+        assert_eq!(identity.key().public(), old, "until the network has it");
+        assert!(!identity.confirm(&old).unwrap());
+
+        // The network has taken it and the probe dies before it hears so: the old key is refused, the new one welcomed.
+        let mut identity = open();
+        assert_eq!(identity.key().public(), old);
+        assert!(identity.try_other_key());
+        assert_eq!((identity.key().public(), identity.rotation()), (new, None));
+        // Refused with both: the old one has its turn again.
+        assert!(!identity.try_other_key());
+        assert_eq!(identity.key().public(), old);
+        assert!(identity.try_other_key());
+        assert!(identity.confirm(&new).unwrap());
+        assert_eq!(identity.key().public(), new);
+        assert_eq!((open().key().public(), has_next_key(dir.path())), (new, false));
+
+        // A key that the network will not have is forgotten.
+        make_next_key(dir.path()).unwrap();
+        let mut identity = open();
+        identity.forget_next().unwrap();
+        assert_eq!((open().rotation(), identity.key().public()), (None, new));
+        assert!(!identity.try_other_key());
+        fs::write(dir.path().join(NEXT_KEY), b"x").unwrap();
+        assert!(matches!(identity.look_for_next(), Err(StateError::Key(_))));
     }
 
     #[test]

@@ -4,9 +4,10 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use sonde_protocol::identity::{ClaimCode, claim_advice};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::net::Uplink;
 use tokio::io::AsyncWriteExt;
@@ -17,6 +18,14 @@ use crate::identity::Identity;
 
 /// How long somebody who asks may take to listen.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long it is told that another probe has the same key, after the collector said so last. While the other one is there it
+/// says so once a minute.
+const DUPLICATE_STAYS: Duration = Duration::from_secs(300);
+
+/// What to do about a copied key.
+pub(crate) const DUPLICATE_ADVICE: &str = "on the machine that is to be a probe of its own, stop the probe, remove probe.key \
+    from its state directory and start it again";
 
 /// The longest answer.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -33,6 +42,8 @@ pub enum State {
     Disconnected,
     /// A collector will not have the probe.
     Refused,
+    /// Somebody has to claim the probe before it is served.
+    Waiting,
 }
 
 /// The answer to `status`.
@@ -44,6 +55,12 @@ pub struct Status {
     pub since: u64,
     /// Why, when something is wrong, and what to do.
     pub why: Option<String>,
+    /// The code by which somebody makes the probe theirs, while it is nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_code: Option<String>,
+    /// What else there is to know about the probe's key, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_note: Option<String>,
     /// The network's name.
     pub network: String,
     /// The probe's number, once it is known.
@@ -73,11 +90,13 @@ impl Status {
             State::Connected => "connected",
             State::Disconnected => "not connected",
             State::Refused => "refused",
+            State::Waiting => "waiting to be claimed",
         };
+        let note = self.key_note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
         let why = self.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let ago = now().saturating_sub(self.since);
         format!(
-            "{who} of {}: {state} for {ago} s{why}; {} orders, {} running, {} reports waiting",
+            "{who} of {}: {state} for {ago} s{why}; {} orders, {} running, {} reports waiting{note}",
             self.network, self.orders, self.running, self.spool
         )
     }
@@ -101,6 +120,9 @@ pub struct StatusServer {
     why: Option<String>,
     probe: Option<ProbeId>,
     uplink: Option<Uplink>,
+    claim_code: Option<ClaimCode>,
+    /// When another probe with the same key was last heard of.
+    duplicate: Option<Instant>,
 }
 
 impl StatusServer {
@@ -124,6 +146,8 @@ impl StatusServer {
             why: None,
             probe: None,
             uplink: None,
+            claim_code: None,
+            duplicate: None,
         })
     }
 
@@ -146,19 +170,47 @@ impl StatusServer {
     pub fn connected(&mut self, probe: ProbeId, uplink: Option<Uplink>) {
         self.uplink = uplink;
         self.probe = Some(probe);
+        self.claim_code = None;
         self.become_(State::Connected, None);
+    }
+
+    /// The probe is served and is nobody's, or, without a code, somebody's now.
+    pub fn claimable(&mut self, code: Option<ClaimCode>) {
+        self.claim_code = code;
+    }
+
+    /// Another probe has the same key.
+    pub fn duplicate(&mut self) {
+        self.duplicate = Some(Instant::now());
     }
 
     /// There is no connection.
     pub fn disconnected(&mut self, why: &str) {
-        if self.state != State::Refused {
+        if !matches!(self.state, State::Refused | State::Waiting) {
             self.become_(State::Disconnected, Some(why.into()));
         }
     }
 
     /// The collector refuses.
     pub fn refused(&mut self, why: &str) {
+        self.claim_code = None;
         self.become_(State::Refused, Some(why.into()));
+    }
+
+    /// Somebody has to claim the probe first.
+    pub fn waiting(&mut self, why: &str, code: ClaimCode) {
+        self.claim_code = Some(code);
+        self.become_(State::Waiting, Some(why.into()));
+    }
+
+    /// What there is to know about the key of a probe that is served.
+    fn key_note(&self) -> Option<String> {
+        let is_fresh = |seen: &Instant| seen.elapsed() < DUPLICATE_STAYS;
+        if self.duplicate.as_ref().is_some_and(is_fresh) && self.state == State::Connected {
+            return Some(format!("another probe has the same key and is turned away: {DUPLICATE_ADVICE}"));
+        }
+        let code = self.claim_code.filter(|_| self.state == State::Connected)?;
+        Some(format!("this probe is nobody's and counts for little: {}", claim_advice(&code)))
     }
 
     /// Completes when somebody asks. Dropping the future loses nothing.
@@ -186,6 +238,8 @@ impl StatusServer {
             state: self.state,
             since: self.since,
             why: self.why.clone(),
+            claim_code: self.claim_code.map(|code| code.to_string()),
+            key_note: self.key_note(),
             network: identity.network_name().to_owned(),
             probe: self.probe.map(|probe| probe.0),
             key: identity.key().public().to_string(),

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::directory::{Collector, Directory, Endpoint, MAX_DIRECTORY, SignedDirectory};
+use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
@@ -123,7 +124,13 @@ fn ups() -> Vec<Up> {
         ..bare.clone()
     };
     let every = |up: &Up| match up {
-        Up::Hello(_) | Up::Gaps(_) | Up::OrdersApplied(_) | Up::TimeRequest(_) | Up::Bye(_) | Up::Health(_) => {}
+        Up::Hello(_)
+        | Up::Gaps(_)
+        | Up::OrdersApplied(_)
+        | Up::TimeRequest(_)
+        | Up::Bye(_)
+        | Up::Health(_)
+        | Up::Rotate(_) => {}
     };
     let reasons = [GapReason::SpoolFull, GapReason::Crash, GapReason::Stopped, GapReason::Rejected];
     let gaps = reasons.map(|reason| match reason {
@@ -139,6 +146,7 @@ fn ups() -> Vec<Up> {
         Up::TimeRequest(TimeRequest { sent_at: -5 }),
         Up::Bye(Bye { boot: BOOT, last: Seq(0), at: NOW }),
         Up::Health(Health::default()),
+        Up::Rotate(Rotation::new(key(3), [1; 64], [2; 64]).expect("it fits")),
         Up::Health(Health { addresses: Some(List::cut([v6()])), ..Health::default() }),
     ];
     ups.iter().for_each(every);
@@ -154,7 +162,8 @@ fn downs() -> Vec<Down> {
         | Down::Drain(_)
         | Down::TimeReply(_)
         | Down::Directory(_)
-        | Down::SeenAt(_) => {}
+        | Down::SeenAt(_)
+        | Down::Key(_) => {}
     };
     let bare = Welcome {
         version: VERSION,
@@ -173,6 +182,8 @@ fn downs() -> Vec<Down> {
         RefusedReason::Version,
         RefusedReason::Busy,
         RefusedReason::Malformed,
+        RefusedReason::DuplicateKey,
+        RefusedReason::KeyReplaced,
     ];
     let snapshot =
         OrdersUpdate { base: None, revision: Revision(4), add: List::cut(orders()), remove: List::default() };
@@ -193,7 +204,30 @@ fn downs() -> Vec<Down> {
         Down::Directory(signed()),
         Down::SeenAt(v6()),
     ];
-    downs.extend(reasons.map(|reason| Down::Refused(Refused { reason, text: Text::cut("no") })));
+    downs.extend(reasons.map(|reason| Down::Refused(Refused { reason, text: Text::cut("no"), claim_code: None })));
+    let claim_code = ClaimCode::from_random(7);
+    downs.push(Down::Refused(Refused {
+        reason: RefusedReason::Pending,
+        text: Text::cut("wait"),
+        claim_code: Some(claim_code),
+    }));
+    let notices = [
+        KeyNotice::Admitted,
+        KeyNotice::Changed(key(3)),
+        KeyNotice::NotChanged(Text::cut("no")),
+        KeyNotice::Duplicate,
+        KeyNotice::Unclaimed(claim_code),
+    ];
+    for notice in &notices {
+        match notice {
+            KeyNotice::Admitted
+            | KeyNotice::Changed(_)
+            | KeyNotice::NotChanged(_)
+            | KeyNotice::Duplicate
+            | KeyNotice::Unclaimed(_) => {}
+        }
+    }
+    downs.extend(notices.map(Down::Key));
     downs.iter().for_each(every);
     downs
 }

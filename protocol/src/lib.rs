@@ -20,6 +20,7 @@ pub mod address;
 pub mod atlas;
 pub mod bounded;
 pub mod directory;
+pub mod identity;
 pub mod ids;
 pub mod key;
 pub mod lanes;

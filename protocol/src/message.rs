@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 
 use crate::bounded::{Bytes, List, Text};
 use crate::directory::SignedDirectory;
+use crate::identity::{ClaimCode, KeyNotice, Rotation};
 use crate::ids::{BootId, ProbeId, Revision, Seq};
 use crate::net::{Family, Ip};
 use crate::order::OrdersUpdate;
@@ -66,6 +67,9 @@ pub enum Up {
     /// How the probe is.
     #[n(5)]
     Health(#[n(0)] Health),
+    /// The probe wants to be known by another key.
+    #[n(6)]
+    Rotate(#[n(0)] Rotation),
 }
 
 /// From collector to probe.
@@ -95,6 +99,9 @@ pub enum Down {
     /// The address that the collector sees the probe at has changed, while the connection lives on (RFC 9000, section 9).
     #[n(7)]
     SeenAt(#[n(0)] Ip),
+    /// Something about the probe's key.
+    #[n(8)]
+    Key(#[n(0)] KeyNotice),
 }
 
 /// The first message of a connection.
@@ -298,6 +305,9 @@ pub struct Refused {
     /// For people.
     #[n(1)]
     pub text: Text<200>,
+    /// Of a probe that waits: the code by which somebody makes it theirs.
+    #[n(2)]
+    pub claim_code: Option<ClaimCode>,
 }
 
 /// Why a probe is not served.
@@ -319,6 +329,15 @@ pub enum RefusedReason {
     /// What was said made no sense.
     #[n(4)]
     Malformed,
+    /// The probe waits for somebody to let it in. The connection may stay: [`KeyNotice::Admitted`] ends the waiting.
+    #[n(5)]
+    Pending,
+    /// Another probe with the same key is connected: a copied card.
+    #[n(6)]
+    DuplicateKey,
+    /// The probe is known by another key now.
+    #[n(7)]
+    KeyReplaced,
 }
 
 /// The collector stops: come back after `after_ms`, at a moment of your own within `spread_ms`.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::directory::{Collector, Directory, SignedDirectory};
+use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
@@ -102,6 +103,8 @@ fn what_a_probe_says() {
         &Up::Health(Health { spool_depth: 12, running: 3, addresses, families: List::cut([Family::V4]) }),
     );
     check_up("health-bare", &Up::Health(Health::default()));
+    let rotation = Rotation::new(PublicKey([4; 32]), [5; 64], [6; 64]).unwrap();
+    check_up("rotate", &Up::Rotate(rotation));
 }
 
 fn ranges() -> List<BootRanges, 64> {
@@ -146,8 +149,23 @@ fn what_a_collector_says() {
         ("version", RefusedReason::Version),
         ("busy", RefusedReason::Busy),
         ("malformed", RefusedReason::Malformed),
+        ("duplicate-key", RefusedReason::DuplicateKey),
+        ("key-replaced", RefusedReason::KeyReplaced),
     ] {
-        check_down(&format!("refused-{name}"), &Down::Refused(Refused { reason, text: Text::cut("why") }));
+        let refused = Refused { reason, text: Text::cut("why"), claim_code: None };
+        check_down(&format!("refused-{name}"), &Down::Refused(refused));
+    }
+    let code = ClaimCode::from_random(12_345_678_901_234_567_890);
+    let (reason, text) = (RefusedReason::Pending, Text::cut("why"));
+    check_down("refused-pending", &Down::Refused(Refused { reason, text, claim_code: Some(code) }));
+    for (name, notice) in [
+        ("admitted", KeyNotice::Admitted),
+        ("changed", KeyNotice::Changed(PublicKey([4; 32]))),
+        ("not-changed", KeyNotice::NotChanged(Text::cut("why"))),
+        ("duplicate", KeyNotice::Duplicate),
+        ("unclaimed", KeyNotice::Unclaimed(code)),
+    ] {
+        check_down(&format!("key-{name}"), &Down::Key(notice));
     }
     check_down("ack", &Down::Ack(ranges()));
     check_down("drain", &Down::Drain(Drain { after_ms: 1000, spread_ms: 500 }));
@@ -470,7 +488,9 @@ fn no_file_is_left_over() {
         let text: String = std::fs::read_to_string(&path).unwrap().split_whitespace().collect();
         let bytes = HEXLOWER.decode(text.as_bytes()).unwrap();
         let is_read = match name.split('-').next().unwrap() {
-            "hello" | "gaps" | "time" | "bye" | "health" if name != "time-reply" => from_cbor::<Up>(&bytes).is_ok(),
+            "hello" | "gaps" | "time" | "bye" | "health" | "rotate" if name != "time-reply" => {
+                from_cbor::<Up>(&bytes).is_ok()
+            }
             "orders" if name == "orders-applied" || name == "orders-wanted" => from_cbor::<Up>(&bytes).is_ok(),
             "result" | "skipped" => Report::from_cbor(&bytes).is_ok(),
             "frame" => from_cbor::<Frame>(&bytes).is_ok(),

@@ -7,6 +7,7 @@ mod alerts;
 mod anchors;
 mod builtins;
 mod credits;
+mod enrolment;
 mod evidence;
 mod measurements;
 mod orders;
@@ -21,6 +22,10 @@ pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule}
 pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
 pub use builtins::{Builtin, Builtins, NOBODY, Reconciled};
 pub use credits::{Charging, CreditEntry, CreditSummary, Credits, EntryKind, Ledger, Rates, Transferred};
+pub use enrolment::{
+    CLAIM_CODE_LIFE, Claimed, Enrolment, Knock, Knocked, MAX_UNVOUCHED_OF_NETWORK, MAX_WAITING, MAX_WAITING_OF_NETWORK,
+    Rebound, TURNED_AWAY_FOR, UNVOUCHED_COUNTS_FOR, Waiting, network_of,
+};
 pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
@@ -64,6 +69,7 @@ pub trait Catalog:
     Accounts
     + People
     + Probes
+    + Enrolment
     + Measurements
     + Builtins
     + Orders
@@ -80,6 +86,7 @@ impl<T> Catalog for T where
     T: Accounts
         + People
         + Probes
+        + Enrolment
         + Measurements
         + Builtins
         + Orders

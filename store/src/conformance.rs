@@ -17,6 +17,7 @@ mod alerts;
 mod builtins;
 mod bus;
 mod credits;
+mod enrolment;
 mod evidence;
 mod measurement_filters;
 mod measurements;
@@ -99,6 +100,12 @@ suite! {
         probe_filters::probes_by_where_they_are,
         probe_filters::what_is_hidden_is_not_found_by_it_either,
         probe_filters::orders_of_probes,
+        enrolment::a_waiting_key_is_claimed_by_its_code,
+        enrolment::a_key_with_a_used_token_waits_for_the_tokens_owner,
+        enrolment::waiting_is_bounded_by_network,
+        enrolment::an_open_network_takes_probes_that_count_when_somebody_vouches,
+        enrolment::a_probe_gets_another_key_from_its_owner,
+        enrolment::a_probe_changes_its_key_itself,
         evidence::measurements_that_ask_the_probes_resolvers,
         evidence::the_newest_evidence_decides_on_resolvers,
         evidence::sessions_say_when_probes_were_there,

@@ -84,7 +84,15 @@ impl Loopback {
     /// # Errors
     /// When a program is missing or does not do what it should.
     pub fn start(probes: usize) -> Result<Self> {
-        Self::start_with(probes, None)
+        Self::start_with(probes, None, "")
+    }
+
+    /// As [`Loopback::start`], with these further sections in the server's configuration.
+    ///
+    /// # Errors
+    /// When a program is missing or does not do what it should.
+    pub fn start_with_settings(probes: usize, settings: &str) -> Result<Self> {
+        Self::start_with(probes, None, settings)
     }
 
     /// As [`Loopback::start`], with this file of built-in measurements: [`Loopback::builtins`] says where it is.
@@ -92,13 +100,13 @@ impl Loopback {
     /// # Errors
     /// When a program is missing or does not do what it should.
     pub fn start_with_builtins(probes: usize, builtins: &str) -> Result<Self> {
-        Self::start_with(probes, Some(builtins))
+        Self::start_with(probes, Some(builtins), "")
     }
 
-    fn start_with(probes: usize, builtins: Option<&str>) -> Result<Self> {
+    fn start_with(probes: usize, builtins: Option<&str>, settings: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let ports = Ports::free()?;
-        let mut more = ALLOW_TARGETS.to_owned();
+        let mut more = format!("{ALLOW_TARGETS}\n{settings}");
         if let Some(text) = builtins {
             let file = folder.path().join(BUILTINS);
             std::fs::write(&file, text)?;
@@ -132,6 +140,20 @@ impl Loopback {
         let number = self.probes.last_mut().context("no probe")?.wait_connected()?;
         self.numbers.push(number);
         Ok(number)
+    }
+
+    /// Starts a probe whose network.toml has no join token, or this one's, in a directory of this name. It is not one of
+    /// [`Loopback::probes`].
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn stranger(&self, name: &str, network: Option<&Path>) -> Result<Probe<'static>> {
+        let dir = self.dir(name)?;
+        match network {
+            Some(file) => drop(std::fs::copy(file, dir.join("network.toml"))?),
+            None => std::fs::write(dir.join("network.toml"), self.server.admin(&["network", "card"])?)?,
+        }
+        Probe::start(Place::Here, &dir, CONFIG)
     }
 
     /// Where the file of built-in measurements is.

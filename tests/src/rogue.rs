@@ -138,7 +138,7 @@ impl Served {
                     session.handle_durable(vec![BootRanges { boot: frame.boot, ranges }]);
                 }
                 Command::Close => anyhow::bail!("the session is over"),
-                Command::Store(_) | Command::Orders | Command::Health(_) => {}
+                Command::Store(_) | Command::Orders | Command::Health(_) | Command::Rotate(_) => {}
             }
         }
         Ok(())

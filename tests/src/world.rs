@@ -303,6 +303,25 @@ impl<'a> Probe<'a> {
         Ok(serde_json::from_slice(&output.stdout).ok())
     }
 
+    /// Its directory: configuration, state and logs.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Waits until what it says of itself is so.
+    ///
+    /// # Errors
+    /// When it does not become so; with its log.
+    pub fn wait_status(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut last = Value::Null;
+        let waited = wait_for(what, || {
+            let status = self.status()?.unwrap_or_default();
+            last = status.clone();
+            Ok(is(&status).then_some(status))
+        });
+        waited.with_context(|| format!("{last}\n{}", self.process.as_ref().map(Process::log).unwrap_or_default()))
+    }
+
     /// Waits until a collector has welcomed it and gives its number.
     pub fn wait_connected(&mut self) -> Result<u64> {
         wait_for("the probe to connect", || {

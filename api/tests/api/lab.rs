@@ -49,6 +49,10 @@ impl Dispatch for Recorder {
     async fn http_hosts(&self) -> Vec<String> {
         vec!["listed.example".into(), "20.9.9.9".into()]
     }
+
+    async fn key_admitted(&self, _key: &PublicKey, _probe: ProbeId) {}
+
+    async fn key_replaced(&self, _probe: ProbeId) {}
 }
 
 /// A clock that stands until it is set.

@@ -12,6 +12,7 @@ mod choices;
 mod create;
 mod credits;
 mod egress;
+mod enrolment;
 mod garbage;
 mod golden;
 mod keys;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sonde_protocol::bounded::List;
 use sonde_protocol::directory::{Collector, Endpoint, SignedDirectory};
+use sonde_protocol::identity::{ClaimCode, claim_advice};
 use sonde_protocol::message::RefusedReason;
 use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::session::probe::HelloFacts;
@@ -18,6 +19,7 @@ use super::{Agent, RESOLVE_TIMEOUT};
 use crate::reachability;
 use crate::resolve::Resolver;
 use crate::run::with_causes;
+use crate::status::DUPLICATE_ADVICE;
 use crate::uplink::{self, Addresses, ConnectError, Link, LinkEvent};
 
 /// Events of a link that may wait for the loop.
@@ -115,6 +117,7 @@ impl Agent {
 
     fn attempt(&mut self, also_tls: bool) {
         let (events, receiver) = mpsc::channel(LINK_EVENTS);
+        self.look_for_next_key();
         let (key, keys) = (self.identity.key().clone(), self.identity.collector_keys());
         let list = |of: fn(&Collector) -> &List<Endpoint, 16>| -> Vec<String> {
             self.identity.collectors().iter().flat_map(|c| of(c).iter().map(ToString::to_string)).collect()
@@ -230,13 +233,23 @@ impl Agent {
     }
 }
 
-pub(super) fn refusal(reason: RefusedReason, text: &str) -> String {
+/// A refusal for people, with what to do.
+pub(super) fn refusal(reason: RefusedReason, text: &str, code: Option<&ClaimCode>) -> String {
+    if let Some(code) = code {
+        return format!("{text}; {}", claim_advice(code));
+    }
     let advice = match reason {
         RefusedReason::UnknownKey => "ask the network's operator for a network.toml with a join token",
         RefusedReason::Token => "ask the network's operator for a new join token",
         RefusedReason::Version => "update this probe",
         RefusedReason::Busy => "it will be tried again",
         RefusedReason::Malformed => "please report this",
+        RefusedReason::Pending => "ask the network's operator",
+        RefusedReason::DuplicateKey => DUPLICATE_ADVICE,
+        RefusedReason::KeyReplaced => {
+            "to make this machine a probe of its own, remove probe.key from the state directory and start it again; if it is \
+             to be that probe, put the newer key back"
+        }
     };
     format!("{text}; {advice}")
 }

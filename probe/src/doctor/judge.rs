@@ -76,7 +76,7 @@ pub(super) enum ResolverAnswer {
 
 #[derive(Debug, Clone)]
 pub(super) enum ProbeSeen {
-    Running { state: State, line: String },
+    Running { state: State, line: String, key_note: Option<String> },
     NotRunning,
 }
 
@@ -228,8 +228,18 @@ fn resolvers(resolvers: &[ResolverSeen]) -> Vec<Finding> {
 
 fn probe(probe: &ProbeSeen) -> Finding {
     match probe {
-        ProbeSeen::Running { state: State::Connected, line } => ok("probe", line),
-        ProbeSeen::Running { state: State::Connecting, line } => warning("probe", line, "Wait a moment and ask again."),
+        ProbeSeen::Running { state: State::Connected, line, key_note: None } => ok("probe", line),
+        ProbeSeen::Running { state: State::Connected, line, .. } => {
+            warning("probe", line, "It measures; the line says what to do about its key.")
+        }
+        ProbeSeen::Running { state: State::Waiting, line, .. } => problem(
+            "probe",
+            line,
+            "Log in at the network and claim the probe with the code, or give code and key to the network's operator.",
+        ),
+        ProbeSeen::Running { state: State::Connecting, line, .. } => {
+            warning("probe", line, "Wait a moment and ask again.")
+        }
         ProbeSeen::Running { line, .. } => {
             problem("probe", line, "The line says what to do; the findings around it may too.")
         }
@@ -382,7 +392,7 @@ mod tests {
     #[test]
     fn a_collector_that_answers_no_ping_is_a_problem_unless_the_probe_is_connected() {
         let silent = || Some(vec![reached("192.0.2.9", Err("no answer"))]);
-        let running = |state| Some(ProbeSeen::Running { state, line: "probe 1".into() });
+        let running = |state| Some(ProbeSeen::Running { state, line: "probe 1".into(), key_note: None });
         let level = |seen: &Seen| found(seen, "collector")[0].0;
         assert_eq!(level(&Seen { collectors: silent(), ..well() }), Level::Problem);
         assert_eq!(level(&Seen { collectors: silent(), probe: running(State::Connected), ..well() }), Level::Warning);
@@ -393,10 +403,17 @@ mod tests {
 
     #[test]
     fn the_running_probe_is_asked() {
+        let running = |state, key_note: Option<&str>| ProbeSeen::Running {
+            state,
+            line: "probe 1".into(),
+            key_note: key_note.map(Into::into),
+        };
         for (probe, expected) in [
-            (ProbeSeen::Running { state: State::Connected, line: "probe 1".into() }, Level::Ok),
-            (ProbeSeen::Running { state: State::Refused, line: "refused".into() }, Level::Problem),
-            (ProbeSeen::Running { state: State::Disconnected, line: "not connected".into() }, Level::Problem),
+            (running(State::Connected, None), Level::Ok),
+            (running(State::Connected, Some("another probe has the same key")), Level::Warning),
+            (running(State::Refused, None), Level::Problem),
+            (running(State::Waiting, None), Level::Problem),
+            (running(State::Disconnected, None), Level::Problem),
             (ProbeSeen::NotRunning, Level::Warning),
         ] {
             assert_eq!(found(&Seen { probe: Some(probe), ..well() }, "probe")[0].0, expected);

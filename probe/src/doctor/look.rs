@@ -65,7 +65,7 @@ pub(super) async fn look(doctor: &Doctor) -> Seen {
         },
         resolvers: resolvers(&resolver).await,
         probe: doctor.state.as_ref().map(|state| match status::ask(state) {
-            Ok(status) => ProbeSeen::Running { state: status.state, line: status.line() },
+            Ok(status) => ProbeSeen::Running { state: status.state, line: status.line(), key_note: status.key_note },
             Err(_) => ProbeSeen::NotRunning,
         }),
         collectors: collectors(doctor, &resolver, &routes).await,

@@ -9,6 +9,7 @@ use core::net::IpAddr;
 
 use crate::bounded::{List, Text};
 use crate::directory::SignedDirectory;
+use crate::identity::{ClaimCode, KeyNotice, Rotation};
 use crate::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
 use crate::message::{
     BootRanges, Bye, Down, Drain, Frame, Gap, Health, Hello, MAX_BOOTS, Refused, RefusedReason, TimeReply, Up, VERSION,
@@ -35,6 +36,8 @@ pub enum Command {
     Orders,
     /// The probe told how it is.
     Health(Health),
+    /// The probe wants another key: answer with [`CollectorSession::notify`].
+    Rotate(Rotation),
     /// End the connection once what was sent has had time to arrive.
     Close,
 }
@@ -72,8 +75,13 @@ pub struct Admitted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     New,
-    Admitting { received_at: UnixNanos, orders: Option<Revision> },
+    Admitting {
+        received_at: UnixNanos,
+        orders: Option<Revision>,
+    },
     Open,
+    /// Told that it has to wait for somebody to let it in.
+    Waiting,
     Closed,
 }
 
@@ -113,6 +121,11 @@ impl CollectorSession {
     /// Has the probe been welcomed?
     pub fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    /// Does the probe wait to be let in?
+    pub fn is_waiting(&self) -> bool {
+        self.state == State::Waiting
     }
 
     /// What to do next.
@@ -162,7 +175,9 @@ impl CollectorSession {
                 self.commands.push_back(Command::Send(Down::TimeReply(reply)));
             }
             (Up::Health(health), State::Open) => self.commands.push_back(Command::Health(health)),
-            (_, State::Closed) => {}
+            (Up::Rotate(rotation), State::Open) => self.commands.push_back(Command::Rotate(rotation)),
+            // What it says while it waits is answered when it comes back.
+            (_, State::Closed | State::Waiting) => {}
             _ => self.refuse(RefusedReason::Malformed, "out of turn"),
         }
     }
@@ -172,7 +187,7 @@ impl CollectorSession {
         match self.state {
             State::Open => {}
             // Streams overtake each other: the shell reads frames only once the probe is welcomed, so this is no accident.
-            State::New | State::Admitting { .. } => {
+            State::New | State::Admitting { .. } | State::Waiting => {
                 return self.refuse(RefusedReason::Malformed, "reports before welcome");
             }
             State::Closed => return,
@@ -256,8 +271,32 @@ impl CollectorSession {
     pub fn refuse(&mut self, reason: RefusedReason, text: &str) {
         if self.state != State::Closed {
             self.state = State::Closed;
-            self.commands.push_back(Command::Send(Down::Refused(Refused { reason, text: Text::cut(text) })));
+            self.commands.push_back(refused(reason, text, None));
             self.commands.push_back(Command::Close);
+        }
+    }
+
+    /// Has the probe wait: it is told the code by which somebody makes it theirs, and the connection stays for as long as the
+    /// shell keeps it.
+    pub fn keep_waiting(&mut self, code: ClaimCode, text: &str) {
+        if matches!(self.state, State::Admitting { .. }) {
+            self.state = State::Waiting;
+            self.commands.push_back(refused(RefusedReason::Pending, text, Some(code)));
+        }
+    }
+
+    /// The probe shall not wait on this connection: it ends, and the probe comes back later.
+    pub fn dismiss(&mut self) {
+        if self.state == State::Waiting {
+            self.state = State::Closed;
+            self.commands.push_back(Command::Close);
+        }
+    }
+
+    /// There is something to tell about the probe's key.
+    pub fn notify(&mut self, notice: KeyNotice) {
+        if matches!(self.state, State::Open | State::Waiting) {
+            self.commands.push_back(Command::Send(Down::Key(notice)));
         }
     }
 
@@ -286,4 +325,8 @@ impl CollectorSession {
 /// When each was ordered as it stands.
 fn ordered_when(orders: &[Order]) -> BTreeMap<MeasurementId, UnixNanos> {
     orders.iter().map(|order| (order.measurement, order.ordered_at)).collect()
+}
+
+fn refused(reason: RefusedReason, text: &str, claim_code: Option<ClaimCode>) -> Command {
+    Command::Send(Down::Refused(Refused { reason, text: Text::cut(text), claim_code }))
 }

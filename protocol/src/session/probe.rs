@@ -10,8 +10,11 @@ use core::time::Duration;
 
 use crate::bounded::{Bytes, List, Text};
 use crate::directory::SignedDirectory;
+use crate::identity::{ClaimCode, KeyNotice, Rotation};
 use crate::ids::{BootId, ProbeId, Seq};
-use crate::message::{Bye, Down, Frame, Health, Hello, RefusedReason, TimeReply, TimeRequest, Up, VERSION, Welcome};
+use crate::message::{
+    Bye, Down, Frame, Health, Hello, Refused, RefusedReason, TimeReply, TimeRequest, Up, VERSION, Welcome,
+};
 use crate::net::{Family, Ip};
 use crate::order::{Changes, OrderBook};
 use crate::seed::Rng;
@@ -27,6 +30,8 @@ const LAST_BACKOFF: Duration = Duration::from_secs(60);
 const REFUSED_BACKOFF: Duration = Duration::from_secs(30);
 /// How long the collector may take to answer hello.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the probe stays on a connection on which it waits to be let in. Then it asks again, in case a word was lost.
+const WAIT: Duration = Duration::from_secs(600);
 /// How often the probe asks for the time and tells how it is.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -80,7 +85,19 @@ pub enum Action {
     /// Orders came or went.
     Orders(Changes),
     /// The collector will not have us.
-    Refused(RefusedReason, Text<200>),
+    Refused {
+        /// For the program.
+        reason: RefusedReason,
+        /// For people.
+        text: Text<200>,
+        /// The code by which somebody makes us theirs, if we wait for that.
+        claim_code: Option<ClaimCode>,
+    },
+    /// The collector tells something about our key.
+    Key(KeyNotice),
+    /// The collector holds this boot to be over, because another one with our key has come since: whatever it still reports
+    /// is lost. A new boot has to begin.
+    BootIsOver,
     /// End the connection and call [`ProbeSession::handle_disconnected`].
     Disconnect,
     /// Everything is durable and goodbye is said: the process may end.
@@ -95,6 +112,8 @@ enum State {
     Connecting,
     /// Hello is on its way.
     Greeting { sent_at: Nanos },
+    /// Told to wait until somebody lets us in.
+    Waiting { until: Nanos },
     /// Welcomed.
     Open,
 }
@@ -222,13 +241,25 @@ impl ProbeSession {
     pub fn handle_message(&mut self, message: Down, now: Nanos) {
         match (message, self.state) {
             (Down::Welcome(welcome), State::Greeting { sent_at }) => self.welcomed(welcome, sent_at, now),
-            (Down::Refused(refused), _) => {
+            (Down::Refused(refused), state) => {
                 let wait =
                     Duration::from_millis(self.rng.below(u64::try_from(REFUSED_BACKOFF.as_millis()).unwrap_or(0)));
                 self.come_back = Some(now + REFUSED_BACKOFF + wait);
-                self.actions.push_back(Action::Refused(refused.reason, refused.text));
+                let Refused { reason, text, claim_code } = refused;
+                self.actions.push_back(Action::Refused { reason, text, claim_code });
+                match (reason, state) {
+                    // The collector ends the connection if it does not want it to wait.
+                    (RefusedReason::Pending, State::Greeting { .. }) => {
+                        self.state = State::Waiting { until: now + WAIT }
+                    }
+                    _ => self.actions.push_back(Action::Disconnect),
+                }
+            }
+            (Down::Key(KeyNotice::Admitted), State::Waiting { .. }) => {
+                self.come_back = Some(now);
                 self.actions.push_back(Action::Disconnect);
             }
+            (Down::Key(notice), State::Open) => self.actions.push_back(Action::Key(notice)),
             (Down::Orders(update), State::Open) => match self.book.apply(update) {
                 Ok(changes) => {
                     self.actions.push_back(Action::Send(Up::OrdersApplied(self.book.revision())));
@@ -274,6 +305,11 @@ impl ProbeSession {
         });
         if let Some(directory) = welcome.directory {
             self.actions.push_back(Action::Directory(directory));
+        }
+        // Nothing has such a number; only the end of a boot that nobody closed does.
+        let own = welcome.durable.iter().find(|durable| durable.boot == self.spool.boot());
+        if own.is_some_and(|own| own.ranges.contains(Seq(u64::MAX))) {
+            self.actions.push_back(Action::BootIsOver);
         }
         self.spool.on_welcome(&welcome.durable);
         self.goodbye();
@@ -337,6 +373,7 @@ impl ProbeSession {
             State::Away { retry_at } => Some(retry_at),
             State::Connecting => None,
             State::Greeting { sent_at } => Some(sent_at + WELCOME_TIMEOUT),
+            State::Waiting { until } => Some(until),
             State::Open => self.spool.poll_timeout().into_iter().chain(self.health_due).min(),
         }
     }
@@ -347,6 +384,7 @@ impl ProbeSession {
             State::Greeting { sent_at } if now >= sent_at + WELCOME_TIMEOUT => {
                 self.actions.push_back(Action::Disconnect)
             }
+            State::Waiting { until } if now >= until => self.actions.push_back(Action::Disconnect),
             State::Open if self.health_due.is_some_and(|due| due <= now) => {
                 self.health_due = Some(now + HEALTH_INTERVAL);
                 let health = Health { spool_depth: self.spool.depth(), running, ..Health::default() };
@@ -354,6 +392,13 @@ impl ProbeSession {
                 self.actions.push_back(Action::Send(Up::TimeRequest(TimeRequest { sent_at: now.0 })));
             }
             _ => {}
+        }
+    }
+
+    /// The probe wants to be known by another key. Said only to a collector that has welcomed it.
+    pub fn rotate(&mut self, rotation: Rotation) {
+        if self.state == State::Open {
+            self.actions.push_back(Action::Send(Up::Rotate(rotation)));
         }
     }
 

@@ -9,6 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::directory::{Collector, Directory, SignedDirectory};
+use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
@@ -168,6 +169,7 @@ pub fn up() -> BoxedStrategy<Up> {
         any::<i64>().prop_map(|sent_at| Up::TimeRequest(TimeRequest { sent_at })),
         (boot(), seq(), time()).prop_map(|(boot, last, at)| Up::Bye(Bye { boot, last, at })),
         health.prop_map(Up::Health),
+        (key(), bytes(64), bytes(64)).prop_map(|(key, by_old, by_new)| Up::Rotate(Rotation { key, by_old, by_new })),
     ]
     .boxed()
 }
@@ -227,7 +229,18 @@ pub fn down() -> BoxedStrategy<Down> {
         Just(RefusedReason::Token),
         Just(RefusedReason::Version),
         Just(RefusedReason::Busy),
-        Just(RefusedReason::Malformed)
+        Just(RefusedReason::Malformed),
+        Just(RefusedReason::Pending),
+        Just(RefusedReason::DuplicateKey),
+        Just(RefusedReason::KeyReplaced)
+    ];
+    let code = || any::<u64>().prop_map(ClaimCode::from_random);
+    let notice = prop_oneof![
+        Just(KeyNotice::Admitted),
+        key().prop_map(KeyNotice::Changed),
+        text().prop_map(KeyNotice::NotChanged),
+        Just(KeyNotice::Duplicate),
+        code().prop_map(KeyNotice::Unclaimed)
     ];
     let reply = (any::<i64>(), time(), time()).prop_map(|(request_sent_at, received_at, sent_at)| TimeReply {
         request_sent_at,
@@ -236,7 +249,12 @@ pub fn down() -> BoxedStrategy<Down> {
     });
     prop_oneof![
         welcome.prop_map(Down::Welcome),
-        (reason, text()).prop_map(|(reason, text)| Down::Refused(Refused { reason, text })),
+        (reason, text(), option::of(code())).prop_map(|(reason, text, claim_code)| Down::Refused(Refused {
+            reason,
+            text,
+            claim_code
+        })),
+        notice.prop_map(Down::Key),
         orders_update().prop_map(Down::Orders),
         list(boot_ranges(), 6).prop_map(Down::Ack),
         (small(), small()).prop_map(|(after_ms, spread_ms)| Down::Drain(Drain { after_ms, spread_ms })),

@@ -31,6 +31,8 @@ pub struct ProbeFilter {
     pub networks: Vec<(IpAddr, u8)>,
     /// Everybody may see its addresses, or not.
     pub is_public: Option<bool>,
+    /// Somebody stands for it, or not.
+    pub vouched: Option<bool>,
     /// The operator has made it an anchor, or not.
     pub is_anchor: Option<bool>,
     /// Numbers within limits.

@@ -8,7 +8,7 @@ use sonde_protocol::key::PublicKey;
 use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::time::UnixNanos;
 
-use super::{Digest, Page, ProbeFilter, Slice};
+use super::{Consent, Digest, Page, ProbeFilter, Slice};
 use crate::StoreError;
 
 /// What became of a probe's key at the door.
@@ -20,8 +20,17 @@ pub enum Admission {
     Joined(Box<Probe>),
     /// Unknown key without a token.
     UnknownKey,
-    /// The token is unknown, expired, or bound to another key.
+    /// The token is unknown or expired.
     BadToken,
+    /// The token is this account's, and another key has used it.
+    UsedToken(AccountId),
+    /// The key was this probe's until then, and is nobody's now.
+    Replaced {
+        /// The probe.
+        probe: ProbeId,
+        /// When it got another key.
+        at: UnixNanos,
+    },
 }
 
 /// A probe.
@@ -31,7 +40,7 @@ pub struct Probe {
     pub id: ProbeId,
     /// Its key.
     pub key: PublicKey,
-    /// Whose it is.
+    /// Whose it is; [`super::NOBODY`]'s in an open network until somebody claims it.
     pub owner: AccountId,
     /// When it joined.
     pub created_at: UnixNanos,
@@ -69,6 +78,12 @@ pub struct Probe {
     pub is_anchor: bool,
     /// Seconds connected in all, without the present connection.
     pub total_uptime: u64,
+    /// Somebody stands for it: its owner, or the operator. Others are measured with only by their number and count in no sum.
+    pub vouched: bool,
+    /// What its owner agreed to when claiming it; absent when it came by a token.
+    pub consent: Option<Consent>,
+    /// When another probe with the same key was last noticed.
+    pub duplicate_at: Option<UnixNanos>,
 }
 
 /// A probe's present or last state.
@@ -146,7 +161,8 @@ pub enum Ranking {
 #[async_trait]
 pub trait Probes: Send + Sync {
     /// Says what a probe's key is at the door. A valid token that nobody has used, or this key, makes an unknown key a
-    /// probe of the token's owner and is bound to this key from then on.
+    /// probe of the token's owner and is bound to this key from then on. Once that key has another place, the token says
+    /// whose probe it would be, no more.
     async fn admit(&self, key: &PublicKey, token: Option<&Digest>, now: UnixNanos) -> Result<Admission, StoreError>;
 
     /// One probe.

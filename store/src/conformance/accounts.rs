@@ -171,12 +171,16 @@ pub(super) async fn a_token_lets_one_key_join(place: &impl Fixture<dyn Catalog>)
         tags: vec![],
         is_anchor: false,
         total_uptime: 0,
+        vouched: true,
+        consent: None,
+        duplicate_at: None,
     };
     assert_eq!(*joined, nobody);
     drop(catalog);
 
     let catalog = place.open().await;
-    assert_eq!(catalog.admit(&other, Some(&token), at(3)).await.unwrap(), Admission::BadToken, "it is another key's");
+    assert_eq!(catalog.admit(&other, Some(&token), at(3)).await.unwrap(), Admission::UsedToken(ada), "another key's");
+    assert_eq!(catalog.admit(&other, Some(&token), at(100)).await.unwrap(), Admission::BadToken, "for a time");
     assert_eq!(catalog.admit(&other, None, at(3)).await.unwrap(), Admission::UnknownKey, "and nothing came of it");
     // A known key is known, whatever it brings.
     for token in [None, Some(&token), Some(&wrong)] {

@@ -18,6 +18,7 @@ mod anchors;
 mod builtins;
 mod charging;
 mod credits;
+mod enrolment;
 mod evidence;
 mod measurements;
 mod orders;
@@ -42,6 +43,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/9_uplink.sql"),
         include_str!("catalog/10_lists.sql"),
         include_str!("catalog/11_anchor_builtins.sql"),
+        include_str!("catalog/12_identity.sql"),
     ],
 };
 

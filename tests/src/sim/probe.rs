@@ -590,7 +590,9 @@ impl ProbeHost {
             }
             Action::Disconnect => self.lost(cx),
             Action::Finished => process.finished = true,
-            Action::Refused(..) | Action::Directory(_) | Action::SeenAt(_) => {}
+            // One probe has one process at a time: nobody else ends its boot.
+            Action::BootIsOver => panic!("the collector ended a boot that goes on"),
+            Action::Refused { .. } | Action::Directory(_) | Action::SeenAt(_) | Action::Key(_) => {}
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
 use sonde_protocol::bounded::{Bytes, List, Text};
+use sonde_protocol::identity::ClaimCode;
 use sonde_protocol::ids::{BootId, Seq};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
@@ -257,6 +258,21 @@ impl Peer<'_> {
         self.is_closed(close::REFUSED, case);
         assert!(!refused.text.is_empty(), "{case}");
         (refused.reason, refused.text.to_string())
+    }
+
+    /// The collector has it wait; gives the code by which it is claimed. The connection stays.
+    #[track_caller]
+    pub fn is_kept_waiting(&mut self, case: &str) -> ClaimCode {
+        loop {
+            match self.hear() {
+                Some(Down::Refused(refused)) => {
+                    assert_eq!(refused.reason, RefusedReason::Pending, "{case}: {}", refused.text);
+                    return refused.claim_code.expect("a probe that waits has a code");
+                }
+                Some(_) => {}
+                None => panic!("{case}: ended without a refusal: {:?}", self.connection.close_reason()),
+            }
+        }
     }
 
     /// The collector closes the connection with this code.

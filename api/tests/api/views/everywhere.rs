@@ -115,6 +115,10 @@ fn rows() -> Vec<Row> {
         row("probes/{id}/").carol(&HOME),
         row("probes/{id}/measurements/").asked(&["", ALL]).rita(&plan),
         row("probes/{id}/tags/"),
+        row("probes/claim/"),
+        row("probes/pending/"),
+        row("probes/pending/{code}/"),
+        row("probes/{id}/rebind/"),
         row("probes/rankings/"),
         row("probes/tags/"),
         row("probes/tags/{slug}/"),
@@ -210,6 +214,7 @@ impl World {
             .replace("{source}", "probes")
             .replace("{tag}", TAG)
             .replace("{slug}", "system-ipv4-works")
+            .replace("{code}", "2222-2222")
             .replace("{uuid}", &self.key)
             .replace("{permission}", "measurements.get_measurement");
         let all = || self.scene.public.into_iter().chain([self.scene.private]).map(|id| id.to_string());

@@ -192,19 +192,37 @@ pub(super) fn add_join_token(
     Ok(())
 }
 
-/// Binds the token to the probe's key, unless it is unknown, expired, or another key's. Gives the token's owner.
+/// What a join token is worth to a key.
+pub(super) enum TokenUse {
+    /// It is bound to this key, and this account's.
+    Good(AccountId),
+    /// It is this account's, and bound to another key.
+    Used(AccountId),
+    /// It is unknown or expired.
+    Bad,
+}
+
+/// Binds the token to the probe's key, unless it is unknown, expired, or another key's.
 pub(super) fn use_join_token(
     db: &Connection,
     token: &Digest,
     key: &[u8; 32],
     now: UnixNanos,
-) -> rusqlite::Result<Option<AccountId>> {
-    db.prepare_cached(
-        "UPDATE join_token SET bound_key = ?2
-         WHERE digest = ?1 AND expires > ?3 AND (bound_key IS NULL OR bound_key = ?2) RETURNING owner",
-    )?
-    .query_row(params![token, key, now.0], |row| Ok(AccountId(row.get::<_, i64>(0)?.cast_unsigned())))
-    .optional()
+) -> rusqlite::Result<TokenUse> {
+    let found = db
+        .prepare_cached(
+            "UPDATE join_token SET bound_key = coalesce(bound_key, ?2) WHERE digest = ?1 AND expires > ?3
+             RETURNING owner, bound_key = ?2",
+        )?
+        .query_row(params![token, key, now.0], |row| {
+            Ok((AccountId(row.get::<_, i64>(0)?.cast_unsigned()), row.get::<_, bool>(1)?))
+        })
+        .optional()?;
+    Ok(match found {
+        Some((owner, true)) => TokenUse::Good(owner),
+        Some((owner, false)) => TokenUse::Used(owner),
+        None => TokenUse::Bad,
+    })
 }
 
 #[async_trait]

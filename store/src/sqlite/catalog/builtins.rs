@@ -41,6 +41,13 @@ pub(super) fn participants(db: &Connection, id: MeasurementId) -> rusqlite::Resu
     .collect()
 }
 
+/// Has [`NOBODY`] have an account, which is disabled.
+pub(super) fn make_nobody(db: &Connection, now: UnixNanos) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR IGNORE INTO account (id, email, created_at, disabled_at) VALUES (?1, '', ?2, ?2)")?
+        .execute(params![NOBODY.0.cast_signed(), now.0])?;
+    Ok(())
+}
+
 fn reconcile(db: &Connection, wanted: &[Builtin], now: UnixNanos) -> rusqlite::Result<Reconciled> {
     let mut known: BTreeMap<MeasurementId, Measurement> = BTreeMap::new();
     for id in numbers(db)? {
@@ -57,10 +64,7 @@ fn reconcile(db: &Connection, wanted: &[Builtin], now: UnixNanos) -> rusqlite::R
         return Ok(done);
     }
     if !wanted.is_empty() {
-        db.execute(
-            "INSERT OR IGNORE INTO account (id, email, created_at, disabled_at) VALUES (?1, '', ?2, ?2)",
-            params![NOBODY.0.cast_signed(), now.0],
-        )?;
+        make_nobody(db, now)?;
     }
     let mut orders_change = false;
     for one in wanted {

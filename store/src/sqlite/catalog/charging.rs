@@ -10,7 +10,7 @@ use sonde_protocol::time::UnixNanos;
 use super::super::{damaged, refused};
 use super::credits::{Booking, book, counted};
 use super::measurements::{IS_RUNNING, status_values};
-use crate::catalog::{Charging, EntryKind, Ledger, Rates};
+use crate::catalog::{Charging, EntryKind, Ledger, NOBODY, Rates};
 use crate::results::{Cursor, Tally};
 
 const MINUTE_NANOS: i64 = 60_000_000_000;
@@ -148,7 +148,8 @@ pub(super) fn income(db: &Connection, rates: Rates, now: UnixNanos) -> rusqlite:
     for (probe, owner, minutes, booked, is_anchor) in found {
         db.prepare_cached("INSERT OR REPLACE INTO probe_income (probe, minutes) VALUES (?, ?)")?
             .execute([probe, minutes])?;
-        let Some(owner) = owner else { continue };
+        // What is nobody's earns nothing.
+        let Some(owner) = owner.filter(|owner| *owner != NOBODY.0.cast_signed()) else { continue };
         let minutes = minutes.saturating_sub(booked).unsigned_abs();
         let rate = if is_anchor { rates.anchor } else { rates.probe };
         let sum = earned.entry(owner).or_default();

@@ -94,7 +94,7 @@ pub(super) fn ranking(db: &Connection, by: Ranking, limit: u64) -> rusqlite::Res
         })
     };
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {key} AS name, count(*) AS probes FROM probe WHERE connected = 1 AND name IS NOT NULL
+        "SELECT {key} AS name, count(*) AS probes FROM probe WHERE connected = 1 AND vouched AND name IS NOT NULL
          GROUP BY name ORDER BY probes DESC, name LIMIT ?"
     ))?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

@@ -80,6 +80,9 @@ fn who(conditions: &mut Filter, filter: &ProbeFilter) {
     if let Some(is_public) = filter.is_public {
         conditions.and("address_is_public = ?", [Value::from(is_public)]);
     }
+    if let Some(vouched) = filter.vouched {
+        conditions.and("vouched = ?", [Value::from(vouched)]);
+    }
     if let Some(is_anchor) = filter.is_anchor {
         let not = if is_anchor { "" } else { "NOT " };
         conditions.and(format!("id {not}IN (SELECT probe FROM anchor WHERE removed_at IS NULL)"), []);

@@ -12,17 +12,18 @@ use sonde_protocol::time::UnixNanos;
 
 use super::super::damaged;
 use super::super::filter::{address_key, numbers};
+use super::accounts::TokenUse;
 use super::{SqliteCatalog, accounts, probe_edits, probe_filter};
 use crate::StoreError;
 use crate::catalog::{
-    Admission, Connection as Connected, Digest, NewSession, Page, Probe, ProbeEdit, ProbeFilter, ProbeOrigin, Probes,
-    Ranking, Slice,
+    Admission, Connection as Connected, Consent, Digest, NewSession, Page, Probe, ProbeEdit, ProbeFilter, ProbeOrigin,
+    Probes, Ranking, Slice,
 };
 use crate::view::snapped;
 
 const COLUMNS: &str = "id, key, owner, created_at, description, connected, connection_since, session, first_connected,
     last_connected, address_v4, address_v6, address_is_public, asn_v4, asn_v6, country, latitude, longitude, software, uplink,
-    uptime, country_given,
+    uptime, country_given, vouched, consent, consented_at, duplicate_at,
     EXISTS (SELECT 1 FROM anchor WHERE anchor.probe = probe.id AND removed_at IS NULL) AS is_anchor,
     (SELECT json_group_array(tag ORDER BY tag) FROM probe_tag WHERE probe_tag.probe = probe.id) AS tags";
 
@@ -60,6 +61,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Probe> {
         tags: serde_json::from_str(&row.get::<_, String>("tags")?).map_err(damaged)?,
         is_anchor: row.get("is_anchor")?,
         total_uptime: u64::try_from(row.get::<_, i64>("uptime")?).unwrap_or(0) / 1_000_000_000,
+        vouched: row.get("vouched")?,
+        consent: row
+            .get::<_, Option<String>>("consent")?
+            .zip(time("consented_at")?)
+            .map(|(version, at)| Consent { version, at }),
+        duplicate_at: time("duplicate_at")?,
     })
 }
 
@@ -73,7 +80,7 @@ pub(super) fn by_id(db: &Connection, id: ProbeId) -> rusqlite::Result<Option<Pro
         .optional()
 }
 
-fn by_key(db: &Connection, key: &PublicKey) -> rusqlite::Result<Option<Probe>> {
+pub(super) fn by_key(db: &Connection, key: &PublicKey) -> rusqlite::Result<Option<Probe>> {
     db.prepare_cached(&format!("SELECT {COLUMNS} FROM probe WHERE key = ?"))?.query_row([key.0], read).optional()
 }
 
@@ -83,11 +90,22 @@ pub(super) fn admit(
     token: Option<&Digest>,
     now: UnixNanos,
 ) -> rusqlite::Result<Admission> {
+    let retired = db
+        .prepare_cached("SELECT probe, at FROM retired_key WHERE key = ?")?
+        .query_row([key.0], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((probe, at)) = retired {
+        return Ok(Admission::Replaced { probe: ProbeId(probe.cast_unsigned()), at: UnixNanos(at) });
+    }
     if let Some(probe) = by_key(db, key)? {
         return Ok(Admission::Known(Box::new(probe)));
     }
     let Some(token) = token else { return Ok(Admission::UnknownKey) };
-    let Some(owner) = accounts::use_join_token(db, token, &key.0, now)? else { return Ok(Admission::BadToken) };
+    let owner = match accounts::use_join_token(db, token, &key.0, now)? {
+        TokenUse::Good(owner) => owner,
+        TokenUse::Used(owner) => return Ok(Admission::UsedToken(owner)),
+        TokenUse::Bad => return Ok(Admission::BadToken),
+    };
     db.prepare_cached("INSERT INTO probe (key, owner, created_at) VALUES (?, ?, ?)")?.execute(params![
         key.0,
         owner.0.cast_signed(),
