@@ -268,7 +268,7 @@ fn a_copied_card_is_noticed_and_both_are_told() {
     let dir = network.dir("copy").unwrap();
     std::fs::create_dir(dir.join("state")).unwrap();
     std::fs::copy(network.probes[0].state().join("probe.key"), dir.join("state/probe.key")).unwrap();
-    let mut copy = network.stranger("copy", None).unwrap();
+    let copy = network.stranger("copy", None).unwrap();
     let statuses = wait_for("one to be turned away and the other to be told", || {
         let both = [network.probes[0].status()?, copy.status()?].map(Option::unwrap_or_default);
         let refused = both.iter().position(|status| status["state"] == "refused");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sonde_protocol::identity::ClaimCode;
 use sonde_protocol::ids::{AccountId, ProbeId};
 use sonde_protocol::key::PublicKey;
+use sonde_protocol::net::Uplink;
 
 use super::accounts::{account, probe};
 use super::{Fixture, at};
@@ -126,6 +127,7 @@ async fn online(catalog: &Arc<dyn Catalog>, probe: ProbeId, seconds: i64) {
         addresses: vec![],
         families: vec![],
         software: "test".into(),
+        uplink: Uplink::Quic,
         at: at(seconds),
     };
     catalog.open_session(&session).await.unwrap();
