@@ -151,7 +151,7 @@ pub(super) async fn whoever_is_the_target_takes_no_part(place: &impl Fixture<dyn
     let ada = account(&catalog, "ada@example.net").await;
     let (target, other) = (probe(&catalog, ada, 1).await, probe(&catalog, ada, 2).await);
     let towards = Builtin { not_by: Some(target), ..builtin(1, ping(NOBODY, &[])) };
-    catalog.reconcile_builtins(&[towards.clone()], at(0)).await.unwrap();
+    catalog.reconcile_builtins(std::slice::from_ref(&towards), at(0)).await.unwrap();
     assert_eq!(ordered(&*catalog, target).await, (2, vec![]));
     assert_eq!(ordered(&*catalog, other).await, (2, vec![1]));
     let parts = catalog.participants(MeasurementId(1)).await.unwrap();
