@@ -4,6 +4,7 @@
 //! [`crate::policy`]); this loop moves what they say to where it belongs. It runs on one thread.
 
 mod around;
+mod host;
 mod key;
 mod link;
 mod runs;
@@ -22,11 +23,12 @@ use sonde_protocol::bounded::Text;
 use sonde_protocol::directory::{NetworkFile, SignedDirectory};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId};
 use sonde_protocol::net::Uplink;
-use sonde_protocol::result::MeasurementResult;
+use sonde_protocol::result::{MeasurementResult, SkipReason};
 use sonde_protocol::session::ProbeSession;
 use sonde_protocol::session::probe::Action;
 use sonde_protocol::spool::{Lane, SpoolLimits};
 use sonde_protocol::time::{Nanos, UnixNanos};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -35,11 +37,14 @@ use tracing::{info, warn};
 use self::around::policy_of;
 use self::link::QuicAgain;
 use crate::config::Config;
+use crate::control::{self, Asked};
 use crate::identity::{Identity, StateError};
+use crate::kept::{KeptPause, Usage};
 use crate::local::{AddressWatch, LocalNetwork};
+use crate::local_time::LocalTime;
 use crate::net::clock::{ClockSource, SystemClock};
 use crate::net::{Driver, NetError, Options, raise_descriptor_limit};
-use crate::policy::{Caps, DayUse, Policy};
+use crate::policy::{Caps, Policy};
 use crate::resolve::{MAX_RESOLVERS, Resolver};
 use crate::run::{KINDS, Runner};
 use crate::scheduler::Scheduler;
@@ -77,6 +82,8 @@ pub struct AgentOptions {
     pub state: PathBuf,
     /// What the host has decided.
     pub config: Config,
+    /// Where that stands, to be read again on SIGHUP.
+    pub config_path: Option<PathBuf>,
     /// Writes boot, number and SHA-256 of every report here, before it is sent: for those who want to check the store.
     pub report_log: Option<PathBuf>,
 }
@@ -110,6 +117,13 @@ type Connecting = Pin<Box<dyn Future<Output = (Result<Link, ConnectError>, Optio
 struct Agent {
     identity: Identity,
     config: Config,
+    config_path: Option<PathBuf>,
+    /// Why the file as it is now is not in force.
+    config_problem: Option<String>,
+    local_time: LocalTime,
+    kept_pause: KeptPause,
+    usage: Usage,
+    commands: mpsc::Receiver<Asked>,
     runner: Arc<Runner>,
     policy: watch::Sender<Arc<Policy>>,
     caps: Caps,
@@ -185,6 +199,8 @@ enum End {
 async fn live(options: AgentOptions, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<End, AgentError> {
     let identity = Identity::open(&options.state, options.network)?;
     let status = StatusServer::listen(&options.state).map_err(system("the status socket cannot be opened"))?;
+    let commands = control::listen(&options.state).map_err(system("the control socket cannot be opened"))?;
+    let mut reload = signal(SignalKind::hangup()).map_err(system("SIGHUP cannot be heard"))?;
     let mut watch_addresses = AddressWatch::new().map_err(system("the kernel cannot be asked about addresses"))?;
     let local = LocalNetwork::read().map_err(system("the machine's addresses cannot be read"))?;
     let report_log = match &options.report_log {
@@ -198,7 +214,8 @@ async fn live(options: AgentOptions, mut shutdown: Pin<&mut impl Future<Output =
     let started = clock.monotonic();
     let wall = Arc::new(Mutex::new(WallClock::new()));
     let resolver = Resolver::new(&options.config.policy);
-    let caps = Caps::new(options.config.limits.clone(), DayUse::default(), started);
+    let usage = Usage::open(&options.state, clock.realtime().as_secs().div_euclid(86_400));
+    let caps = Caps::new(options.config.limits.clone(), usage.used(), started);
     let limits = &options.config.limits;
     // One run has as many jobs as it asks resolvers at once.
     let max_jobs = usize::try_from(limits.concurrent).unwrap_or(usize::MAX).saturating_mul(MAX_RESOLVERS);
@@ -213,11 +230,18 @@ async fn live(options: AgentOptions, mut shutdown: Pin<&mut impl Future<Output =
     let random = |what| move |_| AgentError::System { what, source: std::io::ErrorKind::Unsupported.into() };
     let boot = BootId(getrandom::u64().map_err(random("no random numbers"))?);
     let seed = getrandom::u64().map_err(random("no random numbers"))?;
-    let session = ProbeSession::new(boot, SpoolLimits::default(), Text::cut(SOFTWARE), &KINDS, seed, started);
+    let kinds = &options.config.limits.kinds;
+    let session = ProbeSession::new(boot, SpoolLimits::default(), Text::cut(SOFTWARE), kinds, seed, started);
     info!(key = %identity.key().public(), network = identity.network_name(), boot = %format!("{:016x}", boot.0), "probe starts");
     let mut agent = Agent {
         identity,
         config: options.config,
+        config_path: options.config_path,
+        config_problem: None,
+        local_time: LocalTime::of_this_machine(),
+        kept_pause: KeptPause::open(&options.state),
+        usage,
+        commands,
         runner,
         policy,
         caps,
@@ -259,6 +283,7 @@ async fn live(options: AgentOptions, mut shutdown: Pin<&mut impl Future<Output =
         tokio::select! {
             () = &mut shutdown => break,
             event = agent.event() => agent.handle(event).await,
+            _ = reload.recv() => agent.reload(),
             changed = watch_addresses.changed() => {
                 if let Err(error) = changed {
                     warn!(%error, "the kernel's address changes cannot be read");
@@ -281,6 +306,7 @@ enum Event {
     Run(Result<(task::Id, MeasurementResult), task::Id>),
     Timer,
     Status,
+    Command(Asked),
 }
 
 impl Agent {
@@ -328,6 +354,7 @@ impl Agent {
             Some(done) = self.runs.join_next_with_id() => Event::Run(done.map_err(|error| error.id())),
             () = sleep(wait) => Event::Timer,
             () = self.status.ready() => Event::Status,
+            Some(asked) = self.commands.recv() => Event::Command(asked),
         }
     }
 
@@ -387,6 +414,7 @@ impl Agent {
                 let status = self.status();
                 self.status.answer(&status).await;
             }
+            Event::Command(asked) => self.command(asked),
         }
     }
 
@@ -475,12 +503,14 @@ impl Agent {
     }
 
     fn status(&self) -> Status {
-        self.status.status(
+        let mut status = self.status.status(
             &self.identity,
             self.session.spool().depth(),
             self.runs.len(),
             self.session.orders().orders().count(),
-        )
+        );
+        status.host = self.host_limits();
+        status
     }
 
     async fn shut_down(&mut self) {
@@ -502,7 +532,8 @@ impl Agent {
             }
         })
         .await;
-        self.abandon_runs();
+        self.abandon_runs(SkipReason::Stopping);
+        self.usage.close(self.caps.day_use());
         // Not now, but up to where everything is accounted for: the gap until the next start begins there.
         let at = self.settled();
         self.session.close(at);

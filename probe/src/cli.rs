@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -15,10 +15,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::agent::{self, AgentOptions};
 use crate::config::{Config, read_network};
+use crate::control;
 use crate::doctor::{Doctor, examine};
 use crate::identity::{has_next_key, make_next_key};
+use crate::local_time::{self, LocalTime};
 use crate::measure::{Measure, measure};
-use crate::status;
+use crate::policy::Pause;
+use crate::status::{self, Status};
 
 /// How long a network may take to confirm a new key before the command lets the probe go on alone.
 const ROTATION_PATIENCE: Duration = Duration::from_secs(20);
@@ -99,6 +102,24 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         state: PathBuf,
     },
+    /// Measures nothing, for a while or until `resume`; a restart of the probe changes nothing about it
+    Pause {
+        /// For how long: 30m, 2h, 1d, 1h30m; without it until `resume`
+        #[arg(value_name = "DURATION", conflicts_with = "until")]
+        duration: Option<String>,
+        /// Until when, by this machine's local time: 18:00, 2026-12-24 or "2026-12-24 18:00"
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// The state directory of the running probe
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+    },
+    /// Goes on after a pause
+    Resume {
+        /// The state directory of the running probe
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+    },
     /// Prints the configuration in force
     Config {
         /// sonde.toml
@@ -176,14 +197,14 @@ fn load(config: Option<&PathBuf>) -> Result<Config> {
 fn execute(command: Command) -> Result<ExitCode> {
     let mut out = std::io::stdout();
     match command {
-        Command::Run { network, state, config, report_log } => {
-            let config = load(config.as_ref())?;
+        Command::Run { network, state, config: config_path, report_log } => {
+            let config = load(config_path.as_ref())?;
             let network = match (&network, &config.network) {
                 (Some(path), _) => read_network(path)?,
                 (None, Some(network)) => network.clone(),
                 (None, None) => bail!("which network? give --network FILE, or a [network] section in --config"),
             };
-            let options = AgentOptions { network, state, config, report_log };
+            let options = AgentOptions { network, state, config, config_path, report_log };
             runtime()?.block_on(agent::run(options, terminated()))?;
         }
         Command::Measure { kind, target, config, options } => {
@@ -212,6 +233,11 @@ fn execute(command: Command) -> Result<ExitCode> {
             }
         }
         Command::RotateKey { state } => writeln!(out, "{}", rotate_key(&state)?)?,
+        Command::Pause { duration, until, state } => {
+            let pause = pause_of(duration.as_deref(), until.as_deref())?;
+            writeln!(out, "{}", tell(&state, control::Command::Pause(pause))?.line())?;
+        }
+        Command::Resume { state } => writeln!(out, "{}", tell(&state, control::Command::Resume)?.line())?,
         Command::Config { config } => write!(out, "{}", load(config.as_ref())?.effective())?,
     }
     Ok(ExitCode::SUCCESS)
@@ -238,6 +264,37 @@ fn rotate_key(state: &Path) -> Result<String> {
         }
         std::thread::sleep(ROTATION_LOOK);
     }
+}
+
+/// The pause that somebody asks for by these words.
+fn pause_of(duration: Option<&str>, until: Option<&str>) -> Result<Pause> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let until = match (duration, until) {
+        (Some(text), _) => {
+            let seconds = local_time::duration(text);
+            Some(now + seconds.with_context(|| format!("\"{text}\": a duration is like 30m, 2h, 1d or 1h30m"))?)
+        }
+        (None, Some(text)) => {
+            let until = LocalTime::of_this_machine().read(text, now);
+            let until = until.with_context(|| {
+                format!("\"{text}\": a time is like 18:00, 2026-12-24 or \"2026-12-24 18:00\", local time")
+            })?;
+            if until <= now {
+                bail!("\"{text}\" is in the past");
+            }
+            Some(until)
+        }
+        (None, None) => None,
+    };
+    Ok(Pause { until })
+}
+
+/// Gives a command to the running probe, and how it is afterwards.
+fn tell(state: &Path, command: control::Command) -> Result<Status> {
+    let answer = control::ask(state, command).with_context(|| {
+        format!("the probe with the state directory {} has not done it (does it run?)", state.display())
+    })?;
+    Ok(serde_json::from_value(answer)?)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

@@ -5,6 +5,8 @@
 //!
 //! This module must not know what the settings do, and reads no environment and no flags: `main` puts those on top.
 
+pub mod hours;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sonde_protocol::address::DEFAULT_SITE_PREFIX;
 use sonde_protocol::directory::NetworkFile;
+use sonde_protocol::spec::Kind;
 
+use self::hours::Window;
 use crate::resolve::{MAX_RESOLVERS, NameServer};
 
 /// The greatest size of a file that is read.
@@ -53,6 +57,9 @@ pub const TARGET_INTERVAL_MS: Setting = Setting { key: "target_interval_ms", def
 /// `limits.target_packets_per_second` towards one address.
 pub const TARGET_PACKETS_PER_SECOND: Setting =
     Setting { key: "target_packets_per_second", default: 50, min: 1, max: 1000 };
+
+/// The most spans of hours.
+pub const MAX_HOURS: usize = 16;
 
 /// What the host has decided: `sonde.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -107,6 +114,14 @@ pub struct Limits {
     /// See [`TARGET_PACKETS_PER_SECOND`].
     #[serde(deserialize_with = "target_packets_per_second")]
     pub target_packets_per_second: u32,
+    /// The kinds that may be measured.
+    #[serde(serialize_with = "texts::serialize_kinds", deserialize_with = "kinds")]
+    pub kinds: Vec<Kind>,
+    /// When measurements may begin, by the machine's local time; none means always.
+    #[serde(serialize_with = "texts::serialize", deserialize_with = "windows")]
+    pub hours: Vec<Window>,
+    /// Nothing is measured, whatever `sonde-probe resume` says.
+    pub pause: bool,
 }
 
 impl Default for Limits {
@@ -117,6 +132,9 @@ impl Default for Limits {
             concurrent: default_of(&CONCURRENT),
             target_interval_ms: default_of(&TARGET_INTERVAL_MS),
             target_packets_per_second: default_of(&TARGET_PACKETS_PER_SECOND),
+            kinds: Kind::ALL.into(),
+            hours: Vec::new(),
+            pause: false,
         }
     }
 }
@@ -255,6 +273,24 @@ fn resolvers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Na
     Ok(found)
 }
 
+fn kinds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Kind>, D::Error> {
+    let mut found: Vec<Kind> = texts::deserialize(deserializer)?;
+    found.sort_unstable_by_key(|kind| kind.number());
+    found.dedup();
+    if found.is_empty() {
+        return Err(serde::de::Error::custom("kinds = []: name at least one kind, or set `pause = true`"));
+    }
+    Ok(found)
+}
+
+fn windows<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Window>, D::Error> {
+    let found: Vec<Window> = texts::deserialize(deserializer)?;
+    if found.len() > MAX_HOURS {
+        return Err(serde::de::Error::custom(format_args!("at most {MAX_HOURS} spans of hours")));
+    }
+    Ok(found)
+}
+
 fn network<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<NetworkFile>, D::Error> {
     CheckedNetwork::deserialize(deserializer).map(|network| Some(network.0))
 }
@@ -285,7 +321,9 @@ mod texts {
     use ipnet::IpNet;
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
+    use sonde_protocol::spec::Kind;
 
+    use super::hours::Window;
     use crate::resolve::NameServer;
 
     /// What may stand in such a list.
@@ -307,6 +345,24 @@ mod texts {
         fn read(text: &str) -> Option<Self> {
             NameServer::from_str(text).ok()
         }
+    }
+
+    impl Entry for Kind {
+        const ALLOWED: &'static str = "ping, traceroute, dns, sslcert, http, ntp, pathmtu";
+        fn read(text: &str) -> Option<Self> {
+            Kind::ALL.into_iter().find(|kind| kind.name() == text)
+        }
+    }
+
+    impl Entry for Window {
+        const ALLOWED: &'static str = "a span of the day such as \"22:00-06:00\"";
+        fn read(text: &str) -> Option<Self> {
+            Window::read(text)
+        }
+    }
+
+    pub(super) fn serialize_kinds<S: Serializer>(kinds: &[Kind], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(kinds.iter().map(|kind| kind.name()))
     }
 
     pub(super) fn serialize<T: Display, S: Serializer>(list: &[T], serializer: S) -> Result<S::Ok, S::Error> {
@@ -371,6 +427,9 @@ mod tests {
         config.policy.allow = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         config.policy.resolvers = vec!["192.0.2.53".parse().unwrap(), "fe80::1%eth0".parse().unwrap()];
         config.limits.concurrent = 7;
+        config.limits.kinds = vec![Kind::Ping, Kind::Dns];
+        config.limits.hours = vec![Window::read("22:00-06:00").unwrap(), Window::read("12:00-13:00").unwrap()];
+        config.limits.pause = true;
         let token = config.network.as_mut().unwrap().token.replace("secret".into());
         assert!(token.is_some(), "the sample shows one");
         let text = config.effective();
@@ -390,6 +449,9 @@ mod tests {
             ("[policies]", ["line 1", "`policies`", "`policy`"]),
             ("[policy]\nallow = [\"10.0.0.0/33\"]", ["line 2", "\"10.0.0.0/33\"", "192.0.2.0/24"]),
             ("[policy]\nresolvers = [\"dns.example\"]", ["line 2", "\"dns.example\"", "an IP address"]),
+            ("[limits]\nkinds = [\"ping\", \"arp\"]", ["line 2", "\"arp\"", "ping, traceroute"]),
+            ("[limits]\nkinds = []", ["line 2", "kinds = []", "pause = true"]),
+            ("[limits]\nhours = [\"22-6\"]", ["line 2", "\"22-6\"", "\"22:00-06:00\""]),
             ("[network]\nname = \"x\"\nroots = []\ncollectors = []", ["line 1", "network", "root key"]),
         ] {
             let message = failure(text);

@@ -8,9 +8,12 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod doctor;
 pub mod identity;
+pub mod kept;
 pub mod local;
+pub mod local_time;
 pub mod measure;
 pub mod net;
 pub mod policy;

@@ -7,6 +7,8 @@
 //! Pure: what is near comes from [`crate::local`], what is allowed from [`crate::config`], and time is an argument.
 
 mod caps;
+pub mod cost;
+mod gate;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,6 +18,7 @@ use sonde_protocol::directory::same_host;
 use sonde_protocol::spec::{DnsCarrier, DnsSpec, Spec};
 
 pub use caps::{Admit, Caps, DayUse};
+pub use gate::{LocalMoment, Pause, refused};
 
 /// Why something may not be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

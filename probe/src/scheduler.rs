@@ -32,6 +32,10 @@ pub const MAX_LATE: Duration = Duration::from_secs(60);
 /// because an order that asks for it may still arrive.
 pub const ORDER_DELAY: Duration = Duration::from_secs(5);
 
+/// The most one-offs that are remembered as done. A collector orders one again until its result is durable, which takes
+/// seconds; beyond so many later ones that is long over, and the one with the lowest number, the oldest, is forgotten.
+const MAX_ONCE: usize = 16_384;
+
 /// What is to become of a due run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -170,6 +174,14 @@ impl Scheduler {
         self.current = (self.orders_known_until(now), None);
     }
 
+    /// A one-off is done with.
+    fn remember(&mut self, id: MeasurementId) {
+        self.once.insert(id);
+        if self.once.len() > MAX_ONCE {
+            self.once.pop_first();
+        }
+    }
+
     fn orders_known_until(&self, now: UnixNanos) -> UnixNanos {
         match self.current {
             (until, Some(since)) if now - ORDER_DELAY > since => until.max(now - ORDER_DELAY),
@@ -187,7 +199,7 @@ impl Scheduler {
         }
         let (next, late) = match runs {
             Runs::Once { at, expires } if now >= expires => {
-                self.once.insert(id);
+                self.remember(id);
                 (None, Some(skipped(id, at, 1, SkipReason::Expired)))
             }
             Runs::Once { at, .. } => (Some(at), None),
@@ -251,7 +263,7 @@ impl Scheduler {
         }
         for id in looked_at {
             if self.entries.get(&id).is_some_and(Entry::is_over) {
-                self.once.insert(id);
+                self.remember(id);
             }
         }
         decisions
@@ -545,6 +557,18 @@ mod tests {
         s.add(order(3, once(900)), true, at(60));
         assert!(s.poll(at(60), |_| Admit::Later(at(70))).is_empty());
         assert_eq!(kinds(&s.poll(at(900), |_| Admit::Now)), ["skip 0+1 expired"]);
+    }
+
+    #[test]
+    fn what_is_remembered_of_one_offs_is_bounded() {
+        let mut s = Scheduler::new(PROBE, at(0));
+        let many = MAX_ONCE as u64 + 100;
+        for id in 1..=many {
+            assert!(s.add(order(id, When::Once { start: None, expires: at(10) }), true, at(60)).is_some());
+        }
+        assert_eq!(s.once.len(), MAX_ONCE);
+        assert_eq!(s.add(order(many, When::Once { start: None, expires: at(90) }), true, at(60)), None);
+        assert!(s.poll(at(60), |_| Admit::Now).is_empty(), "the last ones are known");
     }
 
     #[test]

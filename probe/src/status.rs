@@ -15,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::identity::Identity;
+use crate::local_time::LocalTime;
 
 /// How long somebody who asks may take to listen.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -76,6 +77,54 @@ pub struct Status {
     /// What the connection runs over, `quic` or `tls`; absent while there is none.
     #[serde(default)]
     pub uplink: Option<String>,
+    /// The host's limits.
+    #[serde(default)]
+    pub host: HostLimits,
+}
+
+/// What the host allows, and what that does just now.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostLimits {
+    /// Nothing is measured.
+    pub paused: bool,
+    /// Until when, in Unix seconds; until the host says otherwise when absent.
+    pub paused_until: Option<u64>,
+    /// It is an hour at which the host allows nothing.
+    pub outside_hours: bool,
+    /// Bytes used of this day (UTC).
+    pub bytes_today: u64,
+    /// Packets a second at most.
+    pub packets_per_second: u32,
+    /// Bytes a day at most.
+    pub bytes_per_day: u64,
+    /// Kinds that may be measured.
+    pub kinds: Vec<String>,
+    /// Hours in which measurements may begin; empty means always.
+    pub hours: Vec<String>,
+    /// Why `sonde.toml` as it is now is not in force.
+    pub config_problem: Option<String>,
+}
+
+impl HostLimits {
+    /// What the host should know of it in one line, most important first; empty when nothing holds the probe up.
+    fn words(&self) -> String {
+        let mut words = String::new();
+        if let (true, Some(until)) = (self.paused, self.paused_until) {
+            words += &format!("; paused until {}", LocalTime::of_this_machine().show(until));
+        } else if self.paused {
+            words += "; paused";
+        } else if self.outside_hours {
+            words += &format!("; waits for its hours ({})", self.hours.join(", "));
+        }
+        if self.bytes_today >= self.bytes_per_day && self.bytes_per_day > 0 {
+            words += "; the bytes of the day are used up";
+        }
+        if let Some(problem) = &self.config_problem {
+            words += &format!("; the configuration was not read again: {problem}");
+        }
+        words
+    }
 }
 
 impl Status {
@@ -96,8 +145,12 @@ impl Status {
         let why = self.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let ago = now().saturating_sub(self.since);
         format!(
-            "{who} of {}: {state} for {ago} s{why}; {} orders, {} running, {} reports waiting{note}",
-            self.network, self.orders, self.running, self.spool
+            "{who} of {}: {state} for {ago} s{why}; {} orders, {} running, {} reports waiting{}{note}",
+            self.network,
+            self.orders,
+            self.running,
+            self.spool,
+            self.host.words()
         )
     }
 }
@@ -247,6 +300,7 @@ impl StatusServer {
             running,
             spool,
             uplink: self.uplink.filter(|_| self.state == State::Connected).map(|uplink| uplink.name().to_owned()),
+            host: HostLimits::default(),
         }
     }
 }

@@ -286,6 +286,8 @@ fn reports() -> Vec<Report> {
         SkipReason::Unsupported,
         SkipReason::Clock,
         SkipReason::Stopping,
+        SkipReason::OutsideHours,
+        SkipReason::KindOff,
         SkipReason::Other,
     ]
     .map(skip)

@@ -112,12 +112,16 @@ pub enum SkipReason {
     Clock,
     /// The probe was being stopped.
     Stopping,
+    /// The host allows measurements at other hours only.
+    OutsideHours,
+    /// The host does not allow measurements of this kind.
+    KindOff,
     /// A reason of a newer version.
     Other,
 }
 
 impl SkipReason {
-    const NUMBERS: [(SkipReason, u8); 11] = [
+    const NUMBERS: [(SkipReason, u8); 13] = [
         (SkipReason::Other, 0),
         (SkipReason::Paused, 1),
         (SkipReason::Limit, 2),
@@ -129,6 +133,8 @@ impl SkipReason {
         (SkipReason::Unsupported, 8),
         (SkipReason::Clock, 9),
         (SkipReason::Stopping, 10),
+        (SkipReason::OutsideHours, 11),
+        (SkipReason::KindOff, 12),
     ];
 
     /// A word for people and JSON.
@@ -144,6 +150,8 @@ impl SkipReason {
             SkipReason::Unsupported => "unsupported",
             SkipReason::Clock => "clock",
             SkipReason::Stopping => "stopping",
+            SkipReason::OutsideHours => "outside hours",
+            SkipReason::KindOff => "kind off",
             SkipReason::Other => "other",
         }
     }

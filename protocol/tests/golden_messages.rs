@@ -463,6 +463,8 @@ fn failed_and_skipped_runs() {
         SkipReason::Unsupported,
         SkipReason::Clock,
         SkipReason::Stopping,
+        SkipReason::OutsideHours,
+        SkipReason::KindOff,
     ] {
         let skipped = Skipped { measurement: MeasurementId(1_000_000), planned_at: AT, runs: 300, reason };
         check_report(&format!("skipped-{}", reason.name().replace(' ', "-")), &Report::Skipped(skipped));

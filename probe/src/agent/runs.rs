@@ -10,13 +10,15 @@ use ring::digest::{SHA256, digest};
 use sonde_protocol::ids::MeasurementId;
 use sonde_protocol::order::Order;
 use sonde_protocol::result::{MeasurementResult, Report, SkipReason, Skipped};
+use sonde_protocol::spec::Kind;
 use sonde_protocol::spool::NewReport;
 use sonde_protocol::time::{Nanos, UnixNanos};
 use tokio::task;
 use tracing::{debug, warn};
 
 use super::Agent;
-use crate::policy::{Admit as CapsAdmit, Caps};
+use crate::policy::cost::{at_most, spent};
+use crate::policy::{Admit as CapsAdmit, Caps, refused};
 use crate::run::Request;
 use crate::scheduler::{Admit, Decision, span_of};
 
@@ -32,7 +34,14 @@ impl Agent {
         // The day of the host's byte budget is by the machine's clock: no collector has a say in it.
         let realtime = self.runner.clock.realtime();
         let (caps, last) = (&mut self.caps, &self.last_targets);
-        let decisions = scheduler.poll(wall, |order| admit(caps, last, order, now, (wall, realtime)));
+        let (limits, pause) = (&self.config.limits, self.kept_pause.get());
+        let host_now = self.local_time.at(u64::try_from(realtime.as_secs()).unwrap_or(0));
+        let decisions = scheduler.poll(wall, |order| {
+            let refused = Kind::from_number(order.kind).and_then(|kind| refused(limits, pause, kind, host_now));
+            refused.map_or_else(|| admit(caps, last, order, now, (wall, realtime)), Admit::Never)
+        });
+        // On disk before the first packet, so that a crash forgets nothing.
+        self.usage.cover(self.caps.day_use(), self.config.limits.bytes_per_day);
         let busy = !decisions.is_empty();
         for decision in decisions {
             match decision {
@@ -89,6 +98,11 @@ impl Agent {
     pub(super) fn run_ended(&mut self, result: MeasurementResult) {
         let id = result.measurement;
         self.caps.release();
+        let cost = spent(&result);
+        // An answer that is larger than what its definition lets expect counts as what it was.
+        let planned = self.session.orders().get(id).and_then(|order| order.spec().ok());
+        let planned = planned.map_or(0, |spec| at_most(&spec, spec.packets_at_most()));
+        self.caps.charge(cost.bytes.saturating_sub(planned));
         if let (Some(dst), true) = (result.dst_addr, self.session.orders().get(id).is_some_and(|o| o.resolve_on_probe))
         {
             self.last_targets.insert(id, dst.0);
@@ -140,11 +154,11 @@ impl Agent {
         self.session.push_report(NewReport { bytes, from, to, settled, urgent }, self.now());
     }
 
-    /// Runs that did not end in time become skipped ones.
-    pub(super) fn abandon_runs(&mut self) {
+    /// Ends the runs under way: they become skipped ones.
+    pub(super) fn abandon_runs(&mut self, reason: SkipReason) {
         self.runs.abort_all();
         for (measurement, planned_at) in std::mem::take(&mut self.started_runs).into_values() {
-            self.give_up(measurement, planned_at, SkipReason::Stopping);
+            self.give_up(measurement, planned_at, reason);
         }
     }
 }

@@ -110,6 +110,7 @@ pub(super) type Reply = oneshot::Sender<Result<Finished<Box<dyn AnyEngine>>, Net
 pub(super) enum Command {
     Start { id: JobId, job: Job<MakeEngine>, reply: Reply },
     Cancel(JobId),
+    Pace(u32),
     Stop,
 }
 
@@ -167,6 +168,12 @@ impl Driver {
     /// Packets that all jobs together sent in the second before `now`.
     pub fn packets_in_a_second(&self, now: Nanos) -> u32 {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).in_a_second(now)
+    }
+
+    /// From now on all jobs together send so many packets a second.
+    pub fn set_pace(&self, packets_per_second: u32) {
+        // A driver that has ended sends nothing.
+        let _ = self.tell(Command::Pace(packets_per_second));
     }
 
     fn tell(&self, command: Command) -> Result<(), NetError> {

@@ -174,6 +174,9 @@ impl EventLoop {
                     self.waiting.retain(|waiting| waiting.id != id);
                     drop(self.remove(id));
                 }
+                Ok(Command::Pace(per_second)) => {
+                    self.bucket = Bucket::new(per_second, self.options.burst, self.clock.now());
+                }
                 Err(mpsc::TryRecvError::Empty) => return std::ops::ControlFlow::Continue(()),
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
                     return std::ops::ControlFlow::Break(());

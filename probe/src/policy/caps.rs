@@ -17,13 +17,11 @@ use sonde_protocol::result::SkipReason;
 use sonde_protocol::spec::Spec;
 use sonde_protocol::time::{Nanos, UnixNanos};
 
+use super::cost::at_most;
 use crate::config::Limits;
 
 /// The most targets that are remembered.
 const MAX_TARGETS: usize = 4096;
-
-/// Bytes of the headers of one packet: IPv6 and ICMP or UDP.
-const HEADERS: u64 = 48;
 
 /// When to ask again while as many runs are under way as may be. A release may come sooner.
 const CONCURRENT_RETRY: Duration = Duration::from_millis(100);
@@ -76,7 +74,7 @@ impl Caps {
     pub fn admit(&mut self, now: Nanos, wall: UnixNanos, spec: &Spec, targets: &[IpAddr]) -> Admit {
         let each = spec.packets_at_most().max(1);
         let packets = each.saturating_mul(u32::try_from(targets.len().max(1)).unwrap_or(u32::MAX));
-        let bytes = bytes_of(spec, packets);
+        let bytes = at_most(spec, packets);
         self.turn_day(now, wall);
         let used = self.day.bytes.saturating_add(bytes);
         if used > self.limits.bytes_per_day || targets.len() > MAX_TARGETS {
@@ -100,6 +98,16 @@ impl Caps {
             target.packets.take(now, packets, self.limits.target_packets_per_second);
         }
         Admit::Now
+    }
+
+    /// Other limits from now on. What was used stays used.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// More bytes than a run was admitted with have come back.
+    pub fn charge(&mut self, bytes: u64) {
+        self.day.bytes = self.day.bytes.saturating_add(bytes);
     }
 
     /// A run that was admitted has ended.
@@ -153,11 +161,6 @@ impl Caps {
             self.day_began = now;
         }
     }
-}
-
-/// What so many packets of a kind are on the line, with answers of the same size.
-fn bytes_of(spec: &Spec, packets: u32) -> u64 {
-    (u64::from(spec.packet_size()) + HEADERS).saturating_mul(u64::from(packets)).saturating_mul(2)
 }
 
 /// What restricts runs towards one target.
@@ -229,6 +232,7 @@ mod tests {
             concurrent: 1000,
             target_interval_ms: 0,
             target_packets_per_second: 1000,
+            ..Limits::default()
         }
     }
 
@@ -378,6 +382,7 @@ mod tests {
                 concurrent: 1 + rng.below(6) as u32,
                 target_interval_ms: rng.below(2000) as u32,
                 target_packets_per_second: 2 + rng.below(20) as u32,
+                ..Limits::default()
             };
             let mut caps = caps(limits.clone());
             let mut now = Nanos(rng.below(1 << 40) as i64);
@@ -400,7 +405,7 @@ mod tests {
                 match caps.admit(now, wall(now), &spec, &targets) {
                     Admit::Now => {
                         let packets = spec.packets_at_most() * targets.len().max(1) as u32;
-                        *bytes.entry(wall(now).as_secs() / 86_400).or_default() += bytes_of(&spec, packets);
+                        *bytes.entry(wall(now).as_secs() / 86_400).or_default() += at_most(&spec, packets);
                         running += 1;
                         assert!(running <= limits.concurrent, "seed {seed}");
                         runs.push(Run { at: now, packets, targets });
@@ -417,7 +422,7 @@ mod tests {
                             let mut again = || caps.admit(now, wall(now), &spec, &targets);
                             if again() == Admit::Now {
                                 let packets = spec.packets_at_most() * targets.len().max(1) as u32;
-                                *bytes.entry(wall(now).as_secs() / 86_400).or_default() += bytes_of(&spec, packets);
+                                *bytes.entry(wall(now).as_secs() / 86_400).or_default() += at_most(&spec, packets);
                                 running += 1;
                                 runs.push(Run { at: now, packets, targets });
                             } else {

@@ -159,6 +159,11 @@ impl ProbeSession {
         }
     }
 
+    /// The kinds that hello names from now on.
+    pub fn set_kinds(&mut self, kinds: &[Kind]) {
+        self.kinds = kinds.iter().map(|kind| kind.number()).collect();
+    }
+
     /// The orders.
     pub const fn orders(&self) -> &OrderBook {
         &self.book

@@ -463,6 +463,8 @@ pub fn report() -> BoxedStrategy<Report> {
         SkipReason::Unsupported,
         SkipReason::Clock,
         SkipReason::Stopping,
+        SkipReason::OutsideHours,
+        SkipReason::KindOff,
     ];
     let skipped = (measurement(), time(), small(), prop::sample::select(reasons.to_vec()))
         .prop_map(|(measurement, planned_at, runs, reason)| Skipped { measurement, planned_at, runs, reason });
