@@ -6,7 +6,9 @@
 mod around;
 mod host;
 mod key;
+mod line;
 mod link;
+mod record;
 mod runs;
 
 use std::collections::HashMap;
@@ -35,7 +37,9 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use self::around::policy_of;
+use self::line::Line;
 use self::link::QuicAgain;
+use self::record::Record;
 use crate::config::Config;
 use crate::control::{self, Asked};
 use crate::identity::{Identity, StateError};
@@ -124,6 +128,8 @@ struct Agent {
     kept_pause: KeptPause,
     usage: Usage,
     commands: mpsc::Receiver<Asked>,
+    line: Line,
+    record: Record,
     runner: Arc<Runner>,
     policy: watch::Sender<Arc<Policy>>,
     caps: Caps,
@@ -196,7 +202,11 @@ enum End {
 }
 
 /// One boot.
-async fn live(options: AgentOptions, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<End, AgentError> {
+async fn live(mut options: AgentOptions, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<End, AgentError> {
+    // A boot within the process begins with what the host has decided since the start.
+    if let Some(Ok(config)) = options.config_path.as_ref().map(|path| Config::load(path)) {
+        options.config = config;
+    }
     let identity = Identity::open(&options.state, options.network)?;
     let status = StatusServer::listen(&options.state).map_err(system("the status socket cannot be opened"))?;
     let commands = control::listen(&options.state).map_err(system("the control socket cannot be opened"))?;
@@ -214,7 +224,9 @@ async fn live(options: AgentOptions, mut shutdown: Pin<&mut impl Future<Output =
     let started = clock.monotonic();
     let wall = Arc::new(Mutex::new(WallClock::new()));
     let resolver = Resolver::new(&options.config.policy);
-    let usage = Usage::open(&options.state, clock.realtime().as_secs().div_euclid(86_400));
+    let today = clock.realtime().as_secs().div_euclid(86_400);
+    let record = Record::open(&options.state, today);
+    let usage = Usage::open(&options.state, today);
     let caps = Caps::new(options.config.limits.clone(), usage.used(), started);
     let limits = &options.config.limits;
     // One run has as many jobs as it asks resolvers at once.
@@ -242,6 +254,8 @@ async fn live(options: AgentOptions, mut shutdown: Pin<&mut impl Future<Output =
         kept_pause: KeptPause::open(&options.state),
         usage,
         commands,
+        line: Line::default(),
+        record,
         runner,
         policy,
         caps,
@@ -374,6 +388,7 @@ impl Agent {
         let schedule =
             self.scheduler.as_ref().filter(|_| !self.closing && self.policy_is_whole).and_then(Scheduler::next_wake);
         let schedule = schedule.map(|at| at.since(wall));
+        let schedule = schedule.map(|due| self.look_before(now, due));
         let silence = self.silent_at().map(|at| at.since(now));
         let quic = self.quic_again_at().map(|at| at.since(now));
         [session, schedule, silence, quic].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
@@ -534,6 +549,7 @@ impl Agent {
         .await;
         self.abandon_runs(SkipReason::Stopping);
         self.usage.close(self.caps.day_use());
+        self.record.write();
         // Not now, but up to where everything is accounted for: the gap until the next start begins there.
         let at = self.settled();
         self.session.close(at);

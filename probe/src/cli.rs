@@ -13,6 +13,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::activity::{self, Day, Row, files};
 use crate::agent::{self, AgentOptions};
 use crate::config::{Config, read_network};
 use crate::control;
@@ -117,6 +118,18 @@ enum Command {
     /// Goes on after a pause
     Resume {
         /// The state directory of the running probe
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+    },
+    /// Tells what has been measured: kinds, targets, runs, bytes, for up to 30 days
+    Activity {
+        /// The last so many days, today included
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..=30))]
+        days: i64,
+        /// Prints everything as JSON
+        #[arg(long)]
+        json: bool,
+        /// The state directory of the probe, which need not run
         #[arg(long, value_name = "DIR")]
         state: PathBuf,
     },
@@ -238,6 +251,16 @@ fn execute(command: Command) -> Result<ExitCode> {
             writeln!(out, "{}", tell(&state, control::Command::Pause(pause))?.line())?;
         }
         Command::Resume { state } => writeln!(out, "{}", tell(&state, control::Command::Resume)?.line())?,
+        Command::Activity { days, json, state } => {
+            let days = recorded(&state, days)?;
+            if json {
+                let day = |day: &Day| serde_json::json!({"day": files::date(day.number), "rows": day.rows()});
+                writeln!(out, "{}", days.iter().map(day).collect::<serde_json::Value>())?;
+            } else {
+                let local = LocalTime::of_this_machine();
+                write!(out, "{}", activity::table(&days, |second| local.show(second)))?;
+            }
+        }
         Command::Config { config } => write!(out, "{}", load(config.as_ref())?.effective())?,
     }
     Ok(ExitCode::SUCCESS)
@@ -287,6 +310,28 @@ fn pause_of(duration: Option<&str>, until: Option<&str>) -> Result<Pause> {
         (None, None) => None,
     };
     Ok(Pause { until })
+}
+
+/// What has been measured in the last days, with what the running probe has not written yet.
+fn recorded(state: &Path, days: i64) -> Result<Vec<Day>> {
+    std::fs::read_dir(state).with_context(|| format!("the state directory {}", state.display()))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut found = files::recent(state, i64::try_from(now / 86_400)?, days);
+    if let Ok(answer) = control::ask(state, control::Command::Activity) {
+        let Today { day, rows } = serde_json::from_value(answer)?;
+        if !rows.is_empty() {
+            found.retain(|kept| kept.number != day);
+            found.insert(0, Day::of(day, rows));
+        }
+    }
+    Ok(found)
+}
+
+/// The running probe's answer.
+#[derive(serde::Deserialize)]
+struct Today {
+    day: i64,
+    rows: Vec<Row>,
 }
 
 /// Gives a command to the running probe, and how it is afterwards.

@@ -58,6 +58,13 @@ pub const TARGET_INTERVAL_MS: Setting = Setting { key: "target_interval_ms", def
 pub const TARGET_PACKETS_PER_SECOND: Setting =
     Setting { key: "target_packets_per_second", default: 50, min: 1, max: 1000 };
 
+/// `quiet.busy_mbits`: other traffic on the interfaces to the internet from which on the line counts as busy; 0 never. The
+/// default is far more than a home's ordinary day.
+pub const BUSY_MBITS: Setting = Setting { key: "busy_mbits", default: 100, min: 0, max: 100_000 };
+
+/// `quiet.first_hop_ms`: how much later than at its best the first hop may answer; 0 does not ask it.
+pub const FIRST_HOP_MS: Setting = Setting { key: "first_hop_ms", default: 0, min: 0, max: 10_000 };
+
 /// The most spans of hours.
 pub const MAX_HOURS: usize = 16;
 
@@ -69,6 +76,8 @@ pub struct Config {
     pub policy: PolicySection,
     /// How much may be measured.
     pub limits: Limits,
+    /// When periodic measurements wait for the host's line.
+    pub quiet: Quiet,
     /// The network to join; may come from a file of its own instead ([`read_network`]).
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "network")]
     pub network: Option<NetworkFile>,
@@ -136,6 +145,24 @@ impl Default for Limits {
             hours: Vec::new(),
             pause: false,
         }
+    }
+}
+
+/// `[quiet]`: when the line counts as busy, so that periodic measurements wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quiet {
+    /// See [`BUSY_MBITS`].
+    #[serde(deserialize_with = "busy_mbits")]
+    pub busy_mbits: u64,
+    /// See [`FIRST_HOP_MS`].
+    #[serde(deserialize_with = "first_hop_ms")]
+    pub first_hop_ms: u64,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self { busy_mbits: BUSY_MBITS.default, first_hop_ms: FIRST_HOP_MS.default }
     }
 }
 
@@ -263,6 +290,8 @@ numbers! {
     concurrent: u32 = CONCURRENT;
     target_interval_ms: u32 = TARGET_INTERVAL_MS;
     target_packets_per_second: u32 = TARGET_PACKETS_PER_SECOND;
+    busy_mbits: u64 = BUSY_MBITS;
+    first_hop_ms: u64 = FIRST_HOP_MS;
 }
 
 fn resolvers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<NameServer>, D::Error> {

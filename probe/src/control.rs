@@ -43,6 +43,8 @@ pub enum Command {
     Pause(Pause),
     /// Go on.
     Resume,
+    /// What has been measured today, which is not all on disk yet.
+    Activity,
 }
 
 /// A command, and where its answer goes: JSON, or why it was not done.
@@ -65,7 +67,7 @@ fn socket(state: &Path) -> PathBuf {
     state.join("control.sock")
 }
 
-/// Listens in the state directory, and gives the commands that come. Its task ends with the runtime.
+/// Listens in the state directory, and gives the commands that come. Its task ends with the receiver.
 ///
 /// # Errors
 /// When the socket cannot be made.
@@ -82,7 +84,12 @@ pub fn listen(state: &Path) -> io::Result<mpsc::Receiver<Asked>> {
         let places = Arc::new(Semaphore::new(MAX_TALKING));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                // The agent that listened is gone.
+                () = to.closed() => return,
+            };
+            match accepted {
                 Ok((stream, _)) => {
                     let to = to.clone();
                     tokio::spawn(async move {
@@ -182,7 +189,7 @@ mod tests {
             while let Some(Asked { command, answer }) = commands.recv().await {
                 let _ = answer.send(match command {
                     Command::Pause(pause) => Ok(json!(pause.until)),
-                    Command::Resume => Err("no".into()),
+                    Command::Resume | Command::Activity => Err("no".into()),
                 });
             }
         });

@@ -5,6 +5,7 @@
 //!
 //! Start reading at [`agent`], the loop; [`scheduler`] and [`policy`] decide, [`run`] carries out.
 
+pub mod activity;
 pub mod agent;
 pub mod cli;
 pub mod config;

@@ -8,6 +8,7 @@
 //! This module reads and reports. What may be measured is for [`crate::policy`] to say.
 
 mod routes;
+pub mod traffic;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -42,6 +43,10 @@ pub struct LocalNetwork {
     gateways: BTreeSet<IpAddr>,
     /// Ways to the internet, IPv4 and IPv6.
     wide_route: [bool; 2],
+    /// The interfaces that these lead over.
+    uplinks: BTreeSet<String>,
+    /// The router that the first of them names.
+    first_hop: Option<IpAddr>,
 }
 
 impl LocalNetwork {
@@ -89,6 +94,16 @@ impl LocalNetwork {
         self.wide_route[index(family)] && has_address
     }
 
+    /// The interfaces over which this machine reaches the internet.
+    pub const fn uplinks(&self) -> &BTreeSet<String> {
+        &self.uplinks
+    }
+
+    /// The router on the way to the internet, where it can be asked.
+    pub const fn first_hop(&self) -> Option<IpAddr> {
+        self.first_hop
+    }
+
     /// This with what others know: the addresses the probe is seen from, the NAT64 prefixes of the line, and how much
     /// around its own IPv6 addresses is the host's network.
     pub fn neighbourhood(&self, public: &[IpAddr], nat64: &[Nat64Prefix], site_prefix: u8) -> Neighbourhood {
@@ -130,6 +145,10 @@ impl LocalNetwork {
         }
         if wide {
             self.wide_route[index(Family::of(route.destination.addr()))] = true;
+            // A link-local router would need its interface named to be reached.
+            let reachable = |hop: &IpAddr| !matches!(hop, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            self.first_hop = self.first_hop.or(route.gateway.filter(reachable));
+            self.uplinks.insert(route.interface);
         }
     }
 }
@@ -156,7 +175,8 @@ mod tests {
             local.add_address(address.parse().unwrap(), mask.parse().ok());
         }
         for (destination, gateway) in routes {
-            local.add_route(Some(Route { destination: destination.parse().unwrap(), gateway: gateway.parse().ok() }));
+            let (destination, gateway) = (destination.parse().unwrap(), gateway.parse().ok());
+            local.add_route(Some(Route { destination, gateway, interface: "v0".into() }));
         }
         local
     }
@@ -187,6 +207,9 @@ mod tests {
         assert!(!local(&[("127.0.0.1", ""), ("169.254.1.1", "")], &gateway).has_route(Family::V4));
         assert!(!local(&[("20.0.0.9", ""), ("::1", ""), ("fe80::9", "")], &gateway).has_route(Family::V6));
         assert!(!local(&[("2a00:1::9", "")], &[("2a00:2::/32", "fe80::1")]).has_route(Family::V6));
+        let found = local(&[], &[("::/0", "fe80::1"), ("0.0.0.0/0", "20.0.0.1"), ("30.0.0.0/8", "20.0.0.2")]);
+        assert_eq!(found.first_hop(), "20.0.0.1".parse().ok());
+        assert!(found.uplinks().contains("v0") && local(&[], &[("30.0.0.0/24", "")]).uplinks().is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod caps;
 pub mod cost;
 mod gate;
+pub mod quiet;
 
 use std::net::{IpAddr, SocketAddr};
 

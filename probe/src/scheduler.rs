@@ -55,8 +55,10 @@ pub enum Decision {
 pub enum Admit {
     /// Yes; it counts as started.
     Now,
-    /// Not before this time: ask again then.
+    /// Not before this time: ask again then. When it has waited too long it was for a limit.
     Later(UnixNanos),
+    /// The same, and when it has waited too long it was for this.
+    Wait(UnixNanos, SkipReason),
     /// Not at all.
     Never(SkipReason),
 }
@@ -82,6 +84,8 @@ struct Waiting {
     ask_at: UnixNanos,
     /// For a run that it would disturb; else for admission.
     disturbed: bool,
+    /// What becomes of it when it waits too long.
+    reason: SkipReason,
 }
 
 /// Entries by what may become of them.
@@ -255,7 +259,7 @@ impl Scheduler {
             if let Some(free_at) = free_at {
                 self.change(id, |entry| {
                     let ask_at = free_at.min(entry.given_up_at(due));
-                    entry.waiting = Some(Waiting { due, ask_at, disturbed: true });
+                    entry.waiting = Some(Waiting { due, ask_at, disturbed: true, reason: SkipReason::Overlap });
                 });
             } else if asks {
                 decisions.extend(self.change(id, |entry| entry.decide(due, now, &mut admit)).flatten());
@@ -367,15 +371,20 @@ impl Entry {
     fn decide(&mut self, due: UnixNanos, now: UnixNanos, admit: &mut impl FnMut(&Order) -> Admit) -> Option<Decision> {
         let id = self.order.measurement;
         let decision = if self.supported {
-            match admit(&self.order) {
+            let admitted = match admit(&self.order) {
+                Admit::Later(at) => Admit::Wait(at, SkipReason::Limit),
+                other => other,
+            };
+            match admitted {
                 Admit::Now => {
                     self.running = Some(due);
                     Decision::Start { order: Box::new(self.order.clone()), planned_at: due }
                 }
                 Admit::Never(reason) => Decision::Skip(skipped(id, due, 1, reason)),
-                Admit::Later(at) => {
+                Admit::Later(at) | Admit::Wait(at, _) => {
+                    let reason = if let Admit::Wait(_, reason) = admitted { reason } else { SkipReason::Limit };
                     let ask_at = at.max(now + Duration::from_millis(1)).min(self.given_up_at(due));
-                    self.waiting = Some(Waiting { due, ask_at, disturbed: false });
+                    self.waiting = Some(Waiting { due, ask_at, disturbed: false, reason });
                     return None;
                 }
             }
@@ -419,7 +428,7 @@ impl Entry {
                     && let Some(due) = self.next.filter(|&due| due <= now)
                 {
                     self.next = None;
-                    self.waiting = Some(Waiting { due, ask_at: now, disturbed: false });
+                    self.waiting = Some(Waiting { due, ask_at: now, disturbed: false, reason: SkipReason::Limit });
                 }
                 if let Some(Waiting { due, .. }) = self.waiting.filter(|_| now >= expires) {
                     self.waiting = None;
@@ -428,9 +437,8 @@ impl Entry {
             }
             Runs::Periodic { .. } => {
                 let too_late = now - self.max_late();
-                if let Some(Waiting { due, disturbed, .. }) = self.waiting.filter(|waiting| waiting.due < too_late) {
+                if let Some(Waiting { due, reason, .. }) = self.waiting.filter(|waiting| waiting.due < too_late) {
                     self.waiting = None;
-                    let reason = if disturbed { SkipReason::Overlap } else { SkipReason::Limit };
                     decisions.push(Decision::Skip(skipped(id, due, 1, reason)));
                 }
                 // The machine slept, or its clock jumped over these.
@@ -443,7 +451,7 @@ impl Entry {
                     if self.running.is_some() || self.waiting.is_some() {
                         decisions.push(Decision::Skip(skipped(id, due, 1, SkipReason::Overlap)));
                     } else {
-                        self.waiting = Some(Waiting { due, ask_at: now, disturbed: false });
+                        self.waiting = Some(Waiting { due, ask_at: now, disturbed: false, reason: SkipReason::Limit });
                     }
                 }
             }
@@ -540,6 +548,17 @@ mod tests {
         assert!(s.poll(at(0), |_| Admit::Later(at(10))).is_empty());
         assert_eq!(s.next_wake(), Some(at(10)));
         assert_eq!(kinds(&s.poll(at(31), |_| Admit::Now)), ["skip 0+1 limit"]);
+    }
+
+    #[test]
+    fn a_run_that_waited_for_the_line_says_so() {
+        let mut s = Scheduler::new(PROBE, at(0));
+        s.add(order(1, every(60)), true, at(0));
+        assert!(s.poll(at(0), |_| Admit::Wait(at(2), SkipReason::QuietLine)).is_empty());
+        assert_eq!(kinds(&s.poll(at(2), |_| Admit::Now)), ["start 0"]);
+        s.finished(MeasurementId(1));
+        assert!(s.poll(at(60), |_| Admit::Wait(at(99), SkipReason::QuietLine)).is_empty());
+        assert_eq!(kinds(&s.poll(at(91), |_| Admit::Now)), ["skip 60+1 quiet line"]);
     }
 
     #[test]

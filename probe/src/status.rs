@@ -92,6 +92,8 @@ pub struct HostLimits {
     pub paused_until: Option<u64>,
     /// It is an hour at which the host allows nothing.
     pub outside_hours: bool,
+    /// Why the line counts as busy, if it does.
+    pub line_busy: Option<String>,
     /// Bytes used of this day (UTC).
     pub bytes_today: u64,
     /// Packets a second at most.
@@ -116,6 +118,9 @@ impl HostLimits {
             words += "; paused";
         } else if self.outside_hours {
             words += &format!("; waits for its hours ({})", self.hours.join(", "));
+        }
+        if let Some(why) = &self.line_busy {
+            words += &format!("; the line is busy ({why}), periodic measurements wait");
         }
         if self.bytes_today >= self.bytes_per_day && self.bytes_per_day > 0 {
             words += "; the bytes of the day are used up";

@@ -156,7 +156,8 @@ fn the_bytes_of_the_day_are_not_given_back_by_a_restart_or_a_crash() {
     reload(&mut network.probes[0]);
     wait_host(&network.probes[0], "the limit", |host| host["bytes_per_day"] == json!(1_048_576));
     // Each counts as 16 × (2000 + 48) bytes in both directions: 65,536.
-    let large = json!({"type": "ping", "af": 4, "target": "127.0.0.1", "packets": 16, "size": 2000, "packet_interval": 2});
+    let large =
+        json!({"type": "ping", "af": 4, "target": "127.0.0.1", "packets": 16, "size": 2000, "packet_interval": 2});
     let measure = |network: &Loopback| network.client.measure(&json!([large]), &network.everybody(), true).unwrap()[0];
     for _ in 0..7 {
         let once = measure(&network);
@@ -182,4 +183,30 @@ fn the_bytes_of_the_day_are_not_given_back_by_a_restart_or_a_crash() {
     let refused = (0..9).map(|_| measure(&network)).last().unwrap();
     wait_skipped(&network, refused, "limit");
     assert!(said(&command(&network.probes[0], &["status"])).contains("reports waiting"));
+}
+
+#[test]
+fn what_was_measured_is_there_for_its_host_to_read() {
+    let mut network = Loopback::start(1).unwrap();
+    let once = network.ping_once().unwrap();
+    network.client.wait_results(once, 1).unwrap();
+    let days = |network: &Loopback| -> Value {
+        serde_json::from_str(&said(&command(&network.probes[0], &["activity", "--json", "--days", "2"]))).unwrap()
+    };
+    let found = days(&network);
+    let row = &found[0]["rows"][0];
+    assert_eq!((&row["kind"], &row["target"], &row["runs"]), (&json!("ping"), &json!("::1"), &json!(1)), "{found}");
+    assert_eq!(row["packets"], json!(1));
+    assert!(row["bytes"].as_u64() >= Some(2 * 48), "{row}");
+    let text = said(&command(&network.probes[0], &["activity"]));
+    assert!(text.contains("1 runs") && text.contains("::1"), "{text}");
+
+    network.probes[0].stop().unwrap();
+    assert_eq!(days(&network), found, "it is kept when the probe stops");
+    network.probes[0].restart().unwrap();
+    network.probes[0].wait_connected().unwrap();
+    network.wait_for_probes().unwrap();
+    let once = network.ping_once().unwrap();
+    network.client.wait_results(once, 1).unwrap();
+    assert_eq!(days(&network)[0]["rows"][0]["runs"], json!(2), "and goes on");
 }

@@ -24,6 +24,10 @@ impl Agent {
                 Err("sonde.toml says `pause = true`: change it there".into())
             }
             Command::Resume => self.pause(None),
+            Command::Activity => {
+                let _ = asked.answer.send(self.record.answer());
+                return;
+            }
         };
         let result = result.and_then(|()| serde_json::to_value(self.status()).map_err(|error| error.to_string()));
         // Whoever asked may have gone.
@@ -70,6 +74,7 @@ impl Agent {
         self.config.policy.allow = config.policy.allow;
         self.config.policy.site_prefix = config.policy.site_prefix;
         self.config.limits = config.limits;
+        self.config.quiet = config.quiet;
         self.publish_policy();
         info!("the configuration has been read again");
         if self.config.limits.pause && was_on {
@@ -93,6 +98,7 @@ impl Agent {
             paused: limits.pause || pause.is_some(),
             paused_until: pause.and_then(|pause| pause.until).filter(|_| !limits.pause),
             outside_hours: !crate::config::hours::are_open(&limits.hours, self.local_time.at(now).minute),
+            line_busy: self.line.busy(self.now()).map(|busy| busy.to_string()),
             bytes_today: self.bytes_today(now),
             packets_per_second: limits.packets_per_second,
             bytes_per_day: limits.bytes_per_day,

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 
 use super::Agent;
 use crate::policy::cost::{at_most, spent};
+use crate::policy::quiet::LOOK_EVERY;
 use crate::policy::{Admit as CapsAdmit, Caps, refused};
 use crate::run::Request;
 use crate::scheduler::{Admit, Decision, span_of};
@@ -29,7 +30,9 @@ impl Agent {
             return false;
         }
         let wall = self.time_of_day();
+        self.watch_line(now, wall);
         let settled = self.settled();
+        let busy_line = self.line.busy(now).is_some();
         let Some(scheduler) = &mut self.scheduler else { return false };
         // The day of the host's byte budget is by the machine's clock: no collector has a say in it.
         let realtime = self.runner.clock.realtime();
@@ -38,7 +41,13 @@ impl Agent {
         let host_now = self.local_time.at(u64::try_from(realtime.as_secs()).unwrap_or(0));
         let decisions = scheduler.poll(wall, |order| {
             let refused = Kind::from_number(order.kind).and_then(|kind| refused(limits, pause, kind, host_now));
-            refused.map_or_else(|| admit(caps, last, order, now, (wall, realtime)), Admit::Never)
+            match refused {
+                Some(reason) => Admit::Never(reason),
+                None if busy_line && order.interval().is_some() => {
+                    Admit::Wait(wall + LOOK_EVERY, SkipReason::QuietLine)
+                }
+                None => admit(caps, last, order, now, (wall, realtime)),
+            }
         });
         // On disk before the first packet, so that a crash forgets nothing.
         self.usage.cover(self.caps.day_use(), self.config.limits.bytes_per_day);
@@ -103,6 +112,8 @@ impl Agent {
         let planned = self.session.orders().get(id).and_then(|order| order.spec().ok());
         let planned = planned.map_or(0, |spec| at_most(&spec, spec.packets_at_most()));
         self.caps.charge(cost.bytes.saturating_sub(planned));
+        self.record.run_ended(&result, cost, self.host_second());
+        self.line.spent(planned.max(cost.bytes));
         if let (Some(dst), true) = (result.dst_addr, self.session.orders().get(id).is_some_and(|o| o.resolve_on_probe))
         {
             self.last_targets.insert(id, dst.0);

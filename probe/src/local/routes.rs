@@ -10,12 +10,14 @@ const RTF_GATEWAY: u32 = 0x0002;
 const RTF_REJECT: u32 = 0x0200;
 
 /// Where a packet goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Route {
     /// The destinations.
     pub(super) destination: IpNet,
     /// The router; without one they are on a link, or this machine.
     pub(super) gateway: Option<IpAddr>,
+    /// The name of the interface.
+    pub(super) interface: String,
 }
 
 /// A line of `/proc/net/route`:
@@ -34,6 +36,7 @@ pub(super) fn parse_v4(line: &str) -> Option<Route> {
     Some(Route {
         destination: IpNet::V4(Ipv4Net::with_netmask(destination, mask).ok()?.trunc()),
         gateway: (flags & RTF_GATEWAY != 0).then_some(IpAddr::V4(gateway)),
+        interface: interface.to_owned(),
     })
 }
 
@@ -56,6 +59,7 @@ pub(super) fn parse_v6(line: &str) -> Option<Route> {
     Some(Route {
         destination: IpNet::V6(Ipv6Net::new(destination, length).ok()?.trunc()),
         gateway: (flags & RTF_GATEWAY != 0).then_some(IpAddr::V6(gateway)),
+        interface: fields.next()?.to_owned(),
     })
 }
 
@@ -99,7 +103,7 @@ ff000000000000000000000000000000 08 00000000000000000000000000000000 00 00000000
 
     fn shown(routes: impl Iterator<Item = Route>) -> Vec<String> {
         routes
-            .map(|Route { destination, gateway }| match gateway {
+            .map(|Route { destination, gateway, .. }| match gateway {
                 Some(gateway) => format!("{destination} via {gateway}"),
                 None => destination.to_string(),
             })

@@ -1,11 +1,13 @@
 //! A run of `ping`.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use sonde_engine::icmp::sequences_needed;
 use sonde_engine::ping::{Ping, PingConfig};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::net::Family;
+use sonde_protocol::result::{Outcome, PingReply};
 use sonde_protocol::spec::{PingSpec, Spec};
 
 use super::{Runner, Seen, random, seen};
@@ -23,5 +25,18 @@ impl Runner {
             },
         };
         Ok(seen(self.driver.run(job).await?, dst))
+    }
+
+    /// How long the first hop takes to answer one small ping. This is no measurement and no result: the host has asked its
+    /// probe to watch its line (`quiet.first_hop_ms`).
+    pub async fn first_hop(&self, hop: IpAddr) -> Option<Duration> {
+        let spec = PingSpec { packets: 1, size: 16, ..PingSpec::default() };
+        match self.ping(ProbeId(0), &spec, hop).await.ok()?.outcome {
+            Outcome::Ping(ping) => ping.replies.iter().find_map(|reply| match reply {
+                PingReply::Reply(echo) => Some(Duration::from_nanos(echo.rtt)),
+                _ => None,
+            }),
+            _ => None,
+        }
     }
 }
