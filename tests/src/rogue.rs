@@ -12,11 +12,12 @@ use anyhow::{Context as _, Result};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TokioRuntime};
 use sonde_collector::Network;
+use sonde_protocol::bounded::List;
 use sonde_protocol::directory::SignedDirectory;
-use sonde_protocol::ids::{BootId, ProbeId, Revision};
-use sonde_protocol::message::{BootRanges, Frame, MAX_CONTROL_UP, MAX_FRAME, Up, from_cbor, to_cbor};
+use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision};
+use sonde_protocol::message::{BootRanges, Down, Frame, MAX_CONTROL_UP, MAX_FRAME, Up, from_cbor, to_cbor};
 use sonde_protocol::net::Uplink;
-use sonde_protocol::order::Order;
+use sonde_protocol::order::{Order, OrdersUpdate};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::Report;
 use sonde_protocol::session::CollectorSession;
@@ -35,9 +36,25 @@ const CHUNK: usize = 64 * 1024;
 /// The orders for a probe, by the address it comes from.
 pub type Orders = BTreeMap<IpAddr, Vec<Order>>;
 
+/// How many orders one message of a [`Flood`] brings, and takes back those of the one before.
+const FLOOD_BATCH: u64 = 1500;
+
+/// Orders without end: the same one under ever new numbers, as fast as a probe takes them.
+#[derive(Clone)]
+pub struct Flood {
+    /// The order. Its number is replaced.
+    pub order: Order,
+    /// How many of them.
+    pub count: u64,
+    /// Their first number.
+    pub first: u64,
+}
+
 /// What the collector knows of all its probes.
 #[derive(Default)]
 struct Memory {
+    /// Orders of floods that probes have taken.
+    flooded: u64,
     /// Every report so far, with the address its probe came from.
     reports: Vec<(IpAddr, Report)>,
     /// Their numbers.
@@ -58,6 +75,20 @@ impl Rogue {
     /// # Errors
     /// When the socket or TLS cannot be set up.
     pub fn start(inside: &Namespace, address: SocketAddr, network: &Network, orders: Orders) -> Result<Self> {
+        Self::start_flooding(inside, address, network, orders, None)
+    }
+
+    /// The same, and floods each probe once it has its first orders.
+    ///
+    /// # Errors
+    /// When the socket or TLS cannot be set up.
+    pub fn start_flooding(
+        inside: &Namespace,
+        address: SocketAddr,
+        network: &Network,
+        orders: Orders,
+        flood: Option<Flood>,
+    ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let socket = inside.run(|| UdpSocket::bind(address)).with_context(|| format!("bind {address}"))?;
         let tls = QuicServerConfig::try_from(server_config(network.collector_key(), Uplink::Quic)?)?;
@@ -72,10 +103,11 @@ impl Rogue {
         runtime.spawn(async move {
             while let Some(incoming) = listener.accept().await {
                 let (memory, orders, directory) = (Arc::clone(&shared), Arc::clone(&orders), directory.clone());
+                let flood = flood.clone();
                 tokio::spawn(async move {
                     let Ok(connection) = incoming.await else { return };
                     // However it ends, the probe comes again.
-                    let _ = Served { connection, orders, directory, memory }.run().await;
+                    let _ = Served { connection, orders, directory, memory, flood }.run().await;
                 });
             }
         });
@@ -85,6 +117,11 @@ impl Rogue {
     /// Every report so far, with the address its probe came from.
     pub fn reports(&self) -> Vec<(IpAddr, Report)> {
         lock(&self.memory).reports.clone()
+    }
+
+    /// How many orders of the flood probes have taken so far.
+    pub fn flooded(&self) -> u64 {
+        lock(&self.memory).flooded
     }
 }
 
@@ -101,6 +138,7 @@ struct Served {
     /// What the root has signed, which is not the collector's to change.
     directory: SignedDirectory,
     memory: Arc<Mutex<Memory>>,
+    flood: Option<Flood>,
 }
 
 impl Served {
@@ -109,12 +147,21 @@ impl Served {
         let (to_us, mut frames) = mpsc::channel(16);
         let mut reader = Reader::new(MAX_CONTROL_UP);
         let mut session = CollectorSession::new();
+        let mut flooded = 0;
         loop {
             tokio::select! {
                 chunk = receive.read_chunk(CHUNK, true) => {
                     reader.push(&chunk?.context("the probe has ended its stream")?.bytes);
                     while let Some(message) = reader.next_message()? {
                         if let Some(up) = from_cbor::<Up>(message)? {
+                            if let (Up::OrdersApplied(Some(revision)), Some(flood)) = (&up, &self.flood)
+                                && flooded < flood.count
+                            {
+                                send.write_all(&framed(&to_cbor(&flood.next(*revision, flooded)))).await?;
+                                lock(&self.memory).flooded += if flooded == 0 { 0 } else { FLOOD_BATCH };
+                                flooded += FLOOD_BATCH;
+                                continue;
+                            }
                             session.handle_message(up, now());
                         }
                     }
@@ -162,7 +209,7 @@ impl Served {
     fn keep(&self, frame: &Frame) -> RangeSet {
         let address = self.address();
         let mut memory = lock(&self.memory);
-        let Memory { reports, durable } = &mut *memory;
+        let Memory { reports, durable, .. } = &mut *memory;
         let durable = durable.entry(frame.boot).or_default();
         for (seq, bytes) in frame.numbered() {
             // Sent again, if the acknowledgement was lost.
@@ -178,6 +225,17 @@ impl Served {
 
     fn address(&self) -> IpAddr {
         self.connection.remote_address().ip().to_canonical()
+    }
+}
+
+impl Flood {
+    /// The next message for a probe that has this revision and so many orders of the flood behind it.
+    fn next(&self, revision: Revision, behind: u64) -> Down {
+        let numbers = |from: u64| (from..from + FLOOD_BATCH).map(MeasurementId);
+        let add = numbers(self.first + behind).map(|measurement| Order { measurement, ..self.order.clone() });
+        let remove = if behind == 0 { List::default() } else { List::cut(numbers(self.first + behind - FLOOD_BATCH)) };
+        let (base, revision) = (Some(revision), Revision(revision.0 + 1));
+        Down::Orders(OrdersUpdate { base, revision, add: List::cut(add), remove })
     }
 }
 
