@@ -50,7 +50,7 @@ pub(crate) async fn create(
     if let Some(ids) = once::before(&api, once.as_ref()).await? {
         return Ok(answer(ids));
     }
-    let new = prepare(&api, account, only.map(|Extension(OfKind(kind))| kind), &body).await?;
+    let new = prepare(&api, (&access, account), only.map(|Extension(OfKind(kind))| kind), &body).await?;
     let priced = Priced::of(&api, new).await?;
     admission::open_ledger(&api, account).await?;
     // In a task of its own, so that a client that goes away cannot part the commit from the news of it.
@@ -61,13 +61,14 @@ pub(crate) async fn create(
 /// The measurements that a body asks for, with their probes.
 pub(crate) async fn prepare(
     api: &Arc<Api>,
-    account: AccountId,
+    (access, account): (&Access, AccountId),
     only: Option<Kind>,
     body: &Value,
 ) -> Result<Vec<NewMeasurement>, ApiError> {
     let now = api.clock.now();
     let http_hosts = api.dispatch.http_hosts().await;
     let asked = definition::read(body, only, &api.config, &http_hosts, now).map_err(ApiError::body)?;
+    sources::check_seen(api, access, &asked.sources).await?;
     admission::check_payer(api, account, body).await?;
     let groups = groups::joined(api, account, body).await?;
     let resolved = resolve_all(api, &asked).await?;

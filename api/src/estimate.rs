@@ -31,7 +31,7 @@ async fn estimate(
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let account = access.may(Permission::CreateMeasurement, None)?;
-    let priced = Priced::of(&api, create::prepare(&api, account, None, &body).await?).await?;
+    let priced = Priced::of(&api, create::prepare(&api, (&access, account), None, &body).await?).await?;
     admission::open_ledger(&api, account).await?;
     let usage = api.catalog.usage(account, &priced.new, api.clock.now()).await?;
     let reasons = priced.against(&api, &usage);

@@ -152,6 +152,8 @@ async fn change(
     if matches!(measurement.status(now).0, Status::Stopped | Status::ForcedToStop) {
         return Err(ApiError::body_at("", "The measurement is over."));
     }
+    let joining: Vec<_> = asked.iter().filter(|one| !one.removes).map(|one| &one.source).collect();
+    sources::check_seen(&api, &access, joining).await?;
     let (join, leave) = choose(&api, &measurement, &asked, Viewer::Account(account)).await?;
     let records: Vec<NewParticipationRequest> =
         asked.iter().map(|one| NewParticipationRequest { removes: one.removes, ..one.source.request() }).collect();

@@ -17,8 +17,10 @@ use sonde_store::catalog::{NewParticipationRequest, Probe, ProbeFilter, Slice};
 use sonde_store::view::Viewer;
 
 use crate::Api;
+use crate::auth::Access;
 use crate::error::{ApiError, Problem};
 use crate::params::parse_id;
+use crate::permission::Permission;
 use crate::reader::{Reader, integer};
 use crate::regions;
 
@@ -378,6 +380,28 @@ pub(crate) async fn all_of(
     Ok(fitting(api, viewer, source, family).await?.into_iter().map(|fit| fit.id).collect())
 }
 
+/// Refuses sources that are measurements which whoever asks may not see: a key that may only make measurements must not
+/// find out which probes a private one has.
+pub(crate) async fn check_seen<'a>(
+    api: &Api,
+    access: &Access,
+    sources: impl IntoIterator<Item = &'a Source>,
+) -> Result<(), ApiError> {
+    let mut unknown = Vec::new();
+    for source in sources {
+        let Candidates::Measurement(id) = source.candidates else { continue };
+        let viewer = access.viewer(Permission::GetMeasurement, Some(id));
+        if !api.catalog.measurement(id).await?.is_some_and(|found| viewer.sees_measurement(&found)) {
+            unknown.push(no_measurement(source, id));
+        }
+    }
+    if unknown.is_empty() { Ok(()) } else { Err(ApiError::body(unknown)) }
+}
+
+fn no_measurement(source: &Source, id: MeasurementId) -> Problem {
+    Problem::at(format!("{}/value", source.pointer), format!("There is no measurement {id}."))
+}
+
 /// Every probe that fits one source.
 async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> Result<Vec<Fit>, ApiError> {
     let filter = ProbeFilter {
@@ -420,10 +444,7 @@ async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> 
         Candidates::Measurement(id) => {
             let visible = api.catalog.measurement(*id).await?.filter(|found| viewer.sees_measurement(found));
             if visible.is_none() {
-                return Err(ApiError::body(vec![Problem::at(
-                    format!("{}/value", source.pointer),
-                    format!("There is no measurement {id}."),
-                )]));
+                return Err(ApiError::body(vec![no_measurement(source, *id)]));
             }
             let ids = api.catalog.participants(*id).await?.into_iter().map(|part| part.probe).collect();
             collect(all(api, &ProbeFilter { ids: Some(ids), ..filter }).await?);

@@ -28,6 +28,33 @@ fn private(lab: &Lab, person: &Person) -> u64 {
 }
 
 #[test]
+fn the_probes_of_a_private_measurement_are_for_keys_that_may_see_it() {
+    let lab = Lab::new();
+    let anna = lab.person("anna");
+    lab.probe(&anna, "20.0.0.1", &[]);
+    let hidden = private(&lab, &anna);
+    let like = |id: u64| asking("ping", "1.1.1.1", json!([{"type": "msm", "value": id, "requested": 1}]));
+    let public = lab.measure(&anna, &asking("ping", "1.1.1.1", worldwide(1))).0;
+    let makes = "measurements.create_measurement";
+    let (only_makes, _) = make(&lab, &anna.key, &granting(&[makes]));
+    let (sees, _) = make(&lab, &anna.key, &granting(&[makes, "measurements.get_measurement"]));
+    for path in ["/api/v2/measurements/", "/api/v2/measurements/estimate/"] {
+        let ask = |key: &str, id: u64| lab.call("POST", path, Some(key), Some(&like(id)));
+        assert_eq!(ask(&only_makes, hidden).refused(400, 102), ["/probes/0/value"]);
+        assert_eq!(
+            ask(&only_makes, hidden).text,
+            ask(&only_makes, 4_711_000).text.replace("4711000", &hidden.to_string())
+        );
+        assert!(ask(&only_makes, public).status < 300);
+        assert!(ask(&sees, hidden).status < 300);
+    }
+    let (updates, _) = make(&lab, &anna.key, &granting(&["measurements.update_measurement"]));
+    let join = json!([{"action": "add", "type": "msm", "value": hidden, "requested": 1}]);
+    let path = format!("/api/v2/measurements/{public}/participation-requests/");
+    lab.call("POST", &path, Some(&updates), Some(&join)).refused(400, 102);
+}
+
+#[test]
 fn a_key_from_its_making_to_its_end() {
     let lab = Lab::new();
     let (anna, ben) = (lab.person("anna"), lab.person("ben"));
