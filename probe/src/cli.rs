@@ -18,10 +18,13 @@ use crate::agent::{self, AgentOptions};
 use crate::config::{Config, read_network};
 use crate::control;
 use crate::doctor::{Doctor, examine};
+use crate::enroll::{self, Enroll, enroll};
 use crate::identity::{has_next_key, make_next_key};
 use crate::local_time::{self, LocalTime};
 use crate::measure::{Measure, measure};
+use crate::packet_filter::{self, User};
 use crate::policy::Pause;
+use crate::resolve::Resolver;
 use crate::status::{self, Status};
 
 /// How long a network may take to confirm a new key before the command lets the probe go on alone.
@@ -54,6 +57,32 @@ enum Command {
         /// Writes boot, number and SHA-256 of every report here, for checking the store
         #[arg(long, value_name = "FILE")]
         report_log: Option<PathBuf>,
+    },
+    /// Installs an operator's network.toml and starts the service, in one command (as root)
+    Enroll {
+        /// network.toml, as the operator gave it
+        file: PathBuf,
+        /// Where the service looks for it
+        #[arg(long, value_name = "FILE", default_value = enroll::NETWORK)]
+        to: PathBuf,
+        /// The state directory of the service
+        #[arg(long, value_name = "DIR", default_value = enroll::STATE)]
+        state: PathBuf,
+        /// Installs it and starts nothing
+        #[arg(long)]
+        no_start: bool,
+    },
+    /// Prints nftables rules that keep the probe's user away from private addresses
+    PacketFilter {
+        /// The user that the probe runs as, by name or number
+        #[arg(long, value_name = "USER")]
+        uid: User,
+        /// network.toml: its collectors' literal addresses are excepted
+        #[arg(long, value_name = "FILE")]
+        network: Option<PathBuf>,
+        /// sonde.toml: its resolvers, else the system's, and what it allows are excepted
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Measures once, here and now, and prints the result as RIPE Atlas JSON
     #[command(after_help = MEASURE_HELP)]
@@ -219,6 +248,15 @@ fn execute(command: Command) -> Result<ExitCode> {
             };
             let options = AgentOptions { network, state, config, config_path, report_log };
             runtime()?.block_on(agent::run(options, terminated()))?;
+        }
+        Command::Enroll { file, to, state, no_start } => {
+            enroll(&Enroll { file, to, state, start: !no_start }, &mut out)?;
+        }
+        Command::PacketFilter { uid, network, config } => {
+            let (config, network) =
+                (load(config.as_ref())?, network.as_ref().map(|path| read_network(path)).transpose()?);
+            let resolvers = Resolver::new(&config.policy).own_resolvers();
+            write!(out, "{}", packet_filter::rules(&uid, network.as_ref(), &resolvers, &config.policy.allow))?;
         }
         Command::Measure { kind, target, config, options } => {
             let asked = Measure::parse(&kind, &target, &options)?;

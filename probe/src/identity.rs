@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use sonde_protocol::directory::{Collector, Directory, DirectoryError, NetworkFile, SignedDirectory};
@@ -86,6 +86,17 @@ fn read_key(path: &Path) -> Result<Option<SecretKey>, StateError> {
         Ok(bytes) => SecretKey::from_pkcs8(&bytes).map(Some).map_err(|_| StateError::Key(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(StateError::File { path: path.to_owned(), source }),
+    }
+}
+
+/// Forgets the network's directory, so that the network file alone says whom to trust.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn forget_directory(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join(DIRECTORY)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -255,6 +266,11 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    // What root writes here (`enroll`) is for the probe, which runs as the directory's owner.
+    let owner = path.parent().map(fs::metadata).transpose()?;
+    if let Some(owner) = owner.filter(|owner| file.metadata().is_ok_and(|ours| ours.uid() != owner.uid())) {
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;

@@ -192,6 +192,13 @@ pub fn special(address: IpAddr, nat64: &[Nat64Prefix]) -> Option<SpecialBlock> {
     }
 }
 
+/// Every special block, for those who enforce the table elsewhere (a packet filter). Addresses with another one embedded are
+/// not among them.
+pub fn special_blocks() -> impl Iterator<Item = IpNet> {
+    let v4 = SPECIAL_V4.iter().map(|Row4(net, _)| IpNet::V4(*net));
+    v4.chain(SPECIAL_V6.iter().map(|Row6(net, _)| IpNet::V6(*net)))
+}
+
 fn special_v4(address: Ipv4Addr) -> Option<SpecialBlock> {
     SPECIAL_V4.iter().find(|Row4(net, _)| net.contains(&address)).map(|Row4(_, block)| *block)
 }
