@@ -46,6 +46,7 @@ mod error;
 mod estimate;
 mod fields;
 mod groups;
+mod health_object;
 mod here;
 mod keys;
 mod kinds;

@@ -8,12 +8,14 @@ use sonde_protocol::atlas::FIRMWARE;
 use sonde_protocol::ids::{Asn, ProbeId};
 use sonde_protocol::net::Uplink;
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::{Probe, ProbeState};
+use sonde_store::StoreError;
+use sonde_store::catalog::{Catalog, Probe, ProbeHealth, ProbeState};
 use sonde_store::view::{Viewer, network, snapped};
 use utoipa::ToSchema;
 
 use crate::datetimes::Datetimes;
 use crate::fields::Selection;
+use crate::health_object::HealthObject;
 use crate::probe_filters::STATES;
 use crate::times::iso;
 
@@ -73,6 +75,9 @@ pub(crate) struct ProbeObject {
     /// What its last connection ran over, `quic`, or `tls` where UDP is blocked; for whoever may see it whole. Ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     uplink: Option<&'static str>,
+    /// How it is, for its owner and the operator alone. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthObject>,
 }
 
 /// A point, longitude first (RFC 7946).
@@ -153,7 +158,13 @@ impl ProbeObject {
             status_since: since.map(UnixNanos::as_secs),
             tags: probe.tags.iter().map(|slug| ProbeTag::of(slug)).collect(),
             uplink: probe.uplink.filter(|_| whole).map(Uplink::name),
+            health: None,
         }
+    }
+
+    /// With how it is, for a viewer who may know that.
+    pub fn with_health(self, probe: &Probe, health: Option<&ProbeHealth>) -> Self {
+        Self { health: health.map(|health| HealthObject::of(probe, health)), ..self }
     }
 
     /// As JSON.
@@ -171,15 +182,29 @@ pub(crate) fn place(probe: &Probe, viewer: Viewer) -> Option<(f64, f64)> {
     probe.place.map(|place| if viewer.sees_whole(probe) { place } else { snapped(place) })
 }
 
+/// How these probes are, in their order, as far as the viewer may know it.
+pub(crate) async fn health(
+    catalog: &dyn Catalog,
+    viewer: Viewer,
+    probes: &[Probe],
+) -> Result<Vec<Option<ProbeHealth>>, StoreError> {
+    let visible = |probe: &&Probe| viewer.sees_health(probe);
+    let ids: Vec<ProbeId> = probes.iter().filter(visible).map(|probe| probe.id).collect();
+    // Nothing is asked for the public.
+    let mut found = if ids.is_empty() { Vec::new() } else { catalog.health(&ids).await? }.into_iter();
+    Ok(probes.iter().map(|probe| if viewer.sees_health(probe) { found.next() } else { None }).collect())
+}
+
 /// The object with what was asked for of it.
 pub(crate) fn write(
     probe: &Probe,
+    health: Option<&ProbeHealth>,
     viewer: Viewer,
     now: UnixNanos,
     selection: &Selection,
     datetimes: Datetimes,
 ) -> Value {
-    let mut object = ProbeObject::of(probe, viewer, now).to_map();
+    let mut object = ProbeObject::of(probe, viewer, now).with_health(probe, health).to_map();
     datetimes.apply(&mut object, &["first_connected", "last_connected", "status_since", "status.since"]);
     selection.apply(object)
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 use sonde_protocol::ids::ProbeId;
-use sonde_store::catalog::{MeasurementFilter, Probe, ProbeFilter, Ranking, Status};
+use sonde_store::catalog::{MeasurementFilter, Probe, ProbeFilter, ProbeHealth, Ranking, Status};
 use sonde_store::view::Viewer;
 use utoipa_axum::routes;
 
@@ -81,8 +81,11 @@ async fn page(
     let datetimes = Datetimes::read(params)?;
     let found = api.catalog.probes(&filter, paging.slice()).await?;
     let now = api.clock.now();
-    let write = |probe: &Probe| probe_object::write(probe, viewer, now, &selection, datetimes);
-    paging.envelope(found.total, found.items.iter().map(write).collect(), here).map(Json)
+    let healths = probe_object::health(&*api.catalog, viewer, &found.items).await?;
+    let write = |(probe, health): (&Probe, &Option<ProbeHealth>)| {
+        probe_object::write(probe, health.as_ref(), viewer, now, &selection, datetimes)
+    };
+    paging.envelope(found.total, found.items.iter().zip(&healths).map(write).collect(), here).map(Json)
 }
 
 /// `GET probes/{id}/`: one of them.
@@ -104,7 +107,9 @@ pub(crate) async fn find(api: &Api, id: ProbeId) -> Result<Probe, ApiError> {
 async fn one(api: &Api, id: ProbeId, viewer: Viewer, params: &Params) -> Result<Json<Value>, ApiError> {
     let probe = find(api, id).await?;
     let (selection, datetimes) = (Selection::read(params), Datetimes::read(params)?);
-    Ok(Json(probe_object::write(&probe, viewer, api.clock.now(), &selection, datetimes)))
+    let health = probe_object::health(&*api.catalog, viewer, std::slice::from_ref(&probe)).await?;
+    let health = health.first().and_then(Option::as_ref);
+    Ok(Json(probe_object::write(&probe, health, viewer, api.clock.now(), &selection, datetimes)))
 }
 
 /// `PATCH probes/{id}/`: its owner says something else of it: `description`, `is_public`, `country_code`, `geometry` or

@@ -111,6 +111,7 @@ mod tests {
             directory: 0,
             kinds: List::default(),
             families: List::default(),
+            conditions: None,
         }
     }
 

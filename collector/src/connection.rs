@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ring::digest;
+use sonde_protocol::condition::Conditions;
 use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::identity::{ClaimCode, KeyNotice};
 use sonde_protocol::ids::{ProbeId, SessionId};
@@ -16,6 +17,7 @@ use sonde_protocol::message::{
 };
 use sonde_protocol::session::CollectorSession;
 use sonde_protocol::session::collector::{Admitted, Command};
+use sonde_protocol::time::UnixNanos;
 use sonde_protocol::wire::{Reader, framed};
 use sonde_store::catalog::{Admission, NOBODY, NewSession};
 use tokio::sync::{mpsc, oneshot};
@@ -46,6 +48,12 @@ pub(crate) const INBOX: usize = 256;
 
 /// How often a probe's addresses may change during one connection.
 const MAX_MOVES: u32 = 256;
+
+/// How often within [`TELL_WINDOW`] a probe may tell what is wrong with it: twice as often as ours does.
+const MAX_TELLS: u32 = 150;
+
+/// See [`MAX_TELLS`].
+const TELL_WINDOW: Duration = Duration::from_secs(3600);
 
 /// What others tell a connection.
 pub(crate) enum ToConnection {
@@ -104,6 +112,7 @@ pub(crate) async fn serve(link: Link, id: ConnectionId, shared: Arc<Shared>) {
         moves: 0,
         code: None,
         judged: None,
+        told: (now(), 0),
         session: CollectorSession::new(),
     };
     let end = served.run().await;
@@ -137,6 +146,8 @@ pub(crate) struct Served {
     pub(crate) code: Option<ClaimCode>,
     /// The probe that it was judged as, be it served or turned away.
     judged: Option<ProbeId>,
+    /// Since when, and how often since, it has told what is wrong with it.
+    told: (UnixNanos, u32),
     pub(crate) session: CollectorSession,
 }
 
@@ -258,6 +269,7 @@ impl Served {
                         // A code ends after a day.
                         self.tell_code().await?;
                     }
+                    self.note_conditions(health.conditions.as_ref()).await?;
                     debug!(probe_id = ?self.probe.map(|(probe, _)| probe.0), spool = health.spool_depth, "health");
                 }
                 Command::Rotate(rotation) => self.rotate(&rotation).await?,
@@ -340,6 +352,7 @@ impl Served {
         let known = self.known.insert(session);
         let session = self.shared.catalog.open_session(known).await.map_err(internal)?;
         self.probe = Some((probe.id, session));
+        self.note_conditions(hello.conditions.as_ref()).await?;
         self.shared.locate(probe.id).await;
         self.shared.has_come(probe.id);
         let Some(outbox) = outbox.take() else { return Err(End::Internal("admitted twice".into())) };
@@ -390,6 +403,19 @@ impl Served {
         } else {
             Ok(())
         }
+    }
+
+    /// The probe has told what is wrong with it.
+    async fn note_conditions(&mut self, told: Option<&Conditions>) -> Result<(), End> {
+        let (Some(told), Some((probe, _))) = (told, self.probe) else { return Ok(()) };
+        let now = now();
+        let (since, count) = self.told;
+        self.told = if now.since(since) > TELL_WINDOW { (now, 1) } else { (since, count + 1) };
+        if self.told.1 > MAX_TELLS {
+            return Err(End::Malformed("the probe tells too often what is wrong with it".into()));
+        }
+        let recorded = self.shared.catalog.record_health(probe, told, now).await;
+        recorded.map_err(|error| End::Internal(error.to_string()))
     }
 
     /// The probe's own addresses have changed: what is known of its families changes with them.

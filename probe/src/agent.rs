@@ -4,6 +4,7 @@
 //! [`crate::policy`]); this loop moves what they say to where it belongs. It runs on one thread.
 
 mod around;
+pub(crate) mod health;
 mod host;
 mod key;
 mod line;
@@ -37,9 +38,12 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use self::around::policy_of;
+use self::health::Surveying;
 use self::line::Line;
 use self::link::QuicAgain;
 use self::record::Record;
+use crate::condition::Conditions;
+use crate::condition::diagnosis::Found;
 use crate::config::Config;
 use crate::control::{self, Asked};
 use crate::identity::{Identity, StateError};
@@ -166,6 +170,12 @@ struct Agent {
     come_back_now: bool,
     /// The collector holds this boot to be over.
     boot_is_over: bool,
+    conditions: Conditions,
+    surveying: Option<Surveying>,
+    survey_due: Option<Nanos>,
+    surveyed_at: Option<Nanos>,
+    /// How often a connection has come or gone.
+    links: u64,
     closing: bool,
     finished: bool,
 }
@@ -282,6 +292,11 @@ async fn live(mut options: AgentOptions, mut shutdown: Pin<&mut impl Future<Outp
         asked_for_key: false,
         come_back_now: false,
         boot_is_over: false,
+        conditions: Conditions::new(started),
+        surveying: None,
+        survey_due: None,
+        surveyed_at: None,
+        links: 0,
         closing: false,
         finished: false,
     };
@@ -321,6 +336,7 @@ enum Event {
     Timer,
     Status,
     Command(Asked),
+    Surveyed(Option<Vec<Found>>),
 }
 
 impl Agent {
@@ -353,7 +369,14 @@ impl Agent {
                 None => std::future::pending().await,
             }
         };
+        let surveyed = async {
+            match &mut self.surveying {
+                Some(surveying) => surveying.done().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            found = surveyed => Event::Surveyed(found),
             found = translators => {
                 self.asking_nat64 = None;
                 Event::Translators(found.unwrap_or_default())
@@ -391,7 +414,9 @@ impl Agent {
         let schedule = schedule.map(|due| self.look_before(now, due));
         let silence = self.silent_at().map(|at| at.since(now));
         let quic = self.quic_again_at().map(|at| at.since(now));
-        [session, schedule, silence, quic].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+        let health = self.health_due().map(|at| at.since(now));
+        let wakes = [session, schedule, silence, quic, health];
+        wakes.into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 
     async fn handle(&mut self, event: Event) {
@@ -422,6 +447,7 @@ impl Agent {
             }
             Event::Run(Err(id)) => self.run_died(id),
             Event::Timer => {}
+            Event::Surveyed(found) => self.surveyed(found, now),
             Event::Status => {
                 // Whoever lays down a key asks then how the probe is.
                 self.look_for_next_key();
@@ -447,6 +473,7 @@ impl Agent {
         }
         self.check_silence(now);
         self.try_quic_again(now);
+        self.advance_health(now);
         loop {
             let mut busy = false;
             while let Some(action) = self.session.poll_action() {
@@ -473,6 +500,7 @@ impl Agent {
             }
             Action::Clock { local, remote, error } => {
                 self.runner.wall.lock().unwrap_or_else(PoisonError::into_inner).sample(local, remote, error);
+                self.note_clock(local, remote, error, now);
             }
             Action::Welcomed { probe, boot_started_at, public_address } => {
                 info!(probe_id = %probe, %public_address, "welcomed");
@@ -483,6 +511,7 @@ impl Agent {
                 self.seen_at(public_address);
                 self.status.connected(probe, self.last_uplink);
                 self.key_is_welcome();
+                self.heard(now);
             }
             Action::SeenAt(public_address) => self.seen_at(public_address),
             Action::Directory(directory) => self.accept_directory(&directory),
@@ -504,7 +533,10 @@ impl Agent {
                     self.skip(skipped, Some(&copy), settled);
                 }
             }
-            Action::Refused { reason, text, claim_code } => self.refused(reason, &text, claim_code),
+            Action::Refused { reason, text, claim_code } => {
+                self.note_refusal(reason, &text, now);
+                self.refused(reason, &text, claim_code);
+            }
             Action::Key(notice) => self.key_notice(notice),
             Action::BootIsOver => self.boot_is_over = true,
             Action::Disconnect => {
@@ -523,6 +555,7 @@ impl Agent {
             self.session.spool().depth(),
             self.runs.len(),
             self.session.orders().orders().count(),
+            self.shown_conditions(self.now()),
         );
         status.host = self.host_limits();
         status

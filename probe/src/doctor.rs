@@ -1,6 +1,7 @@
 //! `sonde-probe doctor`: can this machine measure, and if not, which step fails and what to do.
 //!
-//! `look` tries things out and writes down what the system said; `judge` makes sentences of that, and is pure. Nobody is
+//! `look` tries things out and writes down what the system said; `judge` makes sentences of that, and is pure. What is wrong
+//! with the network is [`crate::condition`]'s to find and name, and what the running probe alone knows it is asked for. Nobody is
 //! contacted but the configured resolvers, the collectors of the network that was named, and the targets that were named:
 //! the internet is not asked unbidden.
 
@@ -34,6 +35,8 @@ pub struct Doctor {
 pub enum Level {
     /// As it should be.
     Ok,
+    /// As somebody wants it, or as the line is.
+    Note,
     /// Something is missing that one can do without.
     Warning,
     /// Measurements, or the connection to the network, will fail.
@@ -45,6 +48,9 @@ pub enum Level {
 pub struct Finding {
     /// What, in a word that does not change.
     pub check: &'static str,
+    /// The condition that holds ([`sonde_protocol::condition`]), when it is one that the probe's record in the API names too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub word: Option<&'static str>,
     /// How bad it is.
     pub level: Level,
     /// What was found.
@@ -75,11 +81,12 @@ impl Findings {
         for finding in &self.findings {
             let level = match finding.level {
                 Level::Ok => "ok",
+                Level::Note => "note",
                 Level::Warning => "warning",
                 Level::Problem => "problem",
             };
             // Writing into a string cannot fail.
-            let _ = writeln!(text, "{level:<9}{}: {}", finding.check, finding.text);
+            let _ = writeln!(text, "{level:<9}{}: {}", finding.word.unwrap_or(finding.check), finding.text);
             for line in finding.advice.iter().flat_map(|advice| advice.lines()) {
                 let _ = writeln!(text, "           {line}");
             }

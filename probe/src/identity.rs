@@ -2,10 +2,12 @@
 //!
 //! `probe.key` is the probe's identity and never leaves the machine; `directory.cbor` is the newest directory that a root
 //! key of the network signed. `next.key` is there while the probe exchanges its key for another: it is taken into use when the
-//! network has confirmed it, and until then both are kept. All are written whole or not at all.
+//! network has confirmed it, and until then both are kept. `collector.addr` is where
+//! a collector was last reached, for when names lead nowhere. All are written whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,7 @@ use sonde_protocol::tls::{Ring, SecretKey};
 const KEY: &str = "probe.key";
 const NEXT_KEY: &str = "next.key";
 const DIRECTORY: &str = "directory.cbor";
+const COLLECTOR: &str = "collector.addr";
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +103,15 @@ pub fn forget_directory(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Where a collector was last reached, as it is kept in a state directory. It proves nothing: whoever answers there must have
+/// the key. What cannot be read is as good as none.
+pub fn kept_collector(dir: &Path) -> Option<SocketAddr> {
+    let mut text = String::new();
+    // No address is longer.
+    File::open(dir.join(COLLECTOR)).ok()?.take(128).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
 /// Who the probe is, and whom it trusts.
 #[derive(Debug)]
 pub struct Identity {
@@ -111,6 +123,7 @@ pub struct Identity {
     tries_next: bool,
     network: NetworkFile,
     directory: Option<Directory>,
+    remembered: Option<SocketAddr>,
 }
 
 impl Identity {
@@ -131,7 +144,8 @@ impl Identity {
             }
         };
         let next = read_key(&dir.join(NEXT_KEY))?;
-        let mut identity = Self { dir: dir.into(), key, next, tries_next: false, network, directory: None };
+        let remembered = kept_collector(dir);
+        let mut identity = Self { dir: dir.into(), key, next, tries_next: false, network, directory: None, remembered };
         identity.directory = kept_directory(dir).map_err(failed(&dir.join(DIRECTORY)))?;
         Ok(identity)
     }
@@ -195,6 +209,23 @@ impl Identity {
     /// The state directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where a collector was last reached.
+    pub const fn remembered(&self) -> Option<SocketAddr> {
+        self.remembered
+    }
+
+    /// Keeps where a collector is reached. Nothing is written while it is where it was.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn remember(&mut self, collector: SocketAddr) -> io::Result<()> {
+        if self.remembered != Some(collector) {
+            self.remembered = Some(collector);
+            write_whole(&self.dir.join(COLLECTOR), collector.to_string().as_bytes())?;
+        }
+        Ok(())
     }
 
     /// The network's name.
@@ -355,6 +386,21 @@ mod tests {
         assert!(!identity.try_other_key());
         fs::write(dir.path().join(NEXT_KEY), b"x").unwrap();
         assert!(matches!(identity.look_for_next(), Err(StateError::Key(_))));
+    }
+
+    #[test]
+    fn where_a_collector_was_reached_survives_a_restart_and_garbage_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = SecretKey::generate().unwrap();
+        let mut identity = Identity::open(dir.path(), network(&root)).unwrap();
+        assert_eq!(identity.remembered(), None);
+        let address = "[2001:db8::1]:8333".parse().unwrap();
+        identity.remember(address).unwrap();
+        assert_eq!(Identity::open(dir.path(), network(&root)).unwrap().remembered(), Some(address));
+        for garbage in [&b"\xff\xfe"[..], b"collector.example.net:1", &[b'1'; 4096]] {
+            fs::write(dir.path().join(COLLECTOR), garbage).unwrap();
+            assert_eq!(Identity::open(dir.path(), network(&root)).unwrap().remembered(), None);
+        }
     }
 
     #[test]

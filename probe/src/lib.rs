@@ -8,6 +8,7 @@
 pub mod activity;
 pub mod agent;
 pub mod cli;
+pub mod condition;
 pub mod config;
 pub mod control;
 pub mod doctor;

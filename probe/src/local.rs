@@ -11,7 +11,7 @@ mod routes;
 pub mod traffic;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::IpAddr;
@@ -41,6 +41,10 @@ pub struct LocalNetwork {
     own: BTreeSet<IpAddr>,
     on_link: BTreeSet<IpNet>,
     gateways: BTreeSet<IpAddr>,
+    /// The routers on the way to the internet, each with the interface where it is.
+    ways_out: BTreeSet<(IpAddr, String)>,
+    /// The interfaces but loopback, and whether they have a link.
+    links: BTreeMap<String, bool>,
     /// Ways to the internet, IPv4 and IPv6.
     wide_route: [bool; 2],
     /// The interfaces that these lead over.
@@ -57,6 +61,10 @@ impl LocalNetwork {
     pub fn read() -> io::Result<Self> {
         let mut local = Self::default();
         for interface in getifaddrs()? {
+            if !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
+                let up = interface.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING);
+                local.links.insert(interface.interface_name.clone(), up);
+            }
             // The netmask of a point-to-point link is about the other end, which has a route.
             let linked = !interface.flags.contains(InterfaceFlags::IFF_POINTOPOINT);
             if let Some(address) = interface.address.as_ref().and_then(ip) {
@@ -86,12 +94,32 @@ impl LocalNetwork {
     /// Does this family have an address to send from and a route to the internet? Says nothing about one destination,
     /// which may be on a link or this machine: for that, ask for the source address towards it.
     pub fn has_route(&self, family: Family) -> bool {
+        self.wide_route[index(family)] && self.has_address(family)
+    }
+
+    /// Does this family have an address that is more than local?
+    pub fn has_address(&self, family: Family) -> bool {
         let usable = |address: &IpAddr| match address {
             IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
             IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
         };
-        let has_address = self.own.iter().any(|own| Family::of(*own) == family && usable(own));
-        self.wide_route[index(family)] && has_address
+        self.own.iter().any(|own| Family::of(*own) == family && usable(own))
+    }
+
+    /// The routers of a family on the way to the internet, and the interface where each is.
+    pub fn ways_out(&self, family: Family) -> impl Iterator<Item = (IpAddr, &str)> {
+        let of_family = self.ways_out.iter().filter(move |(gateway, _)| Family::of(*gateway) == family);
+        of_family.map(|(gateway, interface)| (*gateway, interface.as_str()))
+    }
+
+    /// The interfaces but loopback, by name, and whether they have a link.
+    pub fn links(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.links.iter().map(|(name, up)| (name.as_str(), *up))
+    }
+
+    /// Is the address on a link of this machine, or its own?
+    pub fn is_near(&self, address: IpAddr) -> bool {
+        self.own.contains(&address) || self.on_link.iter().any(|net| net.contains(&address))
     }
 
     /// The interfaces over which this machine reaches the internet.
@@ -137,6 +165,9 @@ impl LocalNetwork {
         match route.gateway {
             Some(gateway) => {
                 self.gateways.insert(gateway);
+                if wide {
+                    self.ways_out.insert((gateway, route.interface.clone()));
+                }
             }
             None if !wide => {
                 self.on_link.insert(route.destination);

@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use sonde_protocol::condition::{Level, Word};
 use sonde_protocol::identity::{ClaimCode, claim_advice};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::net::Uplink;
+use sonde_protocol::time::Nanos;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use crate::agent::health::span;
+use crate::condition::Held;
 use crate::identity::Identity;
 use crate::local_time::LocalTime;
 
@@ -77,6 +81,9 @@ pub struct Status {
     /// What the connection runs over, `quic` or `tls`; absent while there is none.
     #[serde(default)]
     pub uplink: Option<String>,
+    /// What is wrong, the first to be repaired first.
+    #[serde(default)]
+    pub conditions: Vec<Shown>,
     /// The host's limits.
     #[serde(default)]
     pub host: HostLimits,
@@ -132,6 +139,49 @@ impl HostLimits {
     }
 }
 
+/// A condition as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The word, by its name.
+    pub word: String,
+    /// How bad it is: `problem`, `warning` or `note`.
+    pub level: String,
+    /// Since when, in Unix seconds by the machine's clock.
+    pub since: u64,
+    /// Which address, how far off. May be empty.
+    pub detail: String,
+    /// What it means.
+    pub meaning: String,
+    /// What to do.
+    pub advice: String,
+}
+
+impl Shown {
+    /// A condition that holds.
+    pub fn of(held: &Held, monotonic: Nanos) -> Self {
+        let word = held.word;
+        Self {
+            word: word.name().into(),
+            level: word.level().name().into(),
+            since: now().saturating_sub(monotonic.since(held.began).as_secs()),
+            detail: held.detail.clone(),
+            meaning: word.meaning().into(),
+            advice: word.advice().into(),
+        }
+    }
+
+    /// The word itself, when this program knows it.
+    pub fn known(&self) -> Option<Word> {
+        Word::ALL.iter().copied().find(|word| word.name() == self.word)
+    }
+
+    /// What it means, with the detail.
+    pub fn text(&self) -> String {
+        let detail = if self.detail.is_empty() { String::new() } else { format!(" ({})", self.detail) };
+        format!("{}{detail}", self.meaning)
+    }
+}
+
 impl Status {
     /// One line for people.
     pub fn line(&self) -> String {
@@ -147,16 +197,32 @@ impl Status {
             State::Waiting => "waiting to be claimed",
         };
         let note = self.key_note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
-        let why = self.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        let ago = now().saturating_sub(self.since);
+        let ago = span(Duration::from_secs(now().saturating_sub(self.since)));
+        let why = self.reason();
         format!(
-            "{who} of {}: {state} for {ago} s{why}; {} orders, {} running, {} reports waiting{}{note}",
+            "{who} of {}: {state} for {ago}{why}; {} orders, {} running, {} reports waiting{}{note}",
             self.network,
             self.orders,
             self.running,
             self.spool,
             self.host.words()
         )
+    }
+
+    /// The worst that is wrong and what to do; without words for it, what the last attempt said.
+    fn reason(&self) -> String {
+        // They come in the order of repair, so of equally bad ones the first counts.
+        let level = |level: Level| self.conditions.iter().find(|one| one.level == level.name());
+        let worst = [Level::Problem, Level::Warning, Level::Note].into_iter().find_map(level);
+        // Who waits is told the code, which is in what the collector said.
+        let Some(worst) = worst.filter(|_| self.state != State::Waiting) else {
+            return self.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        };
+        let more = match self.conditions.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more: sonde-probe doctor)"),
+        };
+        format!(": {}: {} {}{more}", worst.word, worst.text(), worst.advice)
     }
 }
 
@@ -291,7 +357,14 @@ impl StatusServer {
     }
 
     /// The answer.
-    pub fn status(&self, identity: &Identity, spool: u64, running: usize, orders: usize) -> Status {
+    pub fn status(
+        &self,
+        identity: &Identity,
+        spool: u64,
+        running: usize,
+        orders: usize,
+        conditions: Vec<Shown>,
+    ) -> Status {
         Status {
             state: self.state,
             since: self.since,
@@ -306,6 +379,7 @@ impl StatusServer {
             spool,
             uplink: self.uplink.filter(|_| self.state == State::Connected).map(|uplink| uplink.name().to_owned()),
             host: HostLimits::default(),
+            conditions,
         }
     }
 }

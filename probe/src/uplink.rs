@@ -26,6 +26,7 @@ use tracing::debug;
 
 use self::quic::QuicLine;
 use self::tls::TlsLine;
+use crate::condition::facts::Quic;
 
 /// A connection that is silent this long is gone.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -131,6 +132,17 @@ pub async fn fetch_directory(key: &SecretKey, addresses: &Addresses) -> Result<S
     let by_tls = async { tls::fetch_directory(config()?, &addresses.tls).await };
     let bytes = in_turn(by_quic, (!addresses.tls.is_empty()).then_some(by_tls), QUIC_AHEAD).await?;
     minicbor::decode(&bytes).map_err(|error| ConnectError::NoAnswer(error.to_string()))
+}
+
+/// Who answers at an address by QUIC: a collector with one of `keys`, somebody else, or nobody within `limit`? A connection
+/// for the directory, which a collector gives to anybody, and which is closed at once.
+pub async fn who_answers(key: &SecretKey, keys: &[PublicKey], address: SocketAddr, limit: Duration) -> Quic {
+    let Ok(tls) = directory_client_config(key) else { return Quic::NotTried };
+    match timeout(limit, quic::whose_key(tls, address)).await {
+        Ok(Ok(Some(key))) if keys.contains(&key) => Quic::Ours,
+        Ok(Ok(_) | Err(ConnectError::WrongKey)) => Quic::OtherKey,
+        Ok(Err(_)) | Err(_) => Quic::Silent,
+    }
 }
 
 fn local(error: rustls::Error) -> ConnectError {

@@ -9,6 +9,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use sonde_protocol::bounded::{Bytes, List, Text};
+use sonde_protocol::condition::{Condition, Conditions, Word};
 use sonde_protocol::directory::{Collector, Directory, Endpoint, MAX_DIRECTORY, SignedDirectory};
 use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
@@ -99,6 +100,19 @@ fn gap(reason: GapReason, last: Option<Seq>) -> Gap {
     Gap { boot: BOOT, first: Seq(1), last, reason, from: NOW, to: UnixNanos(-1) }
 }
 
+fn conditions() -> Conditions {
+    let holds = Condition {
+        word: Word::DnsSilent.number(),
+        began: 60,
+        ended: None,
+        detail: Text::new("192.0.2.53"),
+        cut_off: false,
+    };
+    let over =
+        Condition { word: Word::UdpBlocked.number(), ended: Some(1), detail: None, cut_off: true, ..holds.clone() };
+    List::cut([holds, over])
+}
+
 fn ups() -> Vec<Up> {
     let bare = Hello {
         versions: List::cut([VERSION]),
@@ -115,12 +129,14 @@ fn ups() -> Vec<Up> {
         directory: 0,
         kinds: List::cut(Kind::ALL.map(Kind::number)),
         families: List::default(),
+        conditions: None,
     };
     let full = Hello {
         orders: Some(Revision(3)),
         addresses: List::cut([v4(), v6()]),
         token: Bytes::new(*b"token"),
         families: List::cut(Family::BOTH),
+        conditions: Some(conditions()),
         ..bare.clone()
     };
     let every = |up: &Up| match up {
@@ -148,6 +164,7 @@ fn ups() -> Vec<Up> {
         Up::Health(Health::default()),
         Up::Rotate(Rotation::new(key(3), [1; 64], [2; 64]).expect("it fits")),
         Up::Health(Health { addresses: Some(List::cut([v6()])), ..Health::default() }),
+        Up::Health(Health { conditions: Some(conditions()), ..Health::default() }),
     ];
     ups.iter().for_each(every);
     ups

@@ -19,6 +19,7 @@ pub mod address;
 #[cfg(feature = "atlas")]
 pub mod atlas;
 pub mod bounded;
+pub mod condition;
 pub mod directory;
 pub mod identity;
 pub mod ids;

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 
 use crate::bounded::{Bytes, List, Text};
+use crate::condition::Conditions;
 use crate::directory::SignedDirectory;
 use crate::identity::{ClaimCode, KeyNotice, Rotation};
 use crate::ids::{BootId, ProbeId, Revision, Seq};
@@ -151,6 +152,9 @@ pub struct Hello {
     /// business, but that IPv4 works there is.
     #[n(13)]
     pub families: List<Family, 2>,
+    /// What is wrong with the probe, and what was since it last told; absent when it is of a version that does not tell.
+    #[n(14)]
+    pub conditions: Option<Conditions>,
 }
 
 /// A boot of which the spool holds something.
@@ -250,6 +254,9 @@ pub struct Health {
     /// Beside `addresses`: families with an address and a route to the internet.
     #[n(3)]
     pub families: List<Family, 2>,
+    /// What is wrong with the probe, all of it, and what is over since it last told; absent when nothing has changed.
+    #[n(4)]
+    pub conditions: Option<Conditions>,
 }
 
 /// A boot and some of its numbers.

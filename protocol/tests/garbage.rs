@@ -364,6 +364,7 @@ fn facts(now: Nanos) -> HelloFacts {
         families: Vec::new(),
         token: None,
         directory: 0,
+        conditions: Vec::new(),
     }
 }
 

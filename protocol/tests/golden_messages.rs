@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use sonde_protocol::bounded::{Bytes, List, Text};
+use sonde_protocol::condition::{Condition, Word};
 use sonde_protocol::directory::{Collector, Directory, SignedDirectory};
 use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
@@ -78,8 +79,22 @@ fn what_a_probe_says() {
         directory: 2,
         kinds: List::cut(Kind::ALL.map(Kind::number)),
         families: List::cut(Family::BOTH),
+        // As probes said before there were any.
+        conditions: None,
     };
     check_up("hello", &Up::Hello(hello.clone()));
+    let holds = Condition {
+        word: Word::DnsSilent.number(),
+        began: 60,
+        ended: None,
+        detail: Text::new("192.0.2.53 does not answer"),
+        cut_off: false,
+    };
+    let over =
+        Condition { word: Word::UdpBlocked.number(), ended: Some(2), detail: None, cut_off: true, ..holds.clone() };
+    let conditions = Some(List::cut([holds, over]));
+    check_up("hello-conditions", &Up::Hello(Hello { conditions: conditions.clone(), ..hello.clone() }));
+    check_up("health-conditions", &Up::Health(Health { conditions, ..Health::default() }));
     let first =
         Hello { orders: None, boots: List::cut([SpooledBoot { boot: BOOT, next: Seq(1) }]), token: None, ..hello };
     check_up("hello-bare", &Up::Hello(first));
@@ -100,7 +115,13 @@ fn what_a_probe_says() {
     let addresses = Some(List::cut([ip("192.0.2.9")]));
     check_up(
         "health",
-        &Up::Health(Health { spool_depth: 12, running: 3, addresses, families: List::cut([Family::V4]) }),
+        &Up::Health(Health {
+            spool_depth: 12,
+            running: 3,
+            addresses,
+            families: List::cut([Family::V4]),
+            ..Health::default()
+        }),
     );
     check_up("health-bare", &Up::Health(Health::default()));
     let rotation = Rotation::new(PublicKey([4; 32]), [5; 64], [6; 64]).unwrap();

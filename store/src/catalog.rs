@@ -9,6 +9,7 @@ mod builtins;
 mod credits;
 mod enrolment;
 mod evidence;
+mod health;
 mod measurements;
 mod orders;
 mod participation;
@@ -27,6 +28,7 @@ pub use enrolment::{
     Rebound, TURNED_AWAY_FOR, UNVOUCHED_COUNTS_FOR, Waiting, network_of,
 };
 pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
+pub use health::{Healths, ProbeHealth, ToldCondition, merge as merge_health};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
     NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,
@@ -75,6 +77,7 @@ pub trait Catalog:
     + Orders
     + Participation
     + Evidence
+    + Healths
     + Anchors
     + Alerts
     + Credits
@@ -92,6 +95,7 @@ impl<T> Catalog for T where
         + Orders
         + Participation
         + Evidence
+        + Healths
         + Anchors
         + Alerts
         + Credits

@@ -19,6 +19,7 @@ mod bus;
 mod credits;
 mod enrolment;
 mod evidence;
+mod health;
 mod measurement_filters;
 mod measurements;
 mod orders;
@@ -110,6 +111,7 @@ suite! {
         evidence::the_newest_evidence_decides_on_resolvers,
         evidence::sessions_say_when_probes_were_there,
         evidence::anchors_come_and_go,
+        health::what_a_probe_tells_is_kept,
         measurements::what_was_asked_for_is_kept,
         measurements::measurements_made_together_are_a_group,
         measurements::nothing_is_half_made,

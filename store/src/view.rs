@@ -42,6 +42,16 @@ impl Viewer {
         }
     }
 
+    /// Is this what only the probe's owner and the operator may know, such as how it is? Whoever shows the addresses to
+    /// everybody does not show that.
+    pub fn sees_health(self, probe: &Probe) -> bool {
+        match self {
+            Viewer::Operator => true,
+            Viewer::Account(account) => probe.owner == account,
+            Viewer::Public => false,
+        }
+    }
+
     /// May this viewer see the probe's addresses and place whole?
     pub fn sees_whole(self, probe: &Probe) -> bool {
         match self {

@@ -174,6 +174,19 @@ impl<'a> Server<'a> {
         Ok(server)
     }
 
+    /// Stops it, gives the collector these addresses instead of those it listens at, and starts it again.
+    ///
+    /// # Errors
+    /// When it does not stop or start.
+    pub fn announce(&mut self, addresses: &[&str]) -> Result<()> {
+        self.stop()?;
+        let text = std::fs::read_to_string(&self.config)?;
+        let listed = addresses.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
+        let section = "[collector]\n";
+        std::fs::write(&self.config, text.replacen(section, &format!("{section}addresses = [{listed}]\n"), 1))?;
+        self.restart()
+    }
+
     /// Starts the process again after it was killed or stopped, and waits until the API answers.
     pub fn restart(&mut self) -> Result<()> {
         let mut command = self.place.command(&program("sonde")?);

@@ -7,15 +7,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sonde_tests::lab::time_server::{Manners, TimeServer};
 use sonde_tests::lab::{Family, Host, Lab, LabOptions};
-use sonde_tests::scene;
+use sonde_tests::scene::{self, Scene};
 use sonde_tests::web::Web;
-use sonde_tests::world::program;
+use sonde_tests::world::{EMAIL, program};
 use tempfile::TempDir;
 
 const RANGE: &str = "net.ipv4.ping_group_range";
@@ -188,25 +188,14 @@ fn about(findings: &Value, check: &str) -> (Vec<String>, String) {
     (levels, words.join("\n"))
 }
 
-/// A network whose one collector is on the server's host.
-fn network_file(folder: &Path) -> PathBuf {
-    let path = folder.join("network.toml");
-    let key = sonde_protocol::tls::SecretKey::generate().unwrap().public().to_string();
-    let addresses = scene::collector_addresses().iter().map(|address| json!(address.to_string())).collect::<Vec<_>>();
-    let text = format!(
-        "name = \"lab\"\nroots = [\"{key}\"]\n[[collectors]]\nkey = \"{key}\"\naddresses = {}\n",
-        json!(addresses)
-    );
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    path
-}
-
 #[test]
 fn doctor_says_what_is_the_case_and_what_to_do() {
     let Some(lab) = scene::lab(LabOptions::default()) else { return };
     let nobody = Nobody::new();
-    let network = network_file(nobody.folder.path());
+    let scene = Scene::start(&lab, &[]).unwrap();
+    let network = nobody.folder.path().join("network.toml");
+    scene.server.network_file(EMAIL, &network).unwrap();
+    fs::set_permissions(&network, fs::Permissions::from_mode(0o644)).unwrap();
     let target = Host::Target.address(Family::V6).unwrap().to_string();
     let ask = |command: &mut Command, more: &[&str]| {
         let output = command.args(["doctor", "--json", "--network"]).arg(&network).args(more).output().unwrap();

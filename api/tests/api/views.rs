@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use sonde_protocol::bounded::{Bytes, List};
+use sonde_protocol::condition::{Condition, Word};
 use sonde_protocol::ids::MeasurementId;
 use sonde_protocol::net::Transport;
 use sonde_protocol::result::{DnsOutcome, DnsReply, DnsResponse, DnsStray, Outcome, StrayKind};
@@ -43,6 +44,14 @@ fn scene() -> Scene {
     let (carol, rita) = (lab.person("carol"), lab.person("rita"));
     let probe = lab.new_probe(&carol);
     let session = lab.connect(probe, "20.0.0.9", &["192.168.1.2", "2a00:1:2:3::9"]);
+    let resolver = Condition {
+        word: Word::DnsSilent.number(),
+        began: 5,
+        ended: None,
+        detail: Text::new("192.168.1.53"),
+        cut_off: false,
+    };
+    lab.runtime.block_on(lab.catalog.record_health(probe, &[resolver], UnixNanos::from_secs(NOW))).unwrap();
     // A home that is an anchor: its host name is public, its addresses are not.
     let hostname = "good.example".to_owned();
     let anchor = NewAnchor { probe, hostname, city: None, country: None, company: None };

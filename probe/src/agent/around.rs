@@ -31,6 +31,7 @@ impl Agent {
         }
         let now = self.now();
         self.session.retry_now(now);
+        self.want_survey(now);
         let running = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
         let (own, families) = (self.own_addresses(), self.families());
         self.session.addresses_changed(&own, &families, running);

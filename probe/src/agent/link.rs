@@ -16,7 +16,6 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::{Agent, RESOLVE_TIMEOUT};
-use crate::reachability;
 use crate::resolve::Resolver;
 use crate::run::with_causes;
 use crate::status::DUPLICATE_ADVICE;
@@ -124,10 +123,13 @@ impl Agent {
         };
         let quic = list(|collector| &collector.addresses);
         let tls = if also_tls { list(|collector| &collector.tls) } else { Vec::new() };
+        let remembered = self.identity.remembered();
         let (runner, last) = (self.runner.clone(), self.last_uplink);
         let attempt = async move {
-            let (quic, tls) =
-                tokio::join!(resolve_endpoints(&runner.resolver, &quic), resolve_endpoints(&runner.resolver, &tls));
+            let (quic, tls) = tokio::join!(
+                resolve_endpoints(&runner.resolver, &quic, remembered),
+                resolve_endpoints(&runner.resolver, &tls, None)
+            );
             let addresses = match (quic, tls) {
                 (Ok(quic), tls) => Addresses { quic, tls: tls.unwrap_or_default() },
                 (Err(_), Ok(tls)) => Addresses { quic: Vec::new(), tls },
@@ -138,10 +140,6 @@ impl Agent {
                 Err(ConnectError::WrongKey) => {
                     let directory = uplink::fetch_directory(&key, &addresses).await.ok();
                     (Err(ConnectError::WrongKey), directory)
-                }
-                Err(ConnectError::NoAnswer(why)) => {
-                    let why = reachability::explain(&addresses.quic, &why).await;
-                    (Err(ConnectError::NoAnswer(why)), None)
                 }
                 other => (other, None),
             }
@@ -166,6 +164,7 @@ impl Agent {
                 self.last_uplink = Some(link.uplink());
                 self.quic_again = (link.uplink() == Uplink::Tls)
                     .then_some(QuicAgain { at: now + FIRST_QUIC_AGAIN, wait: FIRST_QUIC_AGAIN });
+                self.reached(link.remote(), link.uplink(), now);
                 self.link = Some((link, events));
                 self.asked = None;
                 let synchronised = {
@@ -180,6 +179,7 @@ impl Agent {
                     families: self.families(),
                     token: self.identity.token(),
                     directory: self.identity.serial(),
+                    conditions: self.conditions.to_tell(now),
                 };
                 self.session.handle_connected(facts, now);
             }
@@ -208,10 +208,17 @@ impl Agent {
     pub(super) fn after_link(&mut self, now: Nanos) {
         self.asked = None;
         self.quic_again = None;
+        self.away(now);
         if let Some(scheduler) = &mut self.scheduler {
             scheduler.disconnected(self.heard_at);
         }
         self.session.handle_disconnected(now);
+    }
+
+    /// The collectors' addresses, as the newest directory has them.
+    pub(super) fn endpoints(&self) -> Vec<String> {
+        let collectors = self.identity.collectors();
+        collectors.iter().flat_map(|one| one.addresses.iter().map(ToString::to_string)).collect()
     }
 
     pub(super) fn accept_directory(&mut self, directory: &SignedDirectory) {
@@ -254,8 +261,13 @@ pub(super) fn refusal(reason: RefusedReason, text: &str, code: Option<&ClaimCode
     format!("{text}; {advice}")
 }
 
-/// The socket addresses of collectors: literals as they are, names in both families, IPv6 first and then in turn.
-async fn resolve_endpoints(resolver: &Resolver, endpoints: &[String]) -> Result<Vec<SocketAddr>, ConnectError> {
+/// The socket addresses of collectors: literals as they are, names in both families, IPv6 first and then in turn; and the
+/// one where a collector was last reached, for when names lead nowhere, or astray. Whose key is right is asked there anyway.
+async fn resolve_endpoints(
+    resolver: &Resolver,
+    endpoints: &[String],
+    remembered: Option<SocketAddr>,
+) -> Result<Vec<SocketAddr>, ConnectError> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
     let mut why = String::from("the directory lists none");
     for endpoint in endpoints {
@@ -281,5 +293,6 @@ async fn resolve_endpoints(resolver: &Resolver, endpoints: &[String]) -> Result<
             addresses.extend([&v6, &v4].into_iter().filter_map(|list| Some(SocketAddr::new(*list.get(n)?, port))));
         }
     }
+    addresses.extend(remembered.filter(|last| !addresses.contains(last)));
     if addresses.is_empty() { Err(ConnectError::NoAddress(why)) } else { Ok(addresses) }
 }

@@ -1,12 +1,19 @@
 //! From what was seen to what is said. Pure.
 
-use std::net::{IpAddr, SocketAddr};
+use std::cmp::Reverse;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use sonde_protocol::condition::{self, Word};
 use sonde_protocol::net::Family;
 
 use super::{Finding, Level};
-use crate::status::State;
+use crate::condition::diagnosis::{diagnose, is_surveyed};
+use crate::condition::facts::{Asked, CollectorFacts, Facts, Ping, Quic, ResolverFacts};
+use crate::status::{State, Status};
+
+/// 2026-01-01. A board whose clock has never been set shows an earlier time.
+const BEFORE_SONDE: u64 = 1_767_225_600;
 
 /// What a look at the machine gave.
 #[derive(Debug, Clone, Default)]
@@ -17,13 +24,13 @@ pub(super) struct Seen {
     pub(super) group: u32,
     pub(super) program: String,
     pub(super) stamps: Stamps,
-    pub(super) routes: Vec<(Family, bool)>,
+    /// The network, as far as one sees it from here.
+    pub(super) facts: Facts,
     pub(super) clock: ClockSeen,
-    pub(super) resolvers: Vec<ResolverSeen>,
+    /// What the machine's clock shows, in Unix seconds.
+    pub(super) now: u64,
     /// The running probe, when a state directory was named.
     pub(super) probe: Option<ProbeSeen>,
-    /// The network's collectors, when a network was named.
-    pub(super) collectors: Option<Vec<Reached>>,
     pub(super) targets: Vec<Reached>,
 }
 
@@ -60,23 +67,8 @@ pub(super) enum ClockSeen {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct ResolverSeen {
-    pub(super) address: SocketAddr,
-    pub(super) answer: ResolverAnswer,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ResolverAnswer {
-    Answers,
-    /// It answers, with an error.
-    Error(String),
-    /// It does not.
-    No(String),
-}
-
-#[derive(Debug, Clone)]
 pub(super) enum ProbeSeen {
-    Running { state: State, line: String, key_note: Option<String> },
+    Running(Box<Status>),
     NotRunning,
 }
 
@@ -91,46 +83,74 @@ pub(super) struct Reached {
 }
 
 fn ok(check: &'static str, text: impl Into<String>) -> Finding {
-    Finding { check, level: Level::Ok, text: text.into(), advice: None }
+    Finding { check, word: None, level: Level::Ok, text: text.into(), advice: None }
 }
 
 fn warning(check: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Finding {
-    Finding { check, level: Level::Warning, text: text.into(), advice: Some(advice.into()) }
+    Finding { check, word: None, level: Level::Warning, text: text.into(), advice: Some(advice.into()) }
 }
 
 fn problem(check: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Finding {
-    Finding { check, level: Level::Problem, text: text.into(), advice: Some(advice.into()) }
+    Finding { check, word: None, level: Level::Problem, text: text.into(), advice: Some(advice.into()) }
 }
 
 /// All that is to be said, in the order in which one would repair it.
 pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
-    let mut findings = routes(seen);
+    let mut findings = conditions(seen);
+    let explained = findings.iter().any(|finding| finding.level == Level::Problem);
+    findings.extend(routes(&seen.facts));
     findings.extend(seen.sockets.iter().map(|sockets| ping(sockets, seen)));
     findings.push(raw(seen));
     findings.push(stamps(seen.stamps));
     findings.push(clock(&seen.clock));
-    findings.extend(resolvers(&seen.resolvers));
-    findings.extend(seen.probe.as_ref().map(probe));
-    if let Some(reached) = &seen.collectors {
-        findings.extend(collectors(reached, seen));
-    }
+    findings.extend(resolvers(&seen.facts.resolvers));
+    findings.extend(seen.probe.as_ref().map(|found| probe(found, explained)));
+    findings.extend(collectors(&seen.facts.collectors));
     findings.extend(seen.targets.iter().map(target));
     findings
 }
 
-fn routes(seen: &Seen) -> Vec<Finding> {
-    let none = seen.routes.iter().all(|(_, has)| !has);
-    let judge = |(family, has): &(Family, bool)| {
-        let text = format!("IPv{family} has no address with a way to the internet");
-        match (has, none) {
-            (true, _) => ok("route", format!("IPv{family} has an address and a way to the internet")),
-            (false, false) => {
-                warning("route", text, format!("Measurements over IPv{family} are skipped until it has: \"no route\"."))
-            }
-            (false, true) => problem("route", text, "Check the cable or wireless connection, and the router."),
-        }
+/// What is wrong in the words of the vocabulary: of the network, as it looks now; the rest as the running probe knows it.
+fn conditions(seen: &Seen) -> Vec<Finding> {
+    let mut found: Vec<(Word, String)> = diagnose(&seen.facts).into_iter().map(|one| (one.word, one.detail)).collect();
+    if let Some(ProbeSeen::Running(status)) = &seen.probe {
+        let known = status.conditions.iter().filter_map(|one| Some((one.known()?, one.detail.clone())));
+        found.extend(known.filter(|(word, _)| !is_surveyed(*word)));
+    }
+    if seen.now < BEFORE_SONDE && found.iter().all(|(word, _)| *word != Word::ClockWrong) {
+        found.push((Word::ClockWrong, "it shows a time before this program was written".into()));
+    }
+    found.sort_by_key(|(word, _)| (Reverse(word.level()), *word));
+    found.into_iter().map(|(word, detail)| named(word, &detail)).collect()
+}
+
+fn named(word: Word, detail: &str) -> Finding {
+    let level = match word.level() {
+        condition::Level::Note => Level::Note,
+        condition::Level::Warning => Level::Warning,
+        condition::Level::Problem => Level::Problem,
     };
-    seen.routes.iter().map(judge).collect()
+    let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+    let text = format!("{}{detail}", word.meaning());
+    Finding { check: "condition", word: Some(word.name()), level, text, advice: Some(word.advice().into()) }
+}
+
+fn routes(facts: &Facts) -> Vec<Finding> {
+    let any = Family::BOTH.into_iter().any(|family| facts.family(family).route);
+    let judge = |family: Family| {
+        if facts.family(family).route {
+            return Some(ok("route", format!("IPv{family} has an address and a way to the internet")));
+        }
+        // With neither there is a word for it.
+        any.then(|| {
+            warning(
+                "route",
+                format!("IPv{family} has no address with a way to the internet"),
+                format!("Measurements over IPv{family} are skipped until it has: \"no route\"."),
+            )
+        })
+    };
+    [Family::V4, Family::V6].into_iter().filter_map(judge).collect()
 }
 
 fn ping(sockets: &PingSockets, seen: &Seen) -> Finding {
@@ -154,7 +174,7 @@ fn ping(sockets: &PingSockets, seen: &Seen) -> Finding {
                 }
                 _ => why.clone(),
             };
-            problem(
+            let closed = problem(
                 "ping",
                 format!("IPv{family} may not be used: {range}; ping, ICMP traceroute and pathmtu will fail"),
                 format!(
@@ -163,7 +183,8 @@ fn ping(sockets: &PingSockets, seen: &Seen) -> Finding {
                      or give the program the capability:\n  setcap cap_net_raw+ep {}",
                     seen.program
                 ),
-            )
+            );
+            Finding { word: Some(Word::NoPing.name()), ..closed }
         }
     }
 }
@@ -202,51 +223,60 @@ fn clock(clock: &ClockSeen) -> Finding {
     }
 }
 
-fn resolvers(resolvers: &[ResolverSeen]) -> Vec<Finding> {
-    if resolvers.is_empty() {
-        let advice =
-            "Put `nameserver ADDRESS` into /etc/resolv.conf, or name resolvers in sonde.toml, section [policy].";
-        return vec![problem("resolver", "no resolver is configured: no name can be looked up", advice)];
-    }
-    let any = resolvers.iter().any(|resolver| resolver.answer == ResolverAnswer::Answers);
-    let judge = |resolver: &ResolverSeen| {
+fn resolvers(resolvers: &[ResolverFacts]) -> Vec<Finding> {
+    let any = resolvers.iter().any(|resolver| resolver.answer == Asked::Answers);
+    let judge = |resolver: &ResolverFacts| {
         let (ip, family) = (resolver.address.ip(), Family::of(resolver.address.ip()));
         let (text, advice) = match &resolver.answer {
-            ResolverAnswer::Answers => return ok("resolver", format!("{ip} answers over IPv{family}")),
-            ResolverAnswer::Error(why) => {
-                (format!("{ip} answers with an error: {why}"), "It may not serve this machine.")
+            Asked::Answers => return ok("resolver", format!("{ip} answers over IPv{family}")),
+            Asked::Error(why) => {
+                (format!("{ip} answers with an error: {why}"), "It may not serve this machine; the others do.")
             }
-            ResolverAnswer::No(why) => (
-                format!("{ip} does not answer over IPv{family}: {why}"),
-                "Is it the right one, and may UDP port 53 pass? /etc/resolv.conf or sonde.toml names it.",
+            Asked::Silent => (
+                format!("{ip} does not answer over IPv{family}"),
+                "The others do. /etc/resolv.conf or sonde.toml names it.",
             ),
         };
-        if any { warning("resolver", text, advice) } else { problem("resolver", text, advice) }
+        warning("resolver", text, advice)
     };
-    resolvers.iter().map(judge).collect()
+    // When none does, there is a word for it.
+    resolvers.iter().filter(|_| any).map(judge).collect()
 }
 
-fn probe(probe: &ProbeSeen) -> Finding {
+fn probe(probe: &ProbeSeen, explained: bool) -> Finding {
     match probe {
-        ProbeSeen::Running { state: State::Connected, line, key_note: None } => ok("probe", line),
-        ProbeSeen::Running { state: State::Connected, line, .. } => {
-            warning("probe", line, "It measures; the line says what to do about its key.")
+        ProbeSeen::Running(status) if status.state == State::Connected && status.key_note.is_none() => {
+            ok("probe", status.line())
         }
-        ProbeSeen::Running { state: State::Waiting, line, .. } => problem(
+        ProbeSeen::Running(status) if status.state == State::Connected => {
+            warning("probe", status.line(), "It measures; the line says what to do about its key.")
+        }
+        ProbeSeen::Running(status) if status.state == State::Waiting => problem(
             "probe",
-            line,
+            status.line(),
             "Log in at the network and claim the probe with the code, or give code and key to the network's operator.",
         ),
-        ProbeSeen::Running { state: State::Connecting, line, .. } => {
-            warning("probe", line, "Wait a moment and ask again.")
+        ProbeSeen::Running(status) if status.state == State::Connecting => {
+            warning("probe", status.line(), "Wait a moment and ask again.")
         }
-        ProbeSeen::Running { line, .. } => {
-            problem("probe", line, "The line says what to do; the findings around it may too.")
+        ProbeSeen::Running(status) if explained => {
+            warning("probe", status.line(), "It connects by itself when what is said above is repaired.")
         }
+        ProbeSeen::Running(status) => problem("probe", status.line(), "The line says what is known of it."),
         ProbeSeen::NotRunning => {
             warning("probe", "no probe runs with this state directory", "Start it: sonde-probe run --state DIR …")
         }
     }
+}
+
+/// The collectors that are reached. When none is, there is a word for it.
+fn collectors(collectors: &[CollectorFacts]) -> Vec<Finding> {
+    let judge = |one: &CollectorFacts| match (one.quic, one.ping) {
+        (Quic::Ours, _) => Some(ok("collector", format!("{} answers, with the right key", one.address))),
+        (_, Ping::Answers) => Some(ok("collector", format!("{} answers a ping", one.address.ip()))),
+        _ => None,
+    };
+    collectors.iter().filter_map(judge).collect()
 }
 
 fn shown(reached: &Reached) -> String {
@@ -254,27 +284,6 @@ fn shown(reached: &Reached) -> String {
         Some(address) if address.to_string() != reached.name => format!("{} ({address})", reached.name),
         _ => reached.name.clone(),
     }
-}
-
-/// A collector's host may be told not to answer a ping, so silence alone is no proof; a probe that is connected is one.
-fn collectors(reached: &[Reached], seen: &Seen) -> Vec<Finding> {
-    if reached.is_empty() {
-        let advice = "Ask the network's operator for its network.toml, and give it with --network.";
-        return vec![problem("collector", "the network names no collector that could be reached from here", advice)];
-    }
-    let connected = matches!(seen.probe, Some(ProbeSeen::Running { state: State::Connected, .. }));
-    let any = connected || reached.iter().any(|one| one.answer.is_ok());
-    let judge = |one: &Reached| {
-        let why = match &one.answer {
-            Ok(()) => return ok("collector", format!("{} answers a ping", shown(one))),
-            Err(why) => why,
-        };
-        let text = format!("{}: {why}", shown(one));
-        let advice = "The host may not answer pings; if the probe does not connect either, the way to it is closed: UDP may \
-                      be blocked, or the host is down.";
-        if any { warning("collector", text, advice) } else { problem("collector", text, advice) }
-    };
-    reached.iter().map(judge).collect()
 }
 
 fn target(reached: &Reached) -> Finding {
@@ -290,7 +299,12 @@ fn target(reached: &Reached) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use sonde_protocol::time::Nanos;
+
     use super::*;
+    use crate::condition::Held;
+    use crate::condition::facts::FamilyFacts;
+    use crate::status::Shown;
 
     /// A machine on which all is well.
     fn well() -> Seen {
@@ -301,15 +315,46 @@ mod tests {
             group: 1000,
             program: "/usr/bin/sonde-probe".into(),
             stamps: Stamps { departure: true, arrival: true },
-            routes: vec![(Family::V4, true), (Family::V6, true)],
+            facts: facts(),
             clock: ClockSeen::Synchronised(Some(Duration::from_micros(1500))),
-            resolvers: vec![resolver("192.0.2.53:53", ResolverAnswer::Answers)],
+            now: BEFORE_SONDE + 1,
             ..Seen::default()
         }
     }
 
-    fn resolver(address: &str, answer: ResolverAnswer) -> ResolverSeen {
-        ResolverSeen { address: address.parse().unwrap(), answer }
+    fn facts() -> Facts {
+        let family = || FamilyFacts { address: true, route: true, gateways: Vec::new() };
+        let resolver = resolver("192.0.2.53:53", Asked::Answers);
+        Facts {
+            links: vec![("eth0".into(), true)],
+            families: [family(), family()],
+            resolvers: vec![resolver],
+            ..Facts::default()
+        }
+    }
+
+    fn resolver(address: &str, answer: Asked) -> ResolverFacts {
+        ResolverFacts { address: address.parse().unwrap(), near: false, answer, tcp: None, ping: Ping::NotTried }
+    }
+
+    fn status(state: State, words: &[Word]) -> Option<ProbeSeen> {
+        let now = Nanos(0);
+        let held = |word: &Word| Held { word: *word, detail: String::new(), began: now, cut_off: false };
+        Some(ProbeSeen::Running(Box::new(Status {
+            state,
+            since: 0,
+            why: None,
+            network: "test".into(),
+            probe: Some(1),
+            key: "key".into(),
+            orders: 0,
+            running: 0,
+            spool: 0,
+            uplink: None,
+            key_note: None,
+            claim_code: None,
+            conditions: words.iter().map(|word| Shown::of(&held(word), now)).collect(),
+        })))
     }
 
     fn reached(name: &str, answer: Result<(), &str>) -> Reached {
@@ -360,26 +405,46 @@ mod tests {
     }
 
     #[test]
-    fn one_missing_family_is_a_warning_and_two_are_a_problem() {
-        for (routes, levels) in [
-            ([true, false], [Level::Ok, Level::Warning]),
-            ([false, true], [Level::Warning, Level::Ok]),
-            ([false, false], [Level::Problem, Level::Problem]),
+    fn one_missing_family_is_a_warning_and_two_are_a_problem_with_a_word() {
+        for (routes, levels, word) in [
+            ([true, false], vec![Level::Ok, Level::Warning], None),
+            ([false, true], vec![Level::Warning, Level::Ok], None),
+            ([false, false], vec![], Some("no-route")),
         ] {
-            let routes = vec![(Family::V4, routes[0]), (Family::V6, routes[1])];
-            let found = found(&Seen { routes, ..well() }, "route");
+            let mut seen = well();
+            for (family, has) in seen.facts.families.iter_mut().zip(routes) {
+                family.route = has;
+            }
+            let found = found(&seen, "route");
             assert_eq!(found.iter().map(|(level, _)| *level).collect::<Vec<_>>(), levels);
+            assert_eq!(judge(&seen)[0].word, word);
         }
     }
 
     #[test]
     fn a_silent_resolver_beside_one_that_answers_is_a_warning() {
-        let silent = || resolver("[2001:db8::53]:53", ResolverAnswer::No("no answer in time".into()));
-        let both = vec![resolver("192.0.2.53:53", ResolverAnswer::Answers), silent()];
-        let levels = |resolvers| found(&Seen { resolvers, ..well() }, "resolver").into_iter().map(|(level, _)| level);
-        assert!(levels(both).eq([Level::Ok, Level::Warning]));
-        assert!(levels(vec![silent()]).eq([Level::Problem]));
-        assert!(levels(vec![]).eq([Level::Problem]));
+        let silent = || resolver("[2001:db8::53]:53", Asked::Silent);
+        let mut seen = well();
+        seen.facts.resolvers.push(silent());
+        assert!(found(&seen, "resolver").iter().map(|(level, _)| *level).eq([Level::Ok, Level::Warning]));
+        assert_eq!(judge(&seen)[0].word, None);
+        seen.facts.resolvers = vec![silent()];
+        assert_eq!((judge(&seen)[0].word, judge(&seen)[0].level), (Some("dns-silent"), Level::Problem));
+    }
+
+    #[test]
+    fn what_the_running_probe_alone_knows_is_said_and_the_network_is_judged_as_it_is_now() {
+        let words = [Word::KeyRefused, Word::UdpBlocked, Word::Paused];
+        let seen = Seen { probe: status(State::Refused, &words), ..well() };
+        let said: Vec<_> = judge(&seen).iter().filter_map(|one| Some((one.word?, one.level))).collect();
+        assert_eq!(said, [("key-refused", Level::Problem), ("paused", Level::Note)]);
+        assert_eq!(found(&seen, "probe")[0].0, Level::Warning, "it is explained");
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_wrong() {
+        let seen = Seen { now: 3600, ..well() };
+        assert_eq!(judge(&seen)[0].word, Some("clock-wrong"));
     }
 
     #[test]
@@ -390,18 +455,6 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_that_answers_no_ping_is_a_problem_unless_the_probe_is_connected() {
-        let silent = || Some(vec![reached("192.0.2.9", Err("no answer"))]);
-        let running = |state| Some(ProbeSeen::Running { state, line: "probe 1".into(), key_note: None });
-        let level = |seen: &Seen| found(seen, "collector")[0].0;
-        assert_eq!(level(&Seen { collectors: silent(), ..well() }), Level::Problem);
-        assert_eq!(level(&Seen { collectors: silent(), probe: running(State::Connected), ..well() }), Level::Warning);
-        let answers = Some(vec![reached("192.0.2.9", Ok(()))]);
-        assert_eq!(level(&Seen { collectors: answers, ..well() }), Level::Ok);
-        assert_eq!(level(&Seen { collectors: Some(vec![]), ..well() }), Level::Problem);
-    }
-
-    #[test]
     fn the_running_probe_is_asked() {
         let running = |state, key_note: Option<&str>| ProbeSeen::Running {
             state,
@@ -409,14 +462,13 @@ mod tests {
             key_note: key_note.map(Into::into),
         };
         for (probe, expected) in [
-            (running(State::Connected, None), Level::Ok),
-            (running(State::Connected, Some("another probe has the same key")), Level::Warning),
-            (running(State::Refused, None), Level::Problem),
-            (running(State::Waiting, None), Level::Problem),
-            (running(State::Disconnected, None), Level::Problem),
-            (ProbeSeen::NotRunning, Level::Warning),
+            (status(State::Connected, &[]), Level::Ok),
+            (status(State::Refused, &[]), Level::Problem),
+            (status(State::Waiting, &[Word::PendingClaim]), Level::Problem),
+            (status(State::Disconnected, &[]), Level::Problem),
+            (Some(ProbeSeen::NotRunning), Level::Warning),
         ] {
-            assert_eq!(found(&Seen { probe: Some(probe), ..well() }, "probe")[0].0, expected);
+            assert_eq!(found(&Seen { probe, ..well() }, "probe")[0].0, expected);
         }
     }
 

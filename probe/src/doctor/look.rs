@@ -1,27 +1,30 @@
 //! Tries out what a probe needs, and writes down what the system says. It decides nothing.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockaddrStorage, getsockname};
 use socket2::{Domain, Protocol, Socket, Type};
 use sonde_engine::{Channel, Token, Transmit};
+use sonde_protocol::directory::Collector;
 use sonde_protocol::net::Family;
+use sonde_protocol::tls::SecretKey;
 
 use super::Doctor;
-use super::judge::{ClockSeen, Opened, PingSockets, ProbeSeen, Reached, ResolverAnswer, ResolverSeen, Seen, Stamps};
-use crate::identity::kept_directory;
-use crate::local::LocalNetwork;
+use super::judge::{ClockSeen, Opened, PingSockets, ProbeSeen, Reached, Seen, Stamps};
+use crate::condition::facts::Facts;
+use crate::condition::survey::{Asking, USUAL, survey};
+use crate::identity::{kept_collector, kept_directory};
 use crate::net::clock::{StampConverter, SystemClock};
 use crate::net::socket::{Arrival, SCRATCH};
 use crate::net::udp_socket;
 use crate::reachability::answers_ping;
-use crate::resolve::{ResolveError, Resolver};
+use crate::resolve::Resolver;
 use crate::run::with_causes;
 use crate::status;
 use crate::wall_clock::kernel_clock;
@@ -29,24 +32,16 @@ use crate::wall_clock::kernel_clock;
 /// Who may open ping sockets: first and last group.
 const GROUP_RANGE: &str = "/proc/sys/net/ipv4/ping_group_range";
 
-/// What resolvers are asked for: the name that probes ask for anyway (RFC 7050). That it is known does not matter.
-const QUESTION: &str = "ipv4only.arpa";
-
-/// How long a resolver may take.
+/// How long the name of a target may take to resolve.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a packet from this machine to itself may take.
 const LOOPBACK_LIMIT: Duration = Duration::from_secs(1);
 
-/// How many collectors' addresses are tried.
-const MAX_REACHED: usize = 16;
-
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 pub(super) async fn look(doctor: &Doctor) -> Seen {
     let resolver = Resolver::new(&doctor.config.policy);
-    let local = LocalNetwork::read().unwrap_or_default();
-    let routes = FAMILIES.map(|family| (family, local.has_route(family)));
     let mut targets = Vec::new();
     for target in &doctor.targets {
         targets.extend(reach(target, &resolver, &FAMILIES).await);
@@ -57,18 +52,17 @@ pub(super) async fn look(doctor: &Doctor) -> Seen {
         group: nix::unistd::getegid().as_raw(),
         program: std::env::current_exe().map_or_else(|_| "sonde-probe".into(), |path| path.display().to_string()),
         stamps: stamps(),
-        routes: routes.to_vec(),
+        facts: network(doctor, &resolver).await,
+        now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
         clock: match kernel_clock() {
             Ok(clock) if clock.synchronised => ClockSeen::Synchronised(clock.max_error),
             Ok(_) => ClockSeen::NotSynchronised,
             Err(error) => ClockSeen::Unknown(error.to_string()),
         },
-        resolvers: resolvers(&resolver).await,
         probe: doctor.state.as_ref().map(|state| match status::ask(state) {
-            Ok(status) => ProbeSeen::Running { state: status.state, line: status.line(), key_note: status.key_note },
+            Ok(status) => ProbeSeen::Running(Box::new(status)),
             Err(_) => ProbeSeen::NotRunning,
         }),
-        collectors: collectors(doctor, &resolver, &routes).await,
         targets,
     }
 }
@@ -141,41 +135,30 @@ fn stamps_over(family: Family) -> io::Result<Stamps> {
     Ok(stamps)
 }
 
-async fn resolvers(resolver: &Resolver) -> Vec<ResolverSeen> {
-    let mut seen = Vec::new();
-    for address in resolver.own_resolvers() {
-        let answer = match Resolver::of_servers(&[address]).addresses(QUESTION, Family::V4, RESOLVE_LIMIT).await {
-            Ok(_) | Err(ResolveError::NoSuchName | ResolveError::NoAddress(_)) => ResolverAnswer::Answers,
-            Err(ResolveError::Refused(code)) => ResolverAnswer::Error(code.to_string()),
-            Err(ResolveError::Timeout) => ResolverAnswer::No("no answer in time".into()),
-            Err(error) => ResolverAnswer::No(with_causes(&error)),
-        };
-        seen.push(ResolverSeen { address, answer });
-    }
-    seen
-}
-
-/// Pings the collectors of the network that was named, over the families that this machine has.
-async fn collectors(doctor: &Doctor, resolver: &Resolver, routes: &[(Family, bool)]) -> Option<Vec<Reached>> {
+/// Looks at the network, and for the collectors of the one that was named.
+async fn network(doctor: &Doctor, resolver: &Resolver) -> Facts {
     let newest = doctor.state.as_ref().and_then(|state| kept_directory(state).ok().flatten());
-    let collectors = match (newest, doctor.network.as_ref().or(doctor.config.network.as_ref())) {
-        (Some(directory), _) => directory.collectors.iter().cloned().collect(),
-        (None, Some(network)) => network.collectors.clone(),
-        (None, None) => return None,
+    let collectors: Option<Vec<Collector>> = match (newest, doctor.network.as_ref().or(doctor.config.network.as_ref()))
+    {
+        (Some(directory), _) => Some(directory.collectors.iter().cloned().collect()),
+        (None, Some(network)) => Some(network.collectors.clone()),
+        (None, None) => None,
     };
-    let families: Vec<Family> = routes.iter().filter(|(_, has)| *has).map(|(family, _)| *family).collect();
-    let mut reached: Vec<Reached> = Vec::new();
-    for endpoint in collectors.iter().flat_map(|collector| collector.addresses.iter()) {
-        let host = match endpoint.parse::<SocketAddr>() {
-            Ok(address) => address.ip().to_string(),
-            Err(_) => endpoint.rsplit_once(':').map_or(endpoint.as_str(), |(host, _)| host).to_owned(),
-        };
-        // One host may be named with several ports.
-        if reached.len() < MAX_REACHED && !reached.iter().any(|one| one.name == host) {
-            reached.extend(reach(&host, resolver, &families).await);
-        }
+    let endpoints = |collectors: &Vec<Collector>| {
+        collectors.iter().flat_map(|one| one.addresses.iter().map(ToString::to_string)).collect()
+    };
+    let asking = Asking {
+        endpoints: collectors.as_ref().map(endpoints),
+        keys: collectors.iter().flatten().map(|one| one.key).collect(),
+        remembered: doctor.state.as_ref().and_then(|state| kept_collector(state)),
+        connected: None,
+        large: Some(USUAL),
+    };
+    // The probe's own key is nobody's business here: a collector tells anybody where the collectors are.
+    match SecretKey::generate() {
+        Ok(key) => survey(&asking, &key, resolver).await,
+        Err(_) => Facts::default(),
     }
-    Some(reached)
 }
 
 /// Pings a host at its first address in each of these families; a literal of another family is left out.

@@ -35,6 +35,16 @@ pub(super) async fn fetch_directory(
     bytes.map_err(ConnectError::NoAnswer)
 }
 
+/// The key of whoever answers.
+pub(super) async fn whose_key(
+    tls: rustls::ClientConfig,
+    address: SocketAddr,
+) -> Result<Option<PublicKey>, ConnectError> {
+    let line = QuicLine(race(tls, &[address]).await?);
+    line.close();
+    Ok(line.key())
+}
+
 pub(super) async fn race(tls: rustls::ClientConfig, addresses: &[SocketAddr]) -> Result<Connection, ConnectError> {
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| ConnectError::Local(error.to_string()))?;
     let mut config = ClientConfig::new(Arc::new(crypto));

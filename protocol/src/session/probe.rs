@@ -9,6 +9,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::bounded::{Bytes, List, Text};
+use crate::condition::Condition;
 use crate::directory::SignedDirectory;
 use crate::identity::{ClaimCode, KeyNotice, Rotation};
 use crate::ids::{BootId, ProbeId, Seq};
@@ -52,6 +53,8 @@ pub struct HelloFacts {
     pub token: Option<Vec<u8>>,
     /// Serial of the newest directory.
     pub directory: u64,
+    /// What is wrong, and what was while the probe was away.
+    pub conditions: Vec<Condition>,
 }
 
 /// What the shell is to do.
@@ -208,6 +211,7 @@ impl ProbeSession {
             directory: facts.directory,
             kinds: List::cut(self.kinds.iter().copied()),
             families: List::cut(facts.families),
+            conditions: Some(List::cut(facts.conditions)),
         })));
     }
 
@@ -412,7 +416,16 @@ impl ProbeSession {
         if self.state == State::Open {
             let addresses = Some(List::cut(addresses.iter().copied().map(Ip)));
             let families = List::cut(families.iter().copied());
-            let health = Health { spool_depth: self.spool.depth(), running, addresses, families };
+            let health = Health { spool_depth: self.spool.depth(), running, addresses, families, ..Health::default() };
+            self.actions.push_back(Action::Send(Up::Health(health)));
+        }
+    }
+
+    /// What is wrong has changed. `conditions` is all that is, and what is over.
+    pub fn conditions_changed(&mut self, conditions: Vec<Condition>, running: u32) {
+        if self.state == State::Open {
+            let conditions = Some(List::cut(conditions));
+            let health = Health { spool_depth: self.spool.depth(), running, conditions, ..Health::default() };
             self.actions.push_back(Action::Send(Up::Health(health)));
         }
     }
@@ -437,6 +450,7 @@ mod tests {
             families: Vec::new(),
             token: None,
             directory: 0,
+            conditions: Vec::new(),
         };
         session.handle_connected(facts, now);
         let welcome = Welcome {

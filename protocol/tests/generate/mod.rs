@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use sonde_protocol::bounded::{Bytes, List, Text};
+use sonde_protocol::condition::Condition;
 use sonde_protocol::directory::{Collector, Directory, SignedDirectory};
 use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
@@ -121,6 +122,12 @@ fn gap() -> BoxedStrategy<Gap> {
         .boxed()
 }
 
+fn condition() -> BoxedStrategy<Condition> {
+    (any::<u16>(), any::<u32>(), option::of(any::<u32>()), option::of(text()), any::<bool>())
+        .prop_map(|(word, began, ended, detail, cut_off)| Condition { word, began, ended, detail, cut_off })
+        .boxed()
+}
+
 /// Any hello.
 pub fn hello() -> BoxedStrategy<Hello> {
     let spooled = (boot(), seq()).prop_map(|(boot, next)| SpooledBoot { boot, next });
@@ -134,10 +141,11 @@ pub fn hello() -> BoxedStrategy<Hello> {
         number(),
         list(any::<u8>(), 64),
         list(family(), 2),
+        option::of(list(condition(), 64)),
     );
     (who, what)
         .prop_map(|((versions, software, boot, uptime, now, clock_synchronised), what)| {
-            let (orders, boots, spool_depth, addresses, token, directory, kinds, families) = what;
+            let (orders, boots, spool_depth, addresses, token, directory, kinds, families, conditions) = what;
             Hello {
                 versions,
                 software,
@@ -153,6 +161,7 @@ pub fn hello() -> BoxedStrategy<Hello> {
                 directory,
                 kinds,
                 families,
+                conditions,
             }
         })
         .boxed()
@@ -160,8 +169,14 @@ pub fn hello() -> BoxedStrategy<Hello> {
 
 /// Any message of a probe.
 pub fn up() -> BoxedStrategy<Up> {
-    let health = (number(), small(), option::of(list(ip(), 16)), list(family(), 2))
-        .prop_map(|(spool_depth, running, addresses, families)| Health { families, spool_depth, running, addresses });
+    let health = (number(), small(), option::of(list(ip(), 16)), list(family(), 2), option::of(list(condition(), 64)))
+        .prop_map(|(spool_depth, running, addresses, families, conditions)| Health {
+            spool_depth,
+            running,
+            addresses,
+            families,
+            conditions,
+        });
     prop_oneof![
         hello().prop_map(Up::Hello),
         list(gap(), 30).prop_map(Up::Gaps),

@@ -20,6 +20,7 @@ mod charging;
 mod credits;
 mod enrolment;
 mod evidence;
+mod health;
 mod measurements;
 mod orders;
 mod participation;
@@ -44,6 +45,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/10_lists.sql"),
         include_str!("catalog/11_anchor_builtins.sql"),
         include_str!("catalog/12_identity.sql"),
+        include_str!("catalog/13_health.sql"),
     ],
 };
 

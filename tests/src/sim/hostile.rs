@@ -98,6 +98,7 @@ impl Hostile {
             directory: u64::MAX,
             kinds: List::default(),
             families: List::default(),
+            conditions: None,
         }
     }
 

@@ -375,6 +375,7 @@ impl ProbeHost {
                     families: vec![Family::V6],
                     token: None,
                     directory: 0,
+                    conditions: vec![],
                 };
                 process.session.handle_connected(facts, now);
             }

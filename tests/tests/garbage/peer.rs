@@ -79,6 +79,7 @@ pub fn hello() -> Hello {
         directory: 1,
         kinds: List::default(),
         families: List::default(),
+        conditions: None,
     }
 }
 

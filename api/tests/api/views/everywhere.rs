@@ -79,7 +79,7 @@ const FINDS: [&str; 7] = [
 ];
 
 /// What carol, its owner, sees of the probe.
-const HOME: [&str; 3] = ["20.0.0.9", "2a00:1:2:3::9", "home of carol"];
+const HOME: [&str; 5] = ["20.0.0.9", "2a00:1:2:3::9", "home of carol", "192.168.1.53", "dns-silent"];
 
 /// Conditions that the probe meets by what only carol sees of it.
 const FINDS_HOME: [&str; 3] = ["?prefix=20.0.0.9/32", "?prefix_v4=20.0.0.9", "?prefix_v6=2a00:1:2:3::/64"];
