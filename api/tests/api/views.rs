@@ -1,13 +1,13 @@
 //! Who sees what: as the public, as the owner of the probe, and as somebody else with a key. Every endpoint is in [`everywhere`].
 
 use serde_json::json;
-use sonde_protocol::bounded::{Bytes, List};
+use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::condition::{Condition, Word};
 use sonde_protocol::ids::MeasurementId;
 use sonde_protocol::net::Transport;
 use sonde_protocol::result::{DnsOutcome, DnsReply, DnsResponse, DnsStray, Outcome, StrayKind};
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::{Anchors, NewAnchor};
+use sonde_store::catalog::{Anchors, Healths, NewAnchor};
 
 use crate::credits::charging;
 use crate::lab::{Lab, NOW, Person, asking, ip, path, result};

@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use crate::condition::Held;
     use crate::condition::facts::FamilyFacts;
-    use crate::status::Shown;
+    use crate::status::{HostLimits, Shown};
 
     /// A machine on which all is well.
     fn well() -> Seen {
@@ -351,6 +351,7 @@ mod tests {
             running: 0,
             spool: 0,
             uplink: None,
+            host: HostLimits::default(),
             key_note: None,
             claim_code: None,
             conditions: words.iter().map(|word| Shown::of(&held(word), now)).collect(),
@@ -456,11 +457,6 @@ mod tests {
 
     #[test]
     fn the_running_probe_is_asked() {
-        let running = |state, key_note: Option<&str>| ProbeSeen::Running {
-            state,
-            line: "probe 1".into(),
-            key_note: key_note.map(Into::into),
-        };
         for (probe, expected) in [
             (status(State::Connected, &[]), Level::Ok),
             (status(State::Refused, &[]), Level::Problem),
