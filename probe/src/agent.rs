@@ -11,19 +11,19 @@ mod line;
 mod link;
 mod record;
 mod runs;
+mod start;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sonde_protocol::address::{Nat64Prefix, Neighbourhood};
 use sonde_protocol::bounded::Text;
-use sonde_protocol::directory::{NetworkFile, SignedDirectory};
+use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId};
 use sonde_protocol::net::Uplink;
 use sonde_protocol::result::{MeasurementResult, SkipReason};
@@ -42,6 +42,8 @@ use self::health::Surveying;
 use self::line::Line;
 use self::link::QuicAgain;
 use self::record::Record;
+pub use self::start::{AgentOptions, Start};
+use self::start::{ConfigFile, Life};
 use crate::condition::Conditions;
 use crate::condition::diagnosis::Found;
 use crate::config::Config;
@@ -51,10 +53,11 @@ use crate::kept::{KeptPause, Usage};
 use crate::local::{AddressWatch, LocalNetwork};
 use crate::local_time::LocalTime;
 use crate::net::clock::{ClockSource, SystemClock};
-use crate::net::{Driver, NetError, Options, raise_descriptor_limit};
+use crate::net::{Driver, NetError, Options};
 use crate::policy::{Caps, Policy};
-use crate::resolve::{MAX_RESOLVERS, Resolver};
+use crate::resolve::MAX_RESOLVERS;
 use crate::run::{KINDS, Runner};
+use crate::sandbox::SandboxError;
 use crate::scheduler::Scheduler;
 use crate::status::{Status, StatusServer};
 use crate::uplink::{ConnectError, Link, LinkEvent};
@@ -81,21 +84,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// The least sleep while a lane has no room; the lane itself wakes the loop when it has.
 const BLOCKED_WAIT: Duration = Duration::from_millis(100);
 
-/// What the probe is started with.
-#[derive(Debug, Clone)]
-pub struct AgentOptions {
-    /// The network to join.
-    pub network: NetworkFile,
-    /// The state directory.
-    pub state: PathBuf,
-    /// What the host has decided.
-    pub config: Config,
-    /// Where that stands, to be read again on SIGHUP.
-    pub config_path: Option<PathBuf>,
-    /// Writes boot, number and SHA-256 of every report here, before it is sent: for those who want to check the store.
-    pub report_log: Option<PathBuf>,
-}
-
 /// Why the probe cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -105,6 +93,9 @@ pub enum AgentError {
     /// The sockets.
     #[error("the network cannot be used")]
     Net(#[from] NetError),
+    /// The sandbox.
+    #[error("the sandbox that sonde.toml asks for (`[sandbox] enabled`) cannot be entered")]
+    Sandbox(#[from] SandboxError),
     /// Something of the system's.
     #[error("{what}")]
     System {
@@ -125,7 +116,7 @@ type Connecting = Pin<Box<dyn Future<Output = (Result<Link, ConnectError>, Optio
 struct Agent {
     identity: Identity,
     config: Config,
-    config_path: Option<PathBuf>,
+    config_file: Option<ConfigFile>,
     /// Why the file as it is now is not in force.
     config_problem: Option<String>,
     local_time: LocalTime,
@@ -184,11 +175,11 @@ struct Agent {
 ///
 /// # Errors
 /// When the probe cannot start. Once it runs, nothing ends it but `shutdown`.
-pub async fn run(options: AgentOptions, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+pub async fn run(start: Start, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let began = Instant::now();
-        match live(options.clone(), shutdown.as_mut()).await? {
+        match live(&start, shutdown.as_mut()).await? {
             End::Stopped => return Ok(()),
             End::BootIsOver => {
                 warn!(
@@ -212,56 +203,41 @@ enum End {
 }
 
 /// One boot.
-async fn live(mut options: AgentOptions, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<End, AgentError> {
-    // A boot within the process begins with what the host has decided since the start.
-    if let Some(Ok(config)) = options.config_path.as_ref().map(|path| Config::load(path)) {
-        options.config = config;
-    }
-    let identity = Identity::open(&options.state, options.network)?;
-    let status = StatusServer::listen(&options.state).map_err(system("the status socket cannot be opened"))?;
-    let commands = control::listen(&options.state).map_err(system("the control socket cannot be opened"))?;
+async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<End, AgentError> {
+    let Life { identity, config, resolver, report_log, status, control } = start.life()?;
+    let status =
+        StatusServer::new(status, start.sandbox.clone()).map_err(system("the status socket cannot be used"))?;
+    let commands = control::listen(control).map_err(system("the control socket cannot be used"))?;
     let mut reload = signal(SignalKind::hangup()).map_err(system("SIGHUP cannot be heard"))?;
     let mut watch_addresses = AddressWatch::new().map_err(system("the kernel cannot be asked about addresses"))?;
     let local = LocalNetwork::read().map_err(system("the machine's addresses cannot be read"))?;
-    let report_log = match &options.report_log {
-        Some(path) => {
-            let log = File::options().create(true).append(true).open(path);
-            Some(log.map_err(system("the report log cannot be opened"))?)
-        }
-        None => None,
-    };
     let clock: Arc<dyn ClockSource> = Arc::new(SystemClock);
     let started = clock.monotonic();
     let wall = Arc::new(Mutex::new(WallClock::new()));
-    let resolver = Resolver::new(&options.config.policy);
     let today = clock.realtime().as_secs().div_euclid(86_400);
-    let record = Record::open(&options.state, today);
-    let usage = Usage::open(&options.state, today);
-    let caps = Caps::new(options.config.limits.clone(), usage.used(), started);
-    let limits = &options.config.limits;
+    let record = Record::open(&start.state, today);
+    let usage = Usage::open(&start.state, today);
+    let caps = Caps::new(config.limits.clone(), usage.used(), started);
+    let limits = &config.limits;
     // One run has as many jobs as it asks resolvers at once.
     let max_jobs = usize::try_from(limits.concurrent).unwrap_or(usize::MAX).saturating_mul(MAX_RESOLVERS);
     let driver_options = Options { packets_per_second: limits.packets_per_second, max_jobs, ..Options::default() };
-    if let Err(error) = raise_descriptor_limit() {
-        warn!(%error, "the limit of open files stays as it is");
-    }
     let driver = Driver::new(clock.clone(), driver_options)?;
-    let (policy, policy_seen) =
-        watch::channel(Arc::new(policy_of(&options.config, Neighbourhood::default(), Vec::new())));
+    let (policy, policy_seen) = watch::channel(Arc::new(policy_of(&config, Neighbourhood::default(), Vec::new())));
     let runner = Arc::new(Runner::new(driver, clock, wall, resolver, policy_seen));
     let random = |what| move |_| AgentError::System { what, source: std::io::ErrorKind::Unsupported.into() };
     let boot = BootId(getrandom::u64().map_err(random("no random numbers"))?);
     let seed = getrandom::u64().map_err(random("no random numbers"))?;
-    let kinds = &options.config.limits.kinds;
+    let kinds = &config.limits.kinds;
     let session = ProbeSession::new(boot, SpoolLimits::default(), Text::cut(SOFTWARE), kinds, seed, started);
     info!(key = %identity.key().public(), network = identity.network_name(), boot = %format!("{:016x}", boot.0), "probe starts");
     let mut agent = Agent {
         identity,
-        config: options.config,
-        config_path: options.config_path,
+        config,
+        config_file: start.config_file.clone(),
         config_problem: None,
-        local_time: LocalTime::of_this_machine(),
-        kept_pause: KeptPause::open(&options.state),
+        local_time: start.local_time.clone(),
+        kept_pause: KeptPause::open(&start.state),
         usage,
         commands,
         line: Line::default(),

@@ -14,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::activity::{self, Day, Row, files};
-use crate::agent::{self, AgentOptions};
+use crate::agent::{self, AgentOptions, Start};
 use crate::config::{Config, read_network};
 use crate::control;
 use crate::doctor::{Doctor, examine};
@@ -246,8 +246,9 @@ fn execute(command: Command) -> Result<ExitCode> {
                 (None, Some(network)) => network.clone(),
                 (None, None) => bail!("which network? give --network FILE, or a [network] section in --config"),
             };
-            let options = AgentOptions { network, state, config, config_path, report_log };
-            runtime()?.block_on(agent::run(options, terminated()))?;
+            // Before the runtime: the sandbox holds the threads that start in it.
+            let start = Start::new(AgentOptions { network, state, config, config_path, report_log })?;
+            runtime()?.block_on(agent::run(start, terminated()))?;
         }
         Command::Enroll { file, to, state, no_start } => {
             enroll(&Enroll { file, to, state, start: !no_start }, &mut out)?;

@@ -78,6 +78,8 @@ pub struct Config {
     pub limits: Limits,
     /// When periodic measurements wait for the host's line.
     pub quiet: Quiet,
+    /// What the program gives up before it starts.
+    pub sandbox: SandboxSection,
     /// The network to join; may come from a file of its own instead ([`read_network`]).
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "network")]
     pub network: Option<NetworkFile>,
@@ -173,6 +175,17 @@ impl Limits {
     }
 }
 
+/// `[sandbox]`: see [`crate::sandbox`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SandboxSection {
+    /// Whether a running probe closes itself off. Off, unless the host asks for it.
+    pub enabled: bool,
+    /// Whether it keeps CAP_NET_RAW, if it was given it: for traceroute over TCP, IPv6 options headers and the details of ICMP
+    /// errors. No other capability is ever kept.
+    pub raw: bool,
+}
+
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -203,6 +216,20 @@ impl Config {
     /// When it cannot be read, is not TOML, or has an unknown key or a value that is not allowed.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         parse(&read(path)?, Some(path))
+    }
+
+    /// The same, of a file that another process has read.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn of_bytes(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<Self, ConfigError> {
+        let failed = |source| ConfigError::Read { path: path.into(), source };
+        let bytes = bytes.map_err(failed)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| failed(io::ErrorKind::InvalidData.into()))?;
+        parse(&text, Some(path))
     }
 
     /// All settings with the values in force, as a file that could be read back; only a join token is not shown.

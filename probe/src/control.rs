@@ -6,6 +6,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener as Listener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,18 +68,28 @@ fn socket(state: &Path) -> PathBuf {
     state.join("control.sock")
 }
 
-/// Listens in the state directory, and gives the commands that come. Its task ends with the receiver.
+/// Listens in the state directory. Before the sandbox, which allows no listening.
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub fn listen(state: &Path) -> io::Result<mpsc::Receiver<Asked>> {
+pub fn open(state: &Path) -> io::Result<Listener> {
     let path = socket(state);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&path)?;
+    let listener = Listener::bind(&path)?;
+    listener.set_nonblocking(true)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Gives the commands that come. Its task ends with the receiver.
+///
+/// # Errors
+/// When the runtime cannot take the socket.
+pub fn listen(listener: Listener) -> io::Result<mpsc::Receiver<Asked>> {
+    let listener = UnixListener::from_std(listener)?;
     let (to, commands) = mpsc::channel(MAX_TALKING);
     tokio::spawn(async move {
         let places = Arc::new(Semaphore::new(MAX_TALKING));
@@ -184,7 +195,7 @@ mod tests {
     #[tokio::test]
     async fn commands_are_done_and_garbage_is_answered_in_words() {
         let dir = tempfile::tempdir().unwrap();
-        let mut commands = listen(dir.path()).unwrap();
+        let mut commands = listen(open(dir.path()).unwrap()).unwrap();
         tokio::spawn(async move {
             while let Some(Asked { command, answer }) = commands.recv().await {
                 let _ = answer.send(match command {

@@ -24,6 +24,7 @@ pub mod policy;
 pub mod reachability;
 pub mod resolve;
 pub mod run;
+pub mod sandbox;
 pub mod scheduler;
 pub mod status;
 pub mod uplink;

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
+use nix::net::if_::{InterfaceFlags, if_nameindex};
 use nix::sys::socket::SockaddrStorage;
 use sonde_protocol::address::{Nat64Prefix, Neighbourhood};
 use sonde_protocol::net::Family;
@@ -189,6 +189,12 @@ const fn index(family: Family) -> usize {
         Family::V4 => 0,
         Family::V6 => 1,
     }
+}
+
+/// The number of an interface. By rtnetlink: the other way, `if_nametoindex`, takes a Unix socket, which the sandbox refuses.
+pub fn interface_number(name: &str) -> Option<u32> {
+    let all = if_nameindex().ok()?;
+    all.iter().find(|interface| interface.name().to_bytes() == name.as_bytes()).map(|interface| interface.index())
 }
 
 fn ip(address: &SockaddrStorage) -> Option<IpAddr> {

@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig};
@@ -30,11 +30,12 @@ use sonde_protocol::order::MAX_ADDRESSES;
 use tokio::time::timeout;
 
 use crate::config::PolicySection;
+use crate::sandbox::reader::Reader;
 pub use name_server::{MAX_RESOLVERS, NameServer, parse_resolv_conf};
 use scoped::ScopedRuntime;
 
 /// Where the system keeps its resolvers.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// More of that file is not read.
 const MAX_RESOLV_CONF: u64 = 64 * 1024;
@@ -102,6 +103,8 @@ enum Source {
     Fixed(Vec<NameServer>),
     /// It is in a file, which is read again when it has changed.
     File(PathBuf),
+    /// The same, and another process reads it for us.
+    Read(PathBuf, Arc<Reader>, u8),
 }
 
 /// What tells one state of a file from another, also when it is replaced by a rename.
@@ -139,6 +142,11 @@ impl Resolver {
     /// The resolvers that a file in the format of resolv.conf(5) names.
     pub fn of_file(path: impl Into<PathBuf>) -> Self {
         Self { source: Source::File(path.into()), current: Mutex::default() }
+    }
+
+    /// The system's resolvers, read by a process apart: this one may not open the file itself.
+    pub fn of_reader(reader: Arc<Reader>, number: u8) -> Self {
+        Self { source: Source::Read(RESOLV_CONF.into(), reader, number), current: Mutex::default() }
     }
 
     /// Exactly these, also at other ports than 53; for tests and labs.
@@ -219,7 +227,9 @@ impl Resolver {
         let mut slot = self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let state = match &self.source {
             Source::Fixed(_) => None,
-            Source::File(path) => Some(FileState::of(path).map_err(|source| unreadable(path, source))?),
+            Source::File(path) | Source::Read(path, ..) => {
+                Some(FileState::of(path).map_err(|source| unreadable(path, source))?)
+            }
         };
         let current = match slot.take() {
             Some(current) if current.state == state => current,
@@ -238,6 +248,10 @@ impl Resolver {
                 let mut text = Vec::new();
                 let read = File::open(path).and_then(|file| file.take(MAX_RESOLV_CONF).read_to_end(&mut text));
                 read.map_err(|source| unreadable(path, source))?;
+                name_server::parse_resolv_conf(&String::from_utf8_lossy(&text))
+            }
+            Source::Read(path, reader, number) => {
+                let text = reader.read(*number).map_err(|source| unreadable(path, source))?;
                 name_server::parse_resolv_conf(&String::from_utf8_lossy(&text))
             }
         };

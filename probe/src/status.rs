@@ -20,6 +20,7 @@ use crate::agent::health::span;
 use crate::condition::Held;
 use crate::identity::Identity;
 use crate::local_time::LocalTime;
+use crate::sandbox;
 
 /// How long somebody who asks may take to listen.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -87,6 +88,9 @@ pub struct Status {
     /// The host's limits.
     #[serde(default)]
     pub host: HostLimits,
+    /// What the program has given up.
+    #[serde(default)]
+    pub sandbox: sandbox::Report,
 }
 
 /// What the host allows, and what that does just now.
@@ -234,6 +238,36 @@ fn socket(state: &Path) -> PathBuf {
     state.join("status.sock")
 }
 
+/// The socket, open and not yet listened at by anybody: made before the sandbox, which allows no listening.
+#[derive(Debug)]
+pub struct StatusSocket(std::os::unix::net::UnixListener);
+
+impl StatusSocket {
+    /// Listens in the state directory.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn open(state: &Path) -> std::io::Result<Self> {
+        let path = socket(state);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = std::os::unix::net::UnixListener::bind(&path)?;
+        listener.set_nonblocking(true)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+        Ok(Self(listener))
+    }
+
+    /// The same socket once more, for a boot.
+    ///
+    /// # Errors
+    /// Without a descriptor left.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+}
+
 /// The running probe's side.
 #[derive(Debug)]
 pub struct StatusServer {
@@ -247,21 +281,19 @@ pub struct StatusServer {
     claim_code: Option<ClaimCode>,
     /// When another probe with the same key was last heard of.
     duplicate: Option<Instant>,
+    sandbox: sandbox::Report,
 }
 
 impl StatusServer {
-    /// Listens in the state directory.
+    /// Answers at the socket.
     ///
     /// # Errors
-    /// When the socket cannot be made.
-    pub fn listen(state: &Path) -> std::io::Result<Self> {
-        let path = socket(state);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+    /// When the runtime cannot take it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(socket: StatusSocket, sandbox: sandbox::Report) -> std::io::Result<Self> {
+        let listener = UnixListener::from_std(socket.0)?;
         Ok(Self {
             listener,
             asking: None,
@@ -272,6 +304,7 @@ impl StatusServer {
             uplink: None,
             claim_code: None,
             duplicate: None,
+            sandbox,
         })
     }
 
@@ -380,6 +413,7 @@ impl StatusServer {
             uplink: self.uplink.filter(|_| self.state == State::Connected).map(|uplink| uplink.name().to_owned()),
             host: HostLimits::default(),
             conditions,
+            sandbox: self.sandbox.clone(),
         }
     }
 }

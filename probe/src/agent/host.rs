@@ -5,7 +5,6 @@ use sonde_protocol::result::SkipReason;
 use tracing::{info, warn};
 
 use super::Agent;
-use crate::config::Config;
 use crate::control::{Asked, Command};
 use crate::policy::Pause;
 use crate::run::with_causes;
@@ -51,11 +50,11 @@ impl Agent {
 
     /// Reads `sonde.toml` again. What cannot be used changes nothing.
     pub(super) fn reload(&mut self) {
-        let Some(path) = &self.config_path else {
+        let Some(file) = &self.config_file else {
             info!("no configuration file to read again");
             return;
         };
-        let config = match Config::load(path) {
+        let config = match file.load() {
             Ok(config) => config,
             Err(error) => {
                 let why = with_causes(&error);

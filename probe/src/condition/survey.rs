@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use nix::net::if_::if_nametoindex;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::tls::SecretKey;
@@ -14,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::facts::{Asked, CollectorFacts, Facts, FamilyFacts, Leads, NameFacts, Ping, Quic, ResolverFacts};
-use crate::local::LocalNetwork;
+use crate::local::{LocalNetwork, interface_number};
 use crate::reachability;
 use crate::resolve::{ResolveError, Resolver};
 use crate::uplink;
@@ -103,7 +102,7 @@ async fn families(local: &LocalNetwork) -> [FamilyFacts; 2] {
     let of = async |family| {
         let mut asked = JoinSet::new();
         for (gateway, interface) in local.ways_out(family).take(2) {
-            let scope = if_nametoindex(interface).unwrap_or(0);
+            let scope = interface_number(interface).unwrap_or(0);
             asked.spawn(async move { (gateway, reachability::small(gateway, scope).await) });
         }
         let gateways = asked.join_all().await;

@@ -10,6 +10,7 @@ use sonde_protocol::net::Family;
 use super::{Finding, Level};
 use crate::condition::diagnosis::{diagnose, is_surveyed};
 use crate::condition::facts::{Asked, CollectorFacts, Facts, Ping, Quic, ResolverFacts};
+use crate::sandbox::Report;
 use crate::status::{State, Status};
 
 /// 2026-01-01. A board whose clock has never been set shows an earlier time.
@@ -31,6 +32,8 @@ pub(super) struct Seen {
     pub(super) now: u64,
     /// The running probe, when a state directory was named.
     pub(super) probe: Option<ProbeSeen>,
+    /// What the running probe has given up.
+    pub(super) sandbox: Option<Report>,
     pub(super) targets: Vec<Reached>,
 }
 
@@ -105,6 +108,7 @@ pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
     findings.push(clock(&seen.clock));
     findings.extend(resolvers(&seen.facts.resolvers));
     findings.extend(seen.probe.as_ref().map(|found| probe(found, explained)));
+    findings.extend(seen.sandbox.as_ref().map(sandbox));
     findings.extend(collectors(&seen.facts.collectors));
     findings.extend(seen.targets.iter().map(target));
     findings
@@ -279,6 +283,14 @@ fn collectors(collectors: &[CollectorFacts]) -> Vec<Finding> {
     collectors.iter().filter_map(judge).collect()
 }
 
+fn sandbox(report: &Report) -> Finding {
+    let missing = report.missing();
+    if missing.is_empty() {
+        return ok("sandbox", report.line());
+    }
+    warning("sandbox", report.line(), missing.join("\n"))
+}
+
 fn shown(reached: &Reached) -> String {
     match reached.address {
         Some(address) if address.to_string() != reached.name => format!("{} ({address})", reached.name),
@@ -355,6 +367,7 @@ mod tests {
             key_note: None,
             claim_code: None,
             conditions: words.iter().map(|word| Shown::of(&held(word), now)).collect(),
+            sandbox: Report::default(),
         })))
     }
 
@@ -453,6 +466,21 @@ mod tests {
         for clock in [ClockSeen::NotSynchronised, ClockSeen::Unknown("Operation not permitted".into())] {
             assert_eq!(found(&Seen { clock, ..well() }, "clock")[0].0, Level::Warning);
         }
+    }
+
+    #[test]
+    fn what_is_missing_of_the_sandbox_is_said() {
+        let whole = Report { enabled: true, landlock_abi: Some(7), seccomp: true, ..Report::default() };
+        let of = |report: &Report| found(&Seen { sandbox: Some(report.clone()), ..well() }, "sandbox").remove(0);
+        assert_eq!(of(&whole), (Level::Ok, "Landlock 7, seccomp, no capabilities".into()));
+        let raw = Report { capabilities: vec!["CAP_NET_RAW".into()], ..whole.clone() };
+        assert_eq!(of(&raw), (Level::Ok, "Landlock 7, seccomp, CAP_NET_RAW".into()));
+        let (level, words) = of(&Report { landlock_abi: None, ..whole.clone() });
+        assert!(level == Level::Warning && words.contains("5.13"), "{words}");
+        let (level, words) = of(&Report { seccomp: false, ..whole });
+        assert!(level == Level::Warning && words.contains("system calls"), "{words}");
+        let (level, words) = of(&Report::default());
+        assert!(level == Level::Ok && words.contains("enabled = true"), "{words}");
     }
 
     #[test]

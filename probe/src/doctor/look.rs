@@ -46,6 +46,7 @@ pub(super) async fn look(doctor: &Doctor) -> Seen {
     for target in &doctor.targets {
         targets.extend(reach(target, &resolver, &FAMILIES).await);
     }
+    let running = doctor.state.as_ref().map(|state| status::ask(state));
     Seen {
         sockets: FAMILIES.map(ping_sockets).to_vec(),
         group_range: group_range(),
@@ -59,10 +60,11 @@ pub(super) async fn look(doctor: &Doctor) -> Seen {
             Ok(_) => ClockSeen::NotSynchronised,
             Err(error) => ClockSeen::Unknown(error.to_string()),
         },
-        probe: doctor.state.as_ref().map(|state| match status::ask(state) {
-            Ok(status) => ProbeSeen::Running(Box::new(status)),
+        probe: running.as_ref().map(|asked| match asked {
+            Ok(status) => ProbeSeen::Running(Box::new(status.clone())),
             Err(_) => ProbeSeen::NotRunning,
         }),
+        sandbox: running.as_ref().and_then(|asked| asked.as_ref().ok()).map(|status| status.sandbox.clone()),
         targets,
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::str::FromStr;
 
-use nix::net::if_::if_nametoindex;
+use crate::local::interface_number;
 
 /// The most resolvers that are used.
 pub const MAX_RESOLVERS: usize = 8;
@@ -24,8 +24,7 @@ impl NameServer {
     pub fn socket_address(&self) -> SocketAddr {
         match self.address {
             IpAddr::V6(v6) => {
-                let index =
-                    self.zone.as_deref().and_then(|zone| if_nametoindex(zone).ok().or_else(|| zone.parse().ok()));
+                let index = self.zone.as_deref().and_then(|zone| interface_number(zone).or_else(|| zone.parse().ok()));
                 SocketAddr::V6(SocketAddrV6::new(v6, DNS_PORT, 0, index.unwrap_or(0)))
             }
             IpAddr::V4(_) => SocketAddr::new(self.address, DNS_PORT),
@@ -109,7 +108,7 @@ mod tests {
     fn a_link_local_resolver_is_asked_on_its_link() {
         let on_lo: NameServer = "fe80::1%lo".parse().unwrap();
         let SocketAddr::V6(address) = on_lo.socket_address() else { panic!("it is IPv6") };
-        assert_eq!((address.port(), address.scope_id()), (53, if_nametoindex("lo").unwrap()));
+        assert_eq!((address.port(), address.scope_id()), (53, interface_number("lo").unwrap()));
         let by_number: NameServer = "fe80::1%7".parse().unwrap();
         assert!(matches!(by_number.socket_address(), SocketAddr::V6(v6) if v6.scope_id() == 7));
         let gone: NameServer = "fe80::1%nosuch0".parse().unwrap();

@@ -1,0 +1,133 @@
+//! What happens before the probe runs: whatever the sandbox will not allow later is opened, and then the sandbox is entered,
+//! if the host has asked for it. No runtime and no thread exists yet. Each boot within the process ([`Life`]) begins with copies of it.
+
+use std::fs::File;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sonde_protocol::directory::NetworkFile;
+use tracing::warn;
+
+use super::{AgentError, system};
+use crate::config::{Config, ConfigError};
+use crate::control;
+use crate::identity::Identity;
+use crate::local_time::LocalTime;
+use crate::net::raise_descriptor_limit;
+use crate::resolve::{RESOLV_CONF, Resolver};
+use crate::sandbox::reader::Reader;
+use crate::sandbox::{self, Plan, Report};
+use crate::status::StatusSocket;
+
+/// The places of the files that the process apart reads.
+const RESOLVERS: u8 = 0;
+const CONFIGURATION: u8 = 1;
+
+/// What the probe is started with.
+#[derive(Debug, Clone)]
+pub struct AgentOptions {
+    /// The network to join.
+    pub network: NetworkFile,
+    /// The state directory.
+    pub state: PathBuf,
+    /// What the host has decided.
+    pub config: Config,
+    /// Where that stands, to be read again on SIGHUP.
+    pub config_path: Option<PathBuf>,
+    /// Writes boot, number and SHA-256 of every report here, before it is sent: for those who want to check the store.
+    pub report_log: Option<PathBuf>,
+}
+
+/// The host's file, to be read again.
+#[derive(Debug, Clone)]
+pub(super) struct ConfigFile {
+    path: PathBuf,
+    reader: Option<Arc<Reader>>,
+}
+
+impl ConfigFile {
+    /// What stands in it now.
+    pub(super) fn load(&self) -> Result<Config, ConfigError> {
+        match &self.reader {
+            Some(reader) => Config::of_bytes(&self.path, reader.read(CONFIGURATION)),
+            None => Config::load(&self.path),
+        }
+    }
+}
+
+/// A probe that has everything it needs and has given up the rest.
+#[derive(Debug)]
+pub struct Start {
+    network: NetworkFile,
+    config: Config,
+    reader: Option<Arc<Reader>>,
+    status: StatusSocket,
+    control: UnixListener,
+    report_log: Option<File>,
+    pub(super) state: PathBuf,
+    pub(super) config_file: Option<ConfigFile>,
+    pub(super) local_time: LocalTime,
+    pub(super) sandbox: Report,
+}
+
+/// What one boot begins with.
+pub(super) struct Life {
+    pub(super) identity: Identity,
+    pub(super) config: Config,
+    pub(super) resolver: Resolver,
+    pub(super) report_log: Option<File>,
+    pub(super) status: StatusSocket,
+    pub(super) control: UnixListener,
+}
+
+impl Start {
+    /// Opens what is needed, and enters the sandbox if the host has asked for it; there must be no threads yet then.
+    ///
+    /// # Errors
+    /// When something cannot be opened, or the sandbox not be entered.
+    pub fn new(options: AgentOptions) -> Result<Self, AgentError> {
+        let AgentOptions { network, state, config, config_path, report_log } = options;
+        let sandboxed = config.sandbox.enabled;
+        // First of all, so that the process apart has nothing of what comes next.
+        let files: Vec<PathBuf> = [PathBuf::from(RESOLV_CONF)].into_iter().chain(config_path.clone()).collect();
+        let needed = config_path.is_some() || config.policy.resolvers.is_empty();
+        let reader = if sandboxed && needed { Some(Arc::new(Reader::start(&files)?)) } else { None };
+        // Makes directory and key, where there are none yet.
+        Identity::open(&state, network.clone())?;
+        let status = StatusSocket::open(&state).map_err(system("the status socket cannot be opened"))?;
+        let control = control::open(&state).map_err(system("the control socket cannot be opened"))?;
+        let open = |path: PathBuf| File::options().create(true).append(true).open(path);
+        let report_log = report_log.map(open).transpose().map_err(system("the report log cannot be opened"))?;
+        if let Err(error) = raise_descriptor_limit() {
+            warn!(%error, "the limit of open files stays as it is");
+        }
+        // Reads files that are closed later.
+        let local_time = LocalTime::of_this_machine();
+        let sandbox = if sandboxed {
+            sandbox::enter(&Plan { writable: vec![state.clone()], raw: config.sandbox.raw })?
+        } else {
+            Report::default()
+        };
+        let config_file = config_path.map(|path| ConfigFile { path, reader: reader.clone() });
+        Ok(Self { network, config, reader, status, control, report_log, state, config_file, local_time, sandbox })
+    }
+
+    /// For one boot; it begins with what the host has decided since the start.
+    pub(super) fn life(&self) -> Result<Life, AgentError> {
+        let newest = self.config_file.as_ref().and_then(|file| file.load().ok());
+        let config = newest.unwrap_or_else(|| self.config.clone());
+        let resolver = match &self.reader {
+            Some(reader) if config.policy.resolvers.is_empty() => Resolver::of_reader(Arc::clone(reader), RESOLVERS),
+            _ => Resolver::new(&config.policy),
+        };
+        Ok(Life {
+            identity: Identity::open(&self.state, self.network.clone())?,
+            config,
+            resolver,
+            report_log: self.report_log.as_ref().map(File::try_clone).transpose().map_err(system("no descriptor"))?,
+            status: self.status.try_clone().map_err(system("no descriptor"))?,
+            control: self.control.try_clone().map_err(system("no descriptor"))?,
+        })
+    }
+}
