@@ -518,7 +518,9 @@ async fn handshake(incoming: Incoming, shared: &Shared) -> Option<quinn::Connect
         let mut stream = connection.open_uni().await.ok()?;
         stream.write_all(&signed).await.ok()?;
         stream.finish().ok()?;
-        stream.stopped().await.ok()
+        // Whoever has read it ends the connection. Ended from here, it would take along what the other end has not read yet,
+        // and a stream that it has not even accepted.
+        Some(connection.closed().await)
     };
     let _ = timeout(HANDSHAKE_TIMEOUT, give).await;
     connection.close(VarInt::from_u32(close::DONE), b"");

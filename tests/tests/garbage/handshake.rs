@@ -185,7 +185,7 @@ fn the_directory_is_for_all_and_takes_nothing() {
                 let mut given = connection.accept_uni().await.unwrap();
                 let bytes = given.read_to_end(MAX_CONTROL).await.unwrap();
                 minicbor::decode::<sonde_protocol::directory::SignedDirectory>(&bytes).unwrap();
-                connection.closed().await;
+                connection.close(0u32.into(), b"");
                 writing.await.unwrap()
             })
             .ok();
