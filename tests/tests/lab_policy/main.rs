@@ -13,7 +13,7 @@ use std::net::{IpAddr, UdpSocket};
 
 use sonde_tests::lab::dns::message::write_query;
 use sonde_tests::lab::dns::zone::kind;
-use sonde_tests::lab::packet::{ICMP, ICMPV6, UDP};
+use sonde_tests::lab::packet::{ICMP, ICMPV6, UDP, fnv1a};
 use sonde_tests::lab::{Capture, CapturedPacket, DnsServer, Family, Host, Lab};
 use sonde_tests::scene::collector_addresses;
 use sonde_tests::world::PATIENCE;
@@ -108,11 +108,12 @@ impl<'a> Proof<'a> {
     fn conclude(self) {
         for (host, capture) in self.captures {
             let packets = capture.stop().unwrap();
+            let routers = routers(self.lab, host);
             // Also on the loopback interface.
             let sent: Vec<&CapturedPacket> = packets.iter().filter(|packet| packet.outgoing).collect();
             for packet in &sent {
                 assert!(
-                    is_expected(self.lab, host, packet),
+                    is_expected(self.lab, (host, &routers), packet),
                     "{host:?} sent on {}: {:?}",
                     packet.interface,
                     packet.summary
@@ -129,9 +130,23 @@ impl<'a> Proof<'a> {
     }
 }
 
+/// What is in the pings by which a probe looks whether its own routers, resolvers and collectors are there. No measurement
+/// has it.
+const LOOK: [u8; 16] = [b's'; 16];
+
+/// The host's routers, as its kernel has them.
+fn routers(lab: &Lab, host: Host) -> Vec<IpAddr> {
+    let routes = ["-4", "-6"].map(|version| {
+        let output = lab.host(host).command("ip").args([version, "route", "show", "default"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    });
+    let words: Vec<&str> = routes.iter().flat_map(|text| text.split_whitespace()).collect();
+    words.windows(2).filter(|pair| pair[0] == "via").map(|pair| pair[1].parse().unwrap()).collect()
+}
+
 /// Whether a probe's host may have sent this: ARP, Neighbour Discovery and the like, DNS to its own resolver, QUIC to the
-/// collector, and measurements of the target.
-fn is_expected(lab: &Lab, host: Host, packet: &CapturedPacket) -> bool {
+/// collector, the probe's own look at those and at its routers, which nobody can order, and measurements of the target.
+fn is_expected(lab: &Lab, (host, routers): (Host, &[IpAddr]), packet: &CapturedPacket) -> bool {
     let summary = &packet.summary;
     let link_upkeep = summary.is_arp() || summary.is_nd() || summary.is_membership();
     let dns = lab.resolvers(host).iter().any(|resolver| summary.is_dns_to(*resolver));
@@ -143,5 +158,10 @@ fn is_expected(lab: &Lab, host: Host, packet: &CapturedPacket) -> bool {
     // The kernel's word about an answer that came after its socket was closed.
     let unwanted = matches!((ip.protocol, ip.icmp_type), (ICMP, Some(3)) | (ICMPV6, Some(1)))
         && (lab.resolvers(host).contains(&ip.dst) || collector_addresses().iter().any(|known| known.ip() == ip.dst));
-    link_upkeep || dns || collector || measured || unwanted
+    let is_look = matches!((ip.protocol, ip.icmp_type), (ICMP, Some(8)) | (ICMPV6, Some(128)))
+        && ip.payload_hash == fnv1a(&LOOK)
+        && (routers.contains(&ip.dst)
+            || lab.resolvers(host).contains(&ip.dst)
+            || collector_addresses().iter().any(|known| known.ip() == ip.dst));
+    link_upkeep || dns || collector || measured || unwanted || is_look
 }
