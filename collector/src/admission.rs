@@ -1,7 +1,8 @@
 //! What a probe's hello means for its earlier boots: which of them are over, and how long nothing ran. Pure.
 //!
 //! A boot that the spool no longer lists and that never said goodbye has crashed; one that said goodbye was stopped.
-//! Either way nothing ran until the new boot began, and one gap says so, so that every due time is accounted for.
+//! Either way nothing ran until the new boot began, and one gap says so, so that every due time is accounted for. A boot that
+//! the spool still lists stays open: its reports come, and its end is said then ([`end_of`]).
 
 use std::time::Duration;
 
@@ -39,14 +40,7 @@ pub fn arrive(probe: ProbeId, hello: &Hello, known: &[BootRecord], durable: &[Bo
         if record.closed {
             // It said goodbye. Only the newest boot's end touches the beginning of this one.
             if last.is_some_and(|last| last.boot == record.boot) {
-                let gap = Gap {
-                    boot: record.boot,
-                    first: Seq(0),
-                    last: Some(Seq(0)),
-                    reason: GapReason::Stopped,
-                    from: record.settled,
-                    to: started_at.max(record.settled),
-                };
+                let (gap, _) = end_of(record, &RangeSet::new(), false, started_at);
                 batch.gaps.push((probe, gap));
             }
         } else if !listed {
@@ -56,27 +50,39 @@ pub fn arrive(probe: ProbeId, hello: &Hello, known: &[BootRecord], durable: &[Bo
             batch.boots.push(BootRecord { closed: true, ..record.clone() });
         }
     }
+    for spooled in hello.boots.iter().filter(|spooled| spooled.boot != hello.boot) {
+        // Reports of a boot that was forgotten here, by a restored backup for one, are taken all the same.
+        if !is_over(durable, spooled.boot) && known.iter().all(|record| record.boot != spooled.boot) {
+            let began = spooled.started_at.unwrap_or(started_at).min(started_at);
+            batch.boots.push(BootRecord {
+                probe,
+                boot: spooled.boot,
+                started_at: began,
+                settled: began,
+                closed: false,
+            });
+        }
+    }
     batch.boots.push(BootRecord { probe, boot: hello.boot, started_at, settled: started_at, closed: false });
     Arrival { boot_started_at: started_at, batch }
 }
 
 /// The gap that ends a crashed boot, and the numbers it closes.
 fn crash(record: &BootRecord, durable: &[BootRanges], new_start: UnixNanos) -> (Gap, RangeSet) {
-    let have = set_of(durable, record.boot);
-    let missing = have.missing(Seq(1)..=Seq(u64::MAX));
-    let first = missing.ranges().next().map_or(Seq(u64::MAX), |range| *range.start());
-    let gap = Gap {
-        boot: record.boot,
-        first,
-        last: None,
-        reason: GapReason::Crash,
-        from: record.settled,
-        to: new_start.max(record.settled),
-    };
-    (gap, missing)
+    end_of(record, &set_of(durable, record.boot), true, new_start)
 }
 
-/// Has this boot ended in a gap without an end?
+/// The gap from the end of a boot, of which these numbers are known, until the next one began, and the numbers it closes.
+pub fn end_of(record: &BootRecord, have: &RangeSet, crashed: bool, new_start: UnixNanos) -> (Gap, RangeSet) {
+    let missing = have.missing(Seq(1)..=Seq(u64::MAX));
+    let first = missing.ranges().next().map_or(Seq(u64::MAX), |range| *range.start());
+    let (first, last, reason) =
+        if crashed { (first, None, GapReason::Crash) } else { (Seq(0), Some(Seq(0)), GapReason::Stopped) };
+    let (from, to) = (record.settled, new_start.max(record.settled));
+    (Gap { boot: record.boot, first, last, reason, from, to }, missing)
+}
+
+/// Has this boot ended? Nothing has such a number; only an end closes it.
 fn is_over(durable: &[BootRanges], boot: BootId) -> bool {
     durable.iter().any(|known| known.boot == boot && known.ranges.contains(Seq(u64::MAX)))
 }
@@ -104,7 +110,7 @@ mod tests {
             now: UnixNanos(0),
             clock_synchronised: false,
             orders: None,
-            boots: List::cut([SpooledBoot { boot: BootId(boot), next: Seq(1) }]),
+            boots: List::cut([SpooledBoot { boot: BootId(boot), next: Seq(1), started_at: None }]),
             spool_depth: 0,
             addresses: List::default(),
             token: None,
@@ -160,6 +166,20 @@ mod tests {
         let durable = [BootRanges { boot: BootId(3), ranges: RangeSet::of(Seq(5)..=Seq(u64::MAX)) }];
         let arrival = arrive(PROBE, &hello(3, 900), &known, &durable, UnixNanos(1000));
         assert!(arrival.batch.is_empty(), "{arrival:?}");
+    }
+
+    #[test]
+    fn a_boot_that_is_still_in_the_spool_stays_open_even_if_it_was_forgotten_here() {
+        let earlier = SpooledBoot { boot: BootId(3), next: Seq(9), started_at: Some(UnixNanos(400)) };
+        let mut hello = hello(7, 30);
+        hello.boots.push(earlier).unwrap();
+        let known = arrive(PROBE, &hello, &[record(3, 500, false)], &[], UnixNanos(1000));
+        assert!(known.batch.gaps.is_empty() && known.batch.boots.iter().all(|boot| boot.boot == BootId(7)));
+        let forgotten = arrive(PROBE, &hello, &[], &[], UnixNanos(1000));
+        let started: Vec<_> = forgotten.batch.boots.iter().map(|boot| (boot.boot, boot.started_at)).collect();
+        assert_eq!(started, [(BootId(3), UnixNanos(400)), (BootId(7), UnixNanos(970))]);
+        let over = [BootRanges { boot: BootId(3), ranges: RangeSet::of(Seq(1)..=Seq(u64::MAX)) }];
+        assert_eq!(arrive(PROBE, &hello, &[], &over, UnixNanos(1000)).batch.boots.len(), 1, "it is over");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use sonde_protocol::session::collector::Stored;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::results::{Batch, BootRecord, StoredReport, merge_ranges};
 
+use crate::admission::end_of;
+
 /// How far outside its boot and the present a report's time may lie before it is not believed.
 const TIME_SLACK: Duration = Duration::from_secs(86_400);
 
@@ -116,7 +118,7 @@ impl Intake {
         match stored {
             Stored::Frame(frame) => self.take_frame(connection, (probe, session), &frame, now),
             Stored::Gaps(gaps) => gaps.into_iter().all(|gap| self.take_gap(connection, probe, gap, now)),
-            Stored::Bye(bye) => self.take_bye(probe, bye),
+            Stored::Bye(bye) => self.take_bye(connection, probe, bye),
         }
     }
 
@@ -205,7 +207,12 @@ impl Intake {
         true
     }
 
-    fn take_bye(&mut self, probe: ProbeId, bye: Bye) -> bool {
+    fn take_bye(&mut self, connection: ConnectionId, probe: ProbeId, bye: Bye) -> bool {
+        let started = self.boots.get(&(probe, bye.boot)).map(|boot| boot.record.started_at);
+        // An earlier boot that was still in the spool ends only now, and nothing ran until the next one began.
+        let of_probe = self.boots.iter().filter(|((owner, boot), _)| *owner == probe && *boot != bye.boot);
+        let starts = of_probe.map(|(_, boot)| boot.record.started_at).filter(|at| Some(*at) > started);
+        let next_start = starts.min();
         let Some(boot) = self.boots.get_mut(&(probe, bye.boot)) else { return false };
         let mut have = boot.durable.clone();
         have.extend(&boot.queued);
@@ -213,13 +220,21 @@ impl Intake {
         // With holes it is no clean end: the next boot's hello will find a crash.
         if complete && !boot.record.closed {
             boot.record.closed = true;
-            boot.record.settled = boot.record.settled.max(bye.at);
-            if let Some(next) = bye.last.0.checked_add(1) {
-                let rest = RangeSet::of(Seq(next)..=Seq(u64::MAX));
-                boot.queued.extend(&rest);
-                self.gathering.ranges.push((probe, BootRanges { boot: bye.boot, ranges: rest }));
+            if !bye.crashed {
+                boot.record.settled = boot.record.settled.max(bye.at);
             }
+            if let Some(next_start) = next_start {
+                let (gap, _) = end_of(&boot.record, &have, bye.crashed, next_start);
+                self.gathering.gaps.push((probe, gap));
+            }
+            let rest = have.missing(Seq(1)..=Seq(u64::MAX));
+            boot.queued.extend(&rest);
+            self.gathering.ranges.push((probe, BootRanges { boot: bye.boot, ranges: rest }));
             self.changed.insert((probe, bye.boot));
+        }
+        if complete {
+            // So the probe learns that it can forget the boot.
+            self.acknowledge(connection, bye.boot, &RangeSet::of(Seq(1)..=Seq(u64::MAX)));
         }
         true
     }
@@ -442,13 +457,45 @@ mod tests {
     #[test]
     fn goodbye_closes_a_complete_boot_only() {
         let mut intake = intake();
-        let bye = Stored::Bye(Bye { boot: BOOT, last: Seq(2), at: UnixNanos(9) });
+        let bye = Stored::Bye(Bye { boot: BOOT, last: Seq(2), at: UnixNanos(9), crashed: false });
         intake.take(ConnectionId(1), WHO, bye.clone(), UnixNanos(10));
         assert!(commit(&mut intake).0.boots.is_empty(), "1 and 2 are missing");
         intake.take(ConnectionId(1), WHO, frame(1, 2), UnixNanos(10));
         intake.take(ConnectionId(1), WHO, bye, UnixNanos(10));
         let (batch, _) = commit(&mut intake);
         assert!(batch.boots[0].closed && batch.boots[0].settled == UnixNanos(9));
+    }
+
+    #[test]
+    fn the_late_end_of_an_earlier_boot_closes_it_with_a_gap_until_the_next_and_is_acknowledged() {
+        for (crashed, reason) in [(false, GapReason::Stopped), (true, GapReason::Crash)] {
+            let mut intake = intake();
+            let newer = |boot, at| BootRecord {
+                probe: PROBE,
+                boot: BootId(boot),
+                started_at: UnixNanos(at),
+                settled: UnixNanos(at),
+                closed: false,
+            };
+            let boots = vec![newer(10, 50), newer(11, 80)];
+            intake.arrive(PROBE, &[], &[], Batch { boots, ..Batch::default() });
+            intake.take(ConnectionId(1), WHO, frame(1, 3), UnixNanos(100));
+            commit(&mut intake);
+            let bye = Stored::Bye(Bye { boot: BOOT, last: Seq(3), at: UnixNanos(9), crashed });
+            assert!(intake.take(ConnectionId(1), WHO, bye.clone(), UnixNanos(100)));
+            let (batch, receipts) = commit(&mut intake);
+            let (_, gap) = &batch.gaps[0];
+            let from = if crashed { UnixNanos(3) } else { UnixNanos(9) };
+            assert_eq!((gap.reason, gap.from, gap.to), (reason, from, UnixNanos(50)));
+            assert_eq!(gap.last.is_none(), crashed);
+            assert_eq!(batch.ranges[0].1.ranges, RangeSet::of(Seq(4)..=Seq(u64::MAX)));
+            assert!(batch.boots[0].closed);
+            assert!(receipts.acks[&ConnectionId(1)][0].ranges.contains(Seq(u64::MAX)));
+            // Said again, it changes nothing, and is acknowledged again.
+            assert!(intake.take(ConnectionId(1), WHO, bye, UnixNanos(100)));
+            let (batch, receipts) = commit(&mut intake);
+            assert!(batch.is_empty() && receipts.acks.len() == 1);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod around;
 pub(crate) mod health;
 mod host;
+mod keeping;
 mod key;
 mod line;
 mod link;
@@ -13,7 +14,7 @@ mod record;
 mod runs;
 mod start;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::future::Future;
 use std::net::IpAddr;
@@ -26,6 +27,7 @@ use sonde_protocol::bounded::Text;
 use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId};
 use sonde_protocol::net::Uplink;
+use sonde_protocol::order::{Order, When};
 use sonde_protocol::result::{MeasurementResult, SkipReason};
 use sonde_protocol::session::ProbeSession;
 use sonde_protocol::session::probe::Action;
@@ -39,6 +41,7 @@ use tracing::{info, warn};
 
 use self::around::policy_of;
 use self::health::Surveying;
+use self::keeping::Keeping;
 use self::line::Line;
 use self::link::QuicAgain;
 use self::record::Record;
@@ -59,6 +62,7 @@ use crate::resolve::MAX_RESOLVERS;
 use crate::run::{KINDS, Runner};
 use crate::sandbox::SandboxError;
 use crate::scheduler::Scheduler;
+use crate::spool::Done;
 use crate::status::{Status, StatusServer};
 use crate::uplink::{ConnectError, Link, LinkEvent};
 use crate::wall_clock::WallClock;
@@ -167,6 +171,9 @@ struct Agent {
     surveyed_at: Option<Nanos>,
     /// How often a connection has come or gone.
     links: u64,
+    keeping: Keeping,
+    /// One-offs of which the spool holds a report of an earlier boot: they must not run again.
+    reported: BTreeSet<MeasurementId>,
     closing: bool,
     finished: bool,
 }
@@ -228,8 +235,11 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
     let random = |what| move |_| AgentError::System { what, source: std::io::ErrorKind::Unsupported.into() };
     let boot = BootId(getrandom::u64().map_err(random("no random numbers"))?);
     let seed = getrandom::u64().map_err(random("no random numbers"))?;
+    let (keeping, mut restored) = Keeping::open(&start.state, &config.spool, &SystemClock);
+    let reported = restored.take_oneoffs();
     let kinds = &config.limits.kinds;
-    let session = ProbeSession::new(boot, SpoolLimits::default(), Text::cut(SOFTWARE), kinds, seed, started);
+    let mut session = ProbeSession::new(boot, SpoolLimits::default(), Text::cut(SOFTWARE), kinds, seed, started);
+    session.spool_mut().restore(restored);
     info!(key = %identity.key().public(), network = identity.network_name(), boot = %format!("{:016x}", boot.0), "probe starts");
     let mut agent = Agent {
         identity,
@@ -273,6 +283,8 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
         survey_due: None,
         surveyed_at: None,
         links: 0,
+        keeping,
+        reported,
         closing: false,
         finished: false,
     };
@@ -280,6 +292,8 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
     loop {
         agent.advance();
         if agent.boot_is_over {
+            // The next boot begins with what the file holds of earlier ones.
+            agent.keep_all().await;
             return Ok(End::BootIsOver);
         }
         if agent.finished {
@@ -310,6 +324,7 @@ enum Event {
     Connected(Result<Link, ConnectError>, Option<SignedDirectory>, mpsc::Receiver<LinkEvent>),
     Run(Result<(task::Id, MeasurementResult), task::Id>),
     Timer,
+    Kept(Option<Done>),
     Status,
     Command(Asked),
     Surveyed(Option<Vec<Found>>),
@@ -365,6 +380,7 @@ impl Agent {
                 Event::Connected(result, directory, events)
             }
             Some(done) = self.runs.join_next_with_id() => Event::Run(done.map_err(|error| error.id())),
+            done = self.keeping.done() => Event::Kept(done),
             () = sleep(wait) => Event::Timer,
             () = self.status.ready() => Event::Status,
             Some(asked) = self.commands.recv() => Event::Command(asked),
@@ -391,7 +407,8 @@ impl Agent {
         let silence = self.silent_at().map(|at| at.since(now));
         let quic = self.quic_again_at().map(|at| at.since(now));
         let health = self.health_due().map(|at| at.since(now));
-        let wakes = [session, schedule, silence, quic, health];
+        let keep = self.keep_at().map(|at| at.since(now));
+        let wakes = [session, schedule, silence, quic, health, keep];
         wakes.into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 
@@ -424,6 +441,7 @@ impl Agent {
             Event::Run(Err(id)) => self.run_died(id),
             Event::Timer => {}
             Event::Surveyed(found) => self.surveyed(found, now),
+            Event::Kept(done) => self.kept(done),
             Event::Status => {
                 // Whoever lays down a key asks then how the probe is.
                 self.look_for_next_key();
@@ -462,6 +480,7 @@ impl Agent {
             }
         }
         self.send_frames(now);
+        self.keep(false);
     }
 
     fn act(&mut self, action: Action, now: Nanos) {
@@ -502,7 +521,11 @@ impl Agent {
                         self.skip(Some(skipped), Some(&order), settled);
                     }
                 }
-                for order in changes.added {
+                let reported = &self.reported;
+                let again =
+                    |order: &Order| matches!(order.when, When::Once { .. }) && reported.contains(&order.measurement);
+                let added: Vec<Order> = changes.added.into_iter().filter(|order| !again(order)).collect();
+                for order in added {
                     let supported = order.spec().is_ok_and(|spec| KINDS.contains(&spec.kind()));
                     let copy = order.clone();
                     let skipped = self.scheduler.as_mut().and_then(|scheduler| scheduler.add(order, supported, wall));
@@ -534,6 +557,8 @@ impl Agent {
             self.shown_conditions(self.now()),
         );
         status.host = self.host_limits();
+        status.written_today = self.keeping.written_today(&SystemClock);
+        status.spool_trouble = self.keeping.trouble();
         status
     }
 
@@ -580,6 +605,11 @@ impl Agent {
         let _ = timeout(FINISH_UPLOAD, finish).await;
         if let Some((link, _)) = self.link.take() {
             link.close().await;
+        }
+        if !self.finished {
+            let now = self.now();
+            self.session.handle_disconnected(now);
+            self.keep_all().await;
         }
         info!(spool = self.session.spool().depth(), "stopped");
     }

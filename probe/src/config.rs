@@ -78,6 +78,8 @@ pub struct Config {
     pub limits: Limits,
     /// When periodic measurements wait for the host's line.
     pub quiet: Quiet,
+    /// What is written to the disk.
+    pub spool: SpoolSection,
     /// What the program gives up before it starts.
     pub sandbox: SandboxSection,
     /// The network to join; may come from a file of its own instead ([`read_network`]).
@@ -103,6 +105,26 @@ pub struct PolicySection {
 impl Default for PolicySection {
     fn default() -> Self {
         Self { allow: Vec::new(), site_prefix: default_of(&SITE_PREFIX), resolvers: Vec::new() }
+    }
+}
+
+/// `spool.bytes`: how large the file of undelivered reports may become.
+pub const SPOOL_BYTES: Setting = Setting { key: "bytes", default: 64 << 20, min: 1 << 20, max: 1 << 30 };
+
+/// `[spool]`: undelivered reports on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpoolSection {
+    /// Keep them there while no collector is reached, and when the probe stops.
+    pub enabled: bool,
+    /// See [`SPOOL_BYTES`].
+    #[serde(deserialize_with = "spool_bytes")]
+    pub bytes: u64,
+}
+
+impl Default for SpoolSection {
+    fn default() -> Self {
+        Self { enabled: true, bytes: SPOOL_BYTES.default }
     }
 }
 
@@ -315,6 +337,7 @@ numbers! {
     packets_per_second: u32 = PACKETS_PER_SECOND;
     bytes_per_day: u64 = BYTES_PER_DAY;
     concurrent: u32 = CONCURRENT;
+    spool_bytes: u64 = SPOOL_BYTES;
     target_interval_ms: u32 = TARGET_INTERVAL_MS;
     target_packets_per_second: u32 = TARGET_PACKETS_PER_SECOND;
     busy_mbits: u64 = BUSY_MBITS;

@@ -79,6 +79,12 @@ pub struct Status {
     pub running: usize,
     /// Reports not yet durable at the collector.
     pub spool: u64,
+    /// Bytes that the spool has written to the disk on this UTC day, in whole pages of 4096.
+    #[serde(default)]
+    pub written_today: u64,
+    /// Why the reports are in memory alone, when the spool's file cannot be used.
+    #[serde(default)]
+    pub spool_trouble: Option<String>,
     /// What the connection runs over, `quic` or `tls`; absent while there is none.
     #[serde(default)]
     pub uplink: Option<String>,
@@ -203,8 +209,9 @@ impl Status {
         let note = self.key_note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
         let ago = span(Duration::from_secs(now().saturating_sub(self.since)));
         let why = self.reason();
+        let trouble = self.spool_trouble.as_ref().map(|why| format!(", in memory alone: {why}")).unwrap_or_default();
         format!(
-            "{who} of {}: {state} for {ago}{why}; {} orders, {} running, {} reports waiting{}{note}",
+            "{who} of {}: {state} for {ago}{why}; {} orders, {} running, {} reports waiting{trouble}{}{note}",
             self.network,
             self.orders,
             self.running,
@@ -410,6 +417,8 @@ impl StatusServer {
             orders,
             running,
             spool,
+            written_today: 0,
+            spool_trouble: None,
             uplink: self.uplink.filter(|_| self.state == State::Connected).map(|uplink| uplink.name().to_owned()),
             host: HostLimits::default(),
             conditions,

@@ -122,7 +122,7 @@ fn ups() -> Vec<Up> {
         now: NOW,
         clock_synchronised: false,
         orders: None,
-        boots: List::cut([SpooledBoot { boot: BOOT, next: Seq(1) }]),
+        boots: List::cut([SpooledBoot { boot: BOOT, next: Seq(1), started_at: None }]),
         spool_depth: 0,
         addresses: List::default(),
         token: None,
@@ -133,6 +133,7 @@ fn ups() -> Vec<Up> {
     };
     let full = Hello {
         orders: Some(Revision(3)),
+        boots: List::cut([SpooledBoot { boot: BOOT, next: Seq(1), started_at: Some(NOW) }]),
         addresses: List::cut([v4(), v6()]),
         token: Bytes::new(*b"token"),
         families: List::cut(Family::BOTH),
@@ -148,9 +149,11 @@ fn ups() -> Vec<Up> {
         | Up::Health(_)
         | Up::Rotate(_) => {}
     };
-    let reasons = [GapReason::SpoolFull, GapReason::Crash, GapReason::Stopped, GapReason::Rejected];
+    let reasons = [GapReason::SpoolFull, GapReason::Crash, GapReason::Stopped, GapReason::Rejected, GapReason::Damaged];
     let gaps = reasons.map(|reason| match reason {
-        GapReason::SpoolFull | GapReason::Stopped | GapReason::Rejected => gap(reason, Some(Seq(2))),
+        GapReason::SpoolFull | GapReason::Stopped | GapReason::Rejected | GapReason::Damaged => {
+            gap(reason, Some(Seq(2)))
+        }
         GapReason::Crash => gap(reason, None),
     });
     let ups = vec![
@@ -160,7 +163,8 @@ fn ups() -> Vec<Up> {
         Up::OrdersApplied(None),
         Up::OrdersApplied(Some(Revision(3))),
         Up::TimeRequest(TimeRequest { sent_at: -5 }),
-        Up::Bye(Bye { boot: BOOT, last: Seq(0), at: NOW }),
+        Up::Bye(Bye { boot: BOOT, last: Seq(0), at: NOW, crashed: false }),
+        Up::Bye(Bye { boot: BOOT, last: Seq(7), at: NOW, crashed: true }),
         Up::Health(Health::default()),
         Up::Rotate(Rotation::new(key(3), [1; 64], [2; 64]).expect("it fits")),
         Up::Health(Health { addresses: Some(List::cut([v6()])), ..Health::default() }),

@@ -167,6 +167,9 @@ pub struct SpooledBoot {
     /// The number that its next report has or would have had. For an earlier boot everything below was made.
     #[n(1)]
     pub next: Seq,
+    /// When it began, as a collector told it: for a collector that has lost its own record of it.
+    #[n(2)]
+    pub started_at: Option<UnixNanos>,
 }
 
 /// Reports or runs that will never come.
@@ -209,6 +212,9 @@ pub enum GapReason {
     /// The collector could not read the report.
     #[n(3)]
     Rejected,
+    /// The probe's disk did not give back what was written to it.
+    #[n(4)]
+    Damaged,
 }
 
 impl GapReason {
@@ -219,11 +225,13 @@ impl GapReason {
             GapReason::Crash => "crash",
             GapReason::Stopped => "stopped",
             GapReason::Rejected => "rejected",
+            GapReason::Damaged => "damaged",
         }
     }
 }
 
-/// The boot is closed: nothing beyond `last` will come.
+/// The boot is closed: nothing beyond `last` will come. For an earlier boot that was still in the spool, it is said once all
+/// of it is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Bye {
@@ -236,6 +244,10 @@ pub struct Bye {
     /// When nothing more was started.
     #[n(2)]
     pub at: UnixNanos,
+    /// It did not end in order: what it made and ran after `last` is lost, and nobody knows how much that was.
+    #[n(3)]
+    #[cbor(default, skip_if = "is_false")]
+    pub crashed: bool,
 }
 
 /// How the probe is.
@@ -415,6 +427,10 @@ impl Frame {
     }
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// The bytes of a message.
 pub fn to_cbor<T: Encode<()>>(message: &T) -> Vec<u8> {
     // Writing into memory cannot fail.
@@ -441,7 +457,7 @@ mod tests {
     #[test]
     fn golden_bytes_of_each_small_message() {
         let boot = BootId(0x0102);
-        let bye = Up::Bye(Bye { boot, last: Seq(7), at: UnixNanos(5) });
+        let bye = Up::Bye(Bye { boot, last: Seq(7), at: UnixNanos(5), crashed: false });
         assert_eq!(hex(&to_cbor(&bye)), "820481a30019010201070205");
         let mut ranges = RangeSet::of(Seq(1)..=Seq(9));
         ranges.insert(Seq(12)..=Seq(12));

@@ -1,21 +1,33 @@
 //! The probe's spool: every report from the moment it is numbered until the collector says that it is durable.
 //!
-//! In memory and bounded. When it is full the oldest reports go, and a [`Gap`] takes their place: it is sent and
-//! acknowledged like them, so that the collector's range set closes into one range in the end. Sending is per lane: what was
-//! made during this connection is *fresh*, everything older is *backlog*, so that fresh reports never wait.
+//! In memory, and on a disk once the connection has been away for a while ([`KEEP_AFTER`]) or the process ends; without a disk
+//! in memory alone. Both are bounded. When there is no room the oldest reports go, and a [`Gap`] takes their place: it is sent
+//! and acknowledged like them, so that the collector's range set closes into one range in the end. Sending is per lane: what
+//! was made during this connection is *fresh*, everything older is *backlog*, so that fresh reports never wait.
+//!
+//! The disk outlives the process, so the spool can hold several boots: its own, which makes reports, and earlier ones, which
+//! are only sent, and closed ([`Spool::poll_byes`]) and forgotten when all of them is durable.
+//!
+//! Nothing here touches a disk: what is to be written comes out as a [`Block`], what was read goes in as one.
 
-use alloc::collections::BTreeMap;
+pub mod block;
+mod boot;
+mod restore;
+
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use self::block::{BLOCK_BYTES, Block, BlockId, KeptReport, MAX_BLOCK_REPORTS, MAX_KEPT_BOOTS};
+use self::boot::BootSpool;
+pub use self::restore::Restored;
 use crate::bounded::{Bytes, List};
 use crate::ids::{BootId, Seq};
-use crate::message::{BootRanges, Frame, Gap, GapReason, SpooledBoot};
+use crate::message::{BootRanges, Bye, Frame, Gap, GapReason, SpooledBoot};
 use crate::range_set::RangeSet;
 use crate::result::MAX_REPORT;
 use crate::time::{Nanos, UnixNanos};
 
-/// How much a spool holds.
+/// How much a spool holds in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolLimits {
     /// Reports.
@@ -39,6 +51,13 @@ pub const FRAME_BYTES: usize = 32 * 1024;
 
 /// How long a fresh report waits for company.
 pub const FRESH_DELAY: Duration = Duration::from_secs(1);
+
+/// How old a report gets in memory alone while there is no connection: the most that a power cut costs then.
+pub const KEEP_AFTER: Duration = Duration::from_secs(60);
+
+/// How many bytes of reports that are on the disk stay in memory all the same: enough that a short outage, or a disk that dies
+/// in it, costs nothing.
+pub const KEPT_IN_MEMORY: usize = 1024 * 1024;
 
 /// Which of the two result streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,109 +87,162 @@ pub struct NewReport {
 struct Item {
     report: NewReport,
     made_at: Nanos,
-    lane: Lane,
-    sent: bool,
+    /// No report up to this one accounts for a due time at or after this.
+    until: UnixNanos,
+    /// It is on the disk too.
+    kept: bool,
 }
 
-/// The reports of one boot that are not yet durable.
+/// The reports that are not yet durable.
 #[derive(Debug)]
 pub struct Spool {
-    boot: BootId,
+    own: BootSpool,
+    /// Oldest first.
+    earlier: Vec<BootSpool>,
     limits: SpoolLimits,
-    next: u64,
-    items: BTreeMap<u64, Item>,
+    /// Of all reports in memory.
     bytes: usize,
-    /// Gaps not yet acknowledged, each with whether it was sent on this connection.
-    gaps: Vec<(Gap, bool)>,
     connected: bool,
+    /// Nothing more will be pushed, and nothing was started since this time.
+    closing: Option<UnixNanos>,
+    /// The disk knows that.
+    closing_kept: bool,
 }
 
 impl Spool {
     /// An empty spool for this boot.
     pub const fn new(boot: BootId, limits: SpoolLimits) -> Self {
-        Self { boot, limits, next: 1, items: BTreeMap::new(), bytes: 0, gaps: Vec::new(), connected: false }
+        Self {
+            own: BootSpool::new(boot),
+            earlier: Vec::new(),
+            limits,
+            bytes: 0,
+            connected: false,
+            closing: None,
+            closing_kept: false,
+        }
+    }
+
+    /// Takes over what the disk holds of earlier boots. To be called before the first connection.
+    pub fn restore(&mut self, restored: Restored) {
+        self.earlier = restored.finish();
+        self.earlier.retain(|boot| boot.boot != self.own.boot);
     }
 
     /// The boot.
     pub const fn boot(&self) -> BootId {
-        self.boot
+        self.own.boot
     }
 
     /// The last number used; 0 when none was.
     pub const fn last(&self) -> Seq {
-        Seq(self.next - 1)
+        Seq(self.own.next - 1)
     }
 
-    /// Reports held.
+    fn boots(&self) -> impl Iterator<Item = &BootSpool> {
+        self.earlier.iter().chain([&self.own])
+    }
+
+    fn boots_mut(&mut self) -> impl Iterator<Item = &mut BootSpool> {
+        self.earlier.iter_mut().chain([&mut self.own])
+    }
+
+    /// Reports held, of all boots, in memory or on the disk.
     pub fn depth(&self) -> u64 {
-        self.items.len() as u64
+        self.boots().map(BootSpool::depth).sum()
     }
 
-    /// Is everything that was ever put in durable?
+    /// Reports in memory.
+    pub fn in_memory(&self) -> usize {
+        self.boots().map(|boot| boot.items.len()).sum()
+    }
+
+    /// Is everything that this boot has ever put in durable?
     pub fn is_settled(&self) -> bool {
-        self.items.is_empty() && self.gaps.is_empty()
+        self.own.is_settled()
     }
 
-    /// What hello says of it.
-    pub const fn summary(&self) -> SpooledBoot {
-        SpooledBoot { boot: self.boot, next: Seq(self.next) }
+    /// Every boot that it holds something of, this one included, for hello.
+    pub fn summaries(&self) -> Vec<SpooledBoot> {
+        self.boots().map(BootSpool::summary).collect()
+    }
+
+    /// When this boot began, as the collector tells it.
+    pub fn set_started(&mut self, at: UnixNanos) {
+        self.own.started_at = Some(at);
     }
 
     /// Numbers a report and holds it. Reports larger than a frame carries are the caller's mistake: they become a gap.
     pub fn push(&mut self, report: NewReport, now: Nanos) -> Seq {
-        let seq = self.next;
-        self.next += 1;
+        let own = &mut self.own;
+        let seq = own.next;
+        own.next += 1;
+        own.settled = own.settled.max(report.settled);
+        own.until = own.until.max(report.to);
         if report.bytes.len() > MAX_REPORT {
-            self.add_gap(seq, report.from, report.to, GapReason::Rejected);
+            own.add_gap((seq, seq), (report.from, report.to), GapReason::Rejected);
             return Seq(seq);
         }
         self.bytes += report.bytes.len();
-        let lane = if self.connected { Lane::Fresh } else { Lane::Backlog };
-        self.items.insert(seq, Item { report, made_at: now, lane, sent: false });
-        while self.items.len() > self.limits.reports || self.bytes > self.limits.bytes {
-            let Some((seq, item)) = self.items.pop_first() else { break };
+        own.insert(seq, report, now, false);
+        if self.is_overfull() {
+            self.evict(0);
+        }
+        while self.is_overfull() {
+            let Some((seq, item)) = self.own.items.pop_first() else { break };
             self.bytes -= item.report.bytes.len();
-            self.add_gap(seq, item.report.from, item.report.to, GapReason::SpoolFull);
+            self.own.add_gap((seq, seq), (item.report.from, item.report.to), GapReason::SpoolFull);
         }
         Seq(seq)
     }
 
-    fn add_gap(&mut self, seq: u64, from: UnixNanos, to: UnixNanos, reason: GapReason) {
-        // A gap that is on its way is not changed any more: what it says was said.
-        if let Some((gap, false)) = self.gaps.last_mut()
-            && gap.reason == reason
-            && gap.last.is_some_and(|last| last.0 + 1 == seq)
-        {
-            gap.last = Some(Seq(seq));
-            gap.from = gap.from.min(from);
-            gap.to = gap.to.max(to);
-            return;
+    fn is_overfull(&self) -> bool {
+        self.bytes > self.limits.bytes || self.in_memory() > self.limits.reports
+    }
+
+    /// Lets go of what is on the disk too, down to so many bytes: first what was sent, then what will be sent last.
+    fn evict(&mut self, most: usize) {
+        let size = |item: &Item| item.report.bytes.len();
+        let all = self.boots().flat_map(|boot| boot.items.values()).filter(|item| item.kept).map(size).sum::<usize>();
+        let mut excess = all.saturating_sub(most);
+        let mut freed = 0;
+        for only_sent in [true, false] {
+            for boot in self.earlier.iter_mut().chain([&mut self.own]).rev() {
+                if excess == 0 {
+                    break;
+                }
+                let sent = boot.backlog_sent.min(boot.fresh_from);
+                let end = if only_sent { sent } else { u64::MAX };
+                let mut gone = Vec::new();
+                for (&seq, item) in boot.items.range(..end).rev().filter(|(_, item)| item.kept) {
+                    if excess == 0 {
+                        break;
+                    }
+                    excess = excess.saturating_sub(size(item));
+                    freed += size(item);
+                    gone.push(seq);
+                }
+                for seq in gone {
+                    boot.items.remove(&seq);
+                }
+            }
         }
-        let gap = Gap { boot: self.boot, first: Seq(seq), last: Some(Seq(seq)), reason, from, to };
-        self.gaps.push((gap, false));
+        self.bytes -= freed;
     }
 
     /// A connection has been welcomed and `durable` is what the collector has: everything else is backlog now.
     pub fn on_welcome(&mut self, durable: &[BootRanges]) {
         self.connected = true;
+        let nothing = RangeSet::new();
+        for boot in &mut self.earlier {
+            let known = durable.iter().find(|known| known.boot == boot.boot);
+            boot.find_damage(known.map_or(&nothing, |known| &known.ranges));
+        }
         self.acknowledge(durable);
-        for item in self.items.values_mut() {
-            item.sent = false;
-            item.lane = Lane::Backlog;
+        self.boots_mut().for_each(BootSpool::on_welcome);
+        for boot in &mut self.earlier {
+            boot.fresh_from = u64::MAX;
         }
-        // They all go again, so neighbours may as well be one: a store that comes and goes must not make ever more of them.
-        let mut merged: Vec<(Gap, bool)> = Vec::new();
-        for (gap, _) in core::mem::take(&mut self.gaps) {
-            match merged.last_mut() {
-                Some((before, _)) if before.reason == gap.reason && follows(before, &gap) => {
-                    before.last = gap.last;
-                    before.from = before.from.min(gap.from);
-                    before.to = before.to.max(gap.to);
-                }
-                _ => merged.push((gap, false)),
-            }
-        }
-        self.gaps = merged;
     }
 
     /// The connection is gone.
@@ -178,20 +250,16 @@ impl Spool {
         self.connected = false;
     }
 
-    /// Forgets what is durable.
+    /// Forgets what is durable, and earlier boots of which all is.
     pub fn acknowledge(&mut self, durable: &[BootRanges]) {
-        for BootRanges { ranges, .. } in durable.iter().filter(|ack| ack.boot == self.boot) {
-            for range in ranges.ranges() {
-                let (first, last) = (range.start().0, range.end().0);
-                // Nothing can be acknowledged that was never numbered; stay within what is there.
-                while let Some((&seq, _)) = self.items.range(first..=last).next() {
-                    if let Some(item) = self.items.remove(&seq) {
-                        self.bytes -= item.report.bytes.len();
-                    }
-                }
+        let mut freed = 0;
+        for known in durable {
+            for boot in self.boots_mut().filter(|boot| boot.boot == known.boot) {
+                freed += boot.acknowledge(&known.ranges);
             }
-            self.gaps.retain(|(gap, _)| !covers(ranges, gap));
         }
+        self.bytes -= freed;
+        self.earlier.retain(|boot| !boot.over);
     }
 
     /// Gaps to send now.
@@ -199,7 +267,7 @@ impl Spool {
         if !self.connected {
             return Vec::new();
         }
-        let unsent = self.gaps.iter_mut().filter(|(_, sent)| !*sent).take(64);
+        let unsent = self.boots_mut().flat_map(|boot| boot.gaps.iter_mut()).filter(|(_, sent)| !*sent).take(64);
         unsent
             .map(|(gap, sent)| {
                 *sent = true;
@@ -208,52 +276,169 @@ impl Spool {
             .collect()
     }
 
+    /// The ends of earlier boots to say now.
+    pub fn poll_byes(&mut self) -> Vec<Bye> {
+        if !self.connected {
+            return Vec::new();
+        }
+        self.earlier.iter_mut().filter_map(BootSpool::bye).collect()
+    }
+
     /// The next frame of a lane, if one is due at `now`. Fresh reports wait for company up to [`FRESH_DELAY`].
     pub fn poll_frame(&mut self, lane: Lane, now: Nanos, flush: bool) -> Option<Frame> {
         if !self.connected {
             return None;
         }
-        let mut reports: Vec<Bytes<MAX_REPORT>> = Vec::new();
-        let mut first = None;
-        let mut bytes = 0;
-        let mut due = flush || lane == Lane::Backlog;
-        let mut settled = UnixNanos(i64::MIN);
-        for (&seq, item) in self.items.iter().filter(|(_, item)| !item.sent && item.lane == lane) {
-            let begin = *first.get_or_insert(seq);
-            // A frame's numbers are consecutive.
-            if seq != begin + reports.len() as u64 || reports.len() >= FRAME_REPORTS || bytes >= FRAME_BYTES {
-                due = true;
-                break;
+        match lane {
+            Lane::Fresh => {
+                let own = &self.own;
+                let first = own.items.range(own.fresh_sent..).next().map(|(&seq, _)| seq)?;
+                let (frame, next) = frame(own, first, u64::MAX, now, flush)?;
+                self.own.fresh_sent = next;
+                Some(frame)
             }
-            bytes += item.report.bytes.len();
-            due |= item.report.urgent || now >= item.made_at + FRESH_DELAY;
-            settled = item.report.settled;
-            // Never longer than MAX_REPORT: `push` saw to it.
-            reports.push(Bytes::new(item.report.bytes.clone()).unwrap_or_default());
-        }
-        due |= reports.len() >= FRAME_REPORTS || bytes >= FRAME_BYTES;
-        let first = first.filter(|_| due)?;
-        for seq in first..first + reports.len() as u64 {
-            if let Some(item) = self.items.get_mut(&seq) {
-                item.sent = true;
+            Lane::Backlog => {
+                let place = self.boots().position(|boot| boot.backlog().is_some())?;
+                let boot = self.boots_mut().nth(place)?;
+                // What is on the disk alone has to come from there first.
+                let (first, None) = boot.backlog()? else { return None };
+                let (frame, next) = frame(boot, first, boot.fresh_from, now, true)?;
+                boot.backlog_sent = next;
+                Some(frame)
             }
         }
-        Some(Frame { boot: self.boot, first: Seq(first), reports: List::cut(reports), settled })
     }
 
     /// When the oldest fresh report will have waited long enough.
     pub fn poll_timeout(&self) -> Option<Nanos> {
-        let mut fresh = self.items.values().filter(|item| !item.sent && item.lane == Lane::Fresh);
-        fresh.next().filter(|_| self.connected).map(|item| item.made_at + FRESH_DELAY)
+        let fresh = self.own.items.range(self.own.fresh_sent..).next();
+        fresh.filter(|_| self.connected).map(|(_, item)| item.made_at + FRESH_DELAY)
+    }
+
+    /// When something should go to the disk; `None` while there is a connection, or nothing to write.
+    pub fn keep_at(&self) -> Option<Nanos> {
+        let (_, item) = self.own.first_unkept().filter(|_| !self.connected)?;
+        Some(item.made_at + KEEP_AFTER)
+    }
+
+    /// The process ends: nothing more will be pushed, and nothing was started since `at`.
+    pub fn close(&mut self, at: UnixNanos) {
+        self.closing = Some(at);
+    }
+
+    /// Is there something that the disk does not have and should, when the process ends now?
+    pub fn wants_keeping(&self) -> bool {
+        let unfinished = self.closing.is_some() && !self.closing_kept && self.own.started_at.is_some();
+        self.own.first_unkept().is_some() || unfinished
+    }
+
+    /// The next block to be written, of the oldest reports that are in memory alone. `written_at` is the machine's clock.
+    /// [`Spool::kept`] says that it is on the disk.
+    pub fn block(&self, written_at: UnixNanos) -> Block {
+        let mut reports = Vec::new();
+        let mut bytes = 0;
+        let mut next = self.own.next;
+        for (&seq, item) in self.own.items.range(self.own.unkept_from..).filter(|(_, item)| !item.kept) {
+            let report = &item.report;
+            let full = reports.len() >= MAX_BLOCK_REPORTS || bytes + report.bytes.len() > BLOCK_BYTES;
+            if full && !reports.is_empty() {
+                next = seq;
+                break;
+            }
+            bytes += report.bytes.len();
+            reports.push(KeptReport {
+                seq: Seq(seq),
+                // Never longer than MAX_REPORT: `push` saw to it.
+                bytes: Bytes::new(report.bytes.clone()).unwrap_or_default(),
+                from: report.from,
+                length: report.to.0.saturating_sub(report.from.0).max(0).unsigned_abs(),
+                settled: report.settled,
+            });
+        }
+        // A boot is closed only by the block behind which nothing is left.
+        let closed = self.closing.filter(|_| next == self.own.next);
+        let earlier = self.earlier.iter().map(|boot| boot.state(boot.next, boot.closed_at));
+        let states = [self.own.state(next, closed)].into_iter().chain(earlier).take(MAX_KEPT_BOOTS);
+        Block { boot: self.own.boot, reports: List::cut(reports), states: List::cut(states), written_at }
+    }
+
+    /// This block is on the disk.
+    pub fn kept(&mut self, id: BlockId, block: &Block) {
+        let numbers: Vec<Seq> = block.reports.iter().map(|report| report.seq).collect();
+        self.own.kept(id, &numbers);
+        let own = block.states.iter().find(|state| state.boot == self.own.boot);
+        self.closing_kept |= own.is_some_and(|state| state.closed_at.is_some());
+        self.evict(KEPT_IN_MEMORY);
+    }
+
+    /// A block is no longer on the disk: it had to make room, or cannot be read.
+    pub fn lost(&mut self, id: BlockId, reason: GapReason) {
+        self.boots_mut().for_each(|boot| boot.lost(id, reason));
+    }
+
+    /// The block that is needed next, for the backlog.
+    pub fn wanted(&self) -> Option<BlockId> {
+        self.boots().find_map(BootSpool::backlog).filter(|_| self.connected)?.1
+    }
+
+    /// A block was read. Whatever should be in it and is not counts as damaged.
+    pub fn loaded(&mut self, id: BlockId, block: Block) {
+        let Some(boot) = self.earlier.iter_mut().chain([&mut self.own]).find(|boot| boot.boot == block.boot) else {
+            return self.lost(id, GapReason::Damaged);
+        };
+        for report in block.reports.into_vec() {
+            let seq = report.seq.0;
+            let segment = boot.segments.range(..=seq).next_back().map(|(_, segment)| *segment);
+            let here = segment.is_some_and(|segment| segment.block == id && seq <= segment.last);
+            if !here || boot.durable.contains(report.seq) || boot.items.contains_key(&seq) {
+                continue;
+            }
+            let bytes = report.bytes.into_vec();
+            self.bytes += bytes.len();
+            let to = UnixNanos(report.from.0.saturating_add_unsigned(report.length));
+            let report = NewReport { bytes, from: report.from, to, settled: report.settled, urgent: false };
+            boot.insert(seq, report, Nanos(0), true);
+        }
+        let whole = |(&first, segment): (&u64, &boot::Segment)| {
+            let mut there = boot.durable.clone();
+            boot.items.range(first..=segment.last).for_each(|(&seq, _)| there.insert(Seq(seq)..=Seq(seq)));
+            there.missing(Seq(first)..=Seq(segment.last)).is_empty()
+        };
+        if !boot.segments.iter().filter(|(_, segment)| segment.block == id).all(whole) {
+            boot.lost(id, GapReason::Damaged);
+        }
+        self.evict(KEPT_IN_MEMORY);
+    }
+
+    /// Is there nothing on the disk that is still needed?
+    pub fn needs_no_disk(&self) -> bool {
+        self.closing.is_none() && self.earlier.is_empty() && self.own.segments.is_empty()
     }
 }
 
-fn follows(before: &Gap, gap: &Gap) -> bool {
-    before.last.is_some_and(|last| last.0.checked_add(1) == Some(gap.first.0))
-}
-
-fn covers(ranges: &RangeSet, gap: &Gap) -> bool {
-    gap.last.is_some_and(|last| ranges.missing(gap.first..=last).is_empty())
+/// The frame of reports in memory from `first` on, if it is due, and the number behind it.
+fn frame(boot: &BootSpool, first: u64, end: u64, now: Nanos, flush: bool) -> Option<(Frame, u64)> {
+    let mut reports: Vec<Bytes<MAX_REPORT>> = Vec::new();
+    let mut bytes = 0;
+    let mut due = flush;
+    let mut settled = UnixNanos(i64::MIN);
+    let mut next = first;
+    for (&seq, item) in boot.items.range(first..end) {
+        // A frame's numbers are consecutive.
+        if seq != next || reports.len() >= FRAME_REPORTS || bytes >= FRAME_BYTES {
+            due = true;
+            break;
+        }
+        bytes += item.report.bytes.len();
+        due |= item.report.urgent || now >= item.made_at + FRESH_DELAY;
+        settled = item.report.settled;
+        // Never longer than MAX_REPORT: `push` saw to it.
+        reports.push(Bytes::new(item.report.bytes.clone()).unwrap_or_default());
+        next += 1;
+    }
+    due |= reports.len() >= FRAME_REPORTS || bytes >= FRAME_BYTES;
+    let frame = Frame { boot: boot.boot, first: Seq(first), reports: List::cut(reports), settled };
+    due.then_some((frame, next))
 }
 
 #[cfg(test)]

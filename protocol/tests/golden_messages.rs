@@ -72,7 +72,10 @@ fn what_a_probe_says() {
         now: AT,
         clock_synchronised: true,
         orders: Some(Revision(7)),
-        boots: List::cut([SpooledBoot { boot: BootId(9), next: Seq(1000) }, SpooledBoot { boot: BOOT, next: Seq(42) }]),
+        boots: List::cut([
+            SpooledBoot { boot: BootId(9), next: Seq(1000), started_at: None },
+            SpooledBoot { boot: BOOT, next: Seq(42), started_at: None },
+        ]),
         spool_depth: 3,
         addresses: List::cut([ip("192.0.2.9"), ip("2001:db8::9")]),
         token: Bytes::new(*b"one time"),
@@ -95,8 +98,12 @@ fn what_a_probe_says() {
     let conditions = Some(List::cut([holds, over]));
     check_up("hello-conditions", &Up::Hello(Hello { conditions: conditions.clone(), ..hello.clone() }));
     check_up("health-conditions", &Up::Health(Health { conditions, ..Health::default() }));
-    let first =
-        Hello { orders: None, boots: List::cut([SpooledBoot { boot: BOOT, next: Seq(1) }]), token: None, ..hello };
+    let first = Hello {
+        orders: None,
+        boots: List::cut([SpooledBoot { boot: BOOT, next: Seq(1), started_at: None }]),
+        token: None,
+        ..hello
+    };
     check_up("hello-bare", &Up::Hello(first));
     let gap = |reason, last| Gap { boot: BOOT, first: Seq(3), last, reason, from: UnixNanos(-1), to: AT };
     check_up(
@@ -111,7 +118,8 @@ fn what_a_probe_says() {
     check_up("orders-applied", &Up::OrdersApplied(Some(Revision(8))));
     check_up("orders-wanted", &Up::OrdersApplied(None));
     check_up("time-request", &Up::TimeRequest(TimeRequest { sent_at: 123_456_789 }));
-    check_up("bye", &Up::Bye(Bye { boot: BOOT, last: Seq(99), at: AT }));
+    check_up("bye", &Up::Bye(Bye { boot: BOOT, last: Seq(99), at: AT, crashed: false }));
+    check_up("bye-crashed", &Up::Bye(Bye { boot: BOOT, last: Seq(99), at: AT, crashed: true }));
     let addresses = Some(List::cut([ip("192.0.2.9")]));
     check_up(
         "health",

@@ -69,6 +69,8 @@ pub struct Start {
     pub(super) config_file: Option<ConfigFile>,
     pub(super) local_time: LocalTime,
     pub(super) sandbox: Report,
+    /// Two processes with one state directory would write over each other's spool.
+    _lock: File,
 }
 
 /// What one boot begins with.
@@ -95,6 +97,10 @@ impl Start {
         let reader = if sandboxed && needed { Some(Arc::new(Reader::start(&files)?)) } else { None };
         // Makes directory and key, where there are none yet.
         Identity::open(&state, network.clone())?;
+        let lock = File::open(&state).map_err(system("the state directory cannot be opened"))?;
+        lock.try_lock().map_err(|error| {
+            system("the state directory is in use: another probe runs with it")(std::io::Error::other(error))
+        })?;
         let status = StatusSocket::open(&state).map_err(system("the status socket cannot be opened"))?;
         let control = control::open(&state).map_err(system("the control socket cannot be opened"))?;
         let open = |path: PathBuf| File::options().create(true).append(true).open(path);
@@ -110,7 +116,7 @@ impl Start {
             Report::default()
         };
         let config_file = config_path.map(|path| ConfigFile { path, reader: reader.clone() });
-        Ok(Self { network, config, reader, status, control, report_log, state, config_file, local_time, sandbox })
+        Ok(Self { network, config, reader, status, control, report_log, state, config_file, local_time, sandbox, _lock: lock })
     }
 
     /// For one boot; it begins with what the host has decided since the start.

@@ -177,6 +177,11 @@ impl ProbeSession {
         &self.spool
     }
 
+    /// The spool, for whoever brings its blocks to the disk and back.
+    pub const fn spool_mut(&mut self) -> &mut Spool {
+        &mut self.spool
+    }
+
     /// Is a collector listening to us?
     pub fn is_open(&self) -> bool {
         self.state == State::Open
@@ -204,7 +209,7 @@ impl ProbeSession {
             now: facts.now,
             clock_synchronised: facts.clock_synchronised,
             orders: self.book.revision(),
-            boots: List::cut([self.spool.summary()]),
+            boots: List::cut(self.spool.summaries()),
             spool_depth: self.spool.depth(),
             addresses: List::cut(facts.addresses.into_iter().map(Ip)),
             token: facts.token.filter(|_| !self.welcomed_once).and_then(Bytes::new),
@@ -315,11 +320,12 @@ impl ProbeSession {
         if let Some(directory) = welcome.directory {
             self.actions.push_back(Action::Directory(directory));
         }
-        // Nothing has such a number; only the end of a boot that nobody closed does.
+        // Nothing has such a number; only the end of a boot has. Whoever is about to say goodbye may have said it already.
         let own = welcome.durable.iter().find(|durable| durable.boot == self.spool.boot());
-        if own.is_some_and(|own| own.ranges.contains(Seq(u64::MAX))) {
+        if self.closing.is_none() && own.is_some_and(|own| own.ranges.contains(Seq(u64::MAX))) {
             self.actions.push_back(Action::BootIsOver);
         }
+        self.spool.set_started(welcome.boot_started_at);
         self.spool.on_welcome(&welcome.durable);
         self.goodbye();
     }
@@ -346,6 +352,7 @@ impl ProbeSession {
     /// gives [`Action::Finished`].
     pub fn close(&mut self, at: UnixNanos) {
         self.closing = Some(at);
+        self.spool.close(at);
         self.goodbye();
     }
 
@@ -355,7 +362,12 @@ impl ProbeSession {
             return;
         };
         self.said_bye = true;
-        self.actions.push_back(Action::Send(Up::Bye(Bye { boot: self.spool.boot(), last: self.spool.last(), at })));
+        self.actions.push_back(Action::Send(Up::Bye(Bye {
+            boot: self.spool.boot(),
+            last: self.spool.last(),
+            at,
+            crashed: false,
+        })));
         self.actions.push_back(Action::Finished);
     }
 
@@ -365,7 +377,11 @@ impl ProbeSession {
             return Some(action);
         }
         let gaps = self.spool.poll_gaps();
-        (!gaps.is_empty()).then(|| Action::Send(Up::Gaps(List::cut(gaps))))
+        if !gaps.is_empty() {
+            return Some(Action::Send(Up::Gaps(List::cut(gaps))));
+        }
+        self.actions.extend(self.spool.poll_byes().into_iter().map(|bye| Action::Send(Up::Bye(bye))));
+        self.actions.pop_front()
     }
 
     /// The next frame for a lane that can take one.

@@ -115,7 +115,8 @@ fn gap() -> BoxedStrategy<Gap> {
         Just(GapReason::SpoolFull),
         Just(GapReason::Crash),
         Just(GapReason::Stopped),
-        Just(GapReason::Rejected)
+        Just(GapReason::Rejected),
+        Just(GapReason::Damaged)
     ];
     (boot(), seq(), option::of(seq()), reason, time(), time())
         .prop_map(|(boot, first, last, reason, from, to)| Gap { boot, first, last, reason, from, to })
@@ -130,7 +131,8 @@ fn condition() -> BoxedStrategy<Condition> {
 
 /// Any hello.
 pub fn hello() -> BoxedStrategy<Hello> {
-    let spooled = (boot(), seq()).prop_map(|(boot, next)| SpooledBoot { boot, next });
+    let spooled =
+        (boot(), seq(), option::of(time())).prop_map(|(boot, next, started_at)| SpooledBoot { boot, next, started_at });
     let who = (list(any::<u16>(), 16), text(), boot(), number(), time(), any::<bool>());
     let what = (
         option::of(number().prop_map(Revision)),
@@ -182,7 +184,12 @@ pub fn up() -> BoxedStrategy<Up> {
         list(gap(), 30).prop_map(Up::Gaps),
         option::of(number().prop_map(Revision)).prop_map(Up::OrdersApplied),
         any::<i64>().prop_map(|sent_at| Up::TimeRequest(TimeRequest { sent_at })),
-        (boot(), seq(), time()).prop_map(|(boot, last, at)| Up::Bye(Bye { boot, last, at })),
+        (boot(), seq(), time(), any::<bool>()).prop_map(|(boot, last, at, crashed)| Up::Bye(Bye {
+            boot,
+            last,
+            at,
+            crashed
+        })),
         health.prop_map(Up::Health),
         (key(), bytes(64), bytes(64)).prop_map(|(key, by_old, by_new)| Up::Rotate(Rotation { key, by_old, by_new })),
     ]

@@ -91,7 +91,11 @@ impl Hostile {
             now: UnixNanos(cx.rng.next_u64().cast_signed()),
             clock_synchronised: true,
             orders: None,
-            boots: List::cut([boot, other].map(|boot| SpooledBoot { boot, next: Seq(cx.rng.below(100)) })),
+            boots: List::cut([boot, other].map(|boot| SpooledBoot {
+                boot,
+                next: Seq(cx.rng.below(100)),
+                started_at: cx.rng.one_in(2).then(|| UnixNanos(cx.rng.next_u64().cast_signed())),
+            })),
             spool_depth: u64::MAX,
             addresses: List::default(),
             token: None,
@@ -130,7 +134,12 @@ impl Hostile {
             });
         }
         match cx.rng.below(6) {
-            0 => to_cbor(&Up::Bye(Bye { boot, last: Seq(Self::number(cx)), at: Self::time(cx) })),
+            0 => to_cbor(&Up::Bye(Bye {
+                boot,
+                last: Seq(Self::number(cx)),
+                at: Self::time(cx),
+                crashed: cx.rng.one_in(2),
+            })),
             1 => to_cbor(&Up::TimeRequest(TimeRequest { sent_at: cx.rng.next_u64().cast_signed() })),
             2 => to_cbor(&Up::OrdersApplied(None)),
             3 => (0..cx.rng.below(60)).map(|_| cx.rng.next_u64() as u8).collect(),

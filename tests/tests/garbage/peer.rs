@@ -72,7 +72,7 @@ pub fn hello() -> Hello {
         now: UnixNanos(0),
         clock_synchronised: false,
         orders: None,
-        boots: List::cut([SpooledBoot { boot: BOOT, next: Seq(1) }]),
+        boots: List::cut([SpooledBoot { boot: BOOT, next: Seq(1), started_at: None }]),
         spool_depth: 0,
         addresses: List::default(),
         token: None,

@@ -121,7 +121,7 @@ fn messages_out_of_turn_and_numbers_that_make_no_sense() {
 
     for (case, message) in [
         ("gaps before hello", gaps(gap(1, Some(1)))),
-        ("bye before hello", Up::Bye(Bye { boot: BOOT, last: Seq(0), at: now() })),
+        ("bye before hello", Up::Bye(Bye { boot: BOOT, last: Seq(0), at: now(), crashed: false })),
         ("health before hello", Up::Health(Health::default())),
         ("orders before hello", Up::OrdersApplied(None)),
         ("a hello that does not list its boot", Up::Hello(Hello { boots: List::default(), ..hello() })),
@@ -143,7 +143,7 @@ fn messages_out_of_turn_and_numbers_that_make_no_sense() {
         ("a gap at the end of all numbers", lost(gap(u64::MAX, Some(u64::MAX)))),
         ("a gap far in the future", lost(gap(1 << 30, Some(1 << 30)))),
         ("a gap that goes back in time", lost(Gap { from: now(), to: UnixNanos(0), ..gap(1, Some(1)) })),
-        ("the end of a foreign boot", Up::Bye(Bye { boot: foreign, last: Seq(3), at: now() })),
+        ("the end of a foreign boot", Up::Bye(Bye { boot: foreign, last: Seq(3), at: now(), crashed: false })),
     ] {
         let mut peer = street.again(&key);
         peer.say(&message);
@@ -166,7 +166,7 @@ fn messages_out_of_turn_and_numbers_that_make_no_sense() {
 
     // None of this has touched the numbers of the boot: they are all still to be used, and a sane gap is taken.
     let mut peer = street.meet(&key);
-    let earlier = SpooledBoot { boot: foreign, next: Seq(10) };
+    let earlier = SpooledBoot { boot: foreign, next: Seq(10), started_at: None };
     let both = List::cut([hello().boots[0], earlier]);
     peer.say(&Up::Hello(Hello { boots: both.clone(), ..hello() }));
     let durable = peer.welcome().durable;
