@@ -373,7 +373,8 @@ impl Spool {
 
     /// A block is no longer on the disk: it had to make room, or cannot be read.
     pub fn lost(&mut self, id: BlockId, reason: GapReason) {
-        self.boots_mut().for_each(|boot| boot.lost(id, reason));
+        let freed: usize = self.boots_mut().map(|boot| boot.lost(id, reason)).sum();
+        self.bytes -= freed;
     }
 
     /// The block that is needed next, for the backlog.
@@ -405,7 +406,7 @@ impl Spool {
             there.missing(Seq(first)..=Seq(segment.last)).is_empty()
         };
         if !boot.segments.iter().filter(|(_, segment)| segment.block == id).all(whole) {
-            boot.lost(id, GapReason::Damaged);
+            self.bytes -= boot.lost(id, GapReason::Damaged);
         }
         self.evict(KEPT_IN_MEMORY);
     }

@@ -75,6 +75,8 @@ pub struct Keeper {
     blocks: BTreeMap<BlockId, (u64, usize)>,
     head: u64,
     next: u64,
+    /// There is something in the file, whole or not.
+    used: bool,
     doing: Option<Doing>,
     /// All that is in memory alone is being written.
     flushing: bool,
@@ -95,6 +97,7 @@ impl Keeper {
             blocks: BTreeMap::new(),
             head: 0,
             next: 1,
+            used: false,
             doing: None,
             flushing: false,
             retry_at: None,
@@ -104,6 +107,7 @@ impl Keeper {
         };
         let mut restored = Restored::default();
         let length = disk.length()?.min(MAX_FILE);
+        keeper.used = length > 0;
         let (mut offset, mut page) = (0, vec![0; PAGE]);
         while offset < length {
             // A page that cannot be read is a page without a block.
@@ -146,7 +150,7 @@ impl Keeper {
             }
             spool.lost(id, GapReason::Damaged);
         }
-        if spool.needs_no_disk() && !self.blocks.is_empty() {
+        if spool.needs_no_disk() && self.used {
             self.doing = Some(Doing::Clear);
             return Some(Job::Clear);
         }
@@ -169,6 +173,7 @@ impl Keeper {
         }
         let (id, block) = (BlockId(self.next), spool.block(realtime));
         let bytes = encode(id, &block);
+        self.used = true;
         self.doing = Some(Doing::Write { id, block: Box::new(block), offset: self.head, length: bytes.len() });
         Some(Job::Write(self.head, bytes))
     }
@@ -194,6 +199,7 @@ impl Keeper {
             (Some(Doing::Clear), Done::Finished(outcome)) => {
                 // What could not be emptied is written over sooner or later.
                 self.blocks.clear();
+                self.used = false;
                 self.head = 0;
                 if let Err(error) = outcome {
                     self.fail(&error, now);

@@ -240,12 +240,19 @@ impl BootSpool {
         self.unkept_from = self.first_unkept().map_or(self.next, |(seq, _)| seq);
     }
 
-    /// A block is gone: what was only there is lost.
-    pub(super) fn lost(&mut self, block: BlockId, reason: GapReason) {
+    /// A block is gone: what was only there is lost. Gives the bytes in memory that this frees.
+    pub(super) fn lost(&mut self, block: BlockId, reason: GapReason) -> usize {
+        let mut freed = 0;
         let starts: Vec<u64> =
             self.segments.iter().filter(|(_, segment)| segment.block == block).map(|(&start, _)| start).collect();
         for start in starts {
             let Some(segment) = self.segments.remove(&start) else { continue };
+            if reason == GapReason::SpoolFull {
+                // The oldest go, in memory too: written again they would only drive out the next.
+                while let Some((&seq, _)) = self.items.range(start..=segment.last).next() {
+                    freed += self.items.remove(&seq).map_or(0, |item| item.report.bytes.len());
+                }
+            }
             let mut absent = self.durable.clone();
             for (&seq, item) in self.items.range_mut(start..=segment.last) {
                 item.kept = false;
@@ -256,6 +263,7 @@ impl BootSpool {
                 self.add_gap((range.start().0, range.end().0), (segment.from, segment.to), reason);
             }
         }
+        freed
     }
 
     /// The end of an earlier boot of which everything is durable, to be said once a connection.
