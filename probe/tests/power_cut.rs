@@ -113,7 +113,9 @@ impl Collector {
             if patience == 0 {
                 return spool.on_disconnect();
             }
+            let before = spool.summaries().len();
             spool.acknowledge(&self.known());
+            busy |= spool.summaries().len() < before;
             for bye in spool.poll_byes() {
                 let durable = self.durable.entry(bye.boot).or_default();
                 assert!(durable.missing(Seq(1)..=bye.last).is_empty(), "{bye:?} with {durable:?}");
@@ -150,7 +152,7 @@ impl Life {
         while let Some(job) = self.keeper.poll(&mut self.spool, Nanos(self.clock), UnixNanos(self.clock), flush) {
             let done = job.perform(card);
             self.keeper.done(&mut self.spool, done, Nanos(self.clock), UnixNanos(self.clock));
-            if self.keeper.trouble().is_some() {
+            if card.dead || card.full {
                 return false;
             }
         }
