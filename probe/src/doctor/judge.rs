@@ -362,6 +362,8 @@ mod tests {
             orders: 0,
             running: 0,
             spool: 0,
+            written_today: 0,
+            spool_trouble: None,
             uplink: None,
             host: HostLimits::default(),
             key_note: None,
