@@ -58,7 +58,7 @@ impl FileDisk {
         // The name must survive a power cut as the blocks do.
         File::open(dir)?.sync_all()?;
         let free = nix::sys::statvfs::fstatvfs(&file)?;
-        let free = u64::from(free.blocks_available()).saturating_mul(free.fragment_size());
+        let free = wide(free.blocks_available()).saturating_mul(wide(free.fragment_size()));
         let most = free.saturating_add(file.metadata()?.len()) / SHARE;
         if most < LEAST {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "hardly anything is free on its disk"));
@@ -93,4 +93,9 @@ impl Disk for FileDisk {
     fn clear(&mut self) -> io::Result<()> {
         self.0.set_len(0)
     }
+}
+
+/// The system's numbers are as wide as its words.
+fn wide(number: impl Into<u64>) -> u64 {
+    number.into()
 }
