@@ -116,7 +116,19 @@ impl Start {
             Report::default()
         };
         let config_file = config_path.map(|path| ConfigFile { path, reader: reader.clone() });
-        Ok(Self { network, config, reader, status, control, report_log, state, config_file, local_time, sandbox, _lock: lock })
+        Ok(Self {
+            network,
+            config,
+            reader,
+            status,
+            control,
+            report_log,
+            state,
+            config_file,
+            local_time,
+            sandbox,
+            _lock: lock,
+        })
     }
 
     /// For one boot; it begins with what the host has decided since the start.
