@@ -164,6 +164,8 @@ pub enum NetworkCommand {
     /// Takes a collector's key out of the directory
     Revoke {
         /// The key, as `show` prints it
+        // One in 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         key: PublicKey,
     },
     /// Lets http measurements ask a host, by the name they will name; takes effect at once at connected probes
@@ -567,4 +569,25 @@ pub fn listen(path: &Path, context: Arc<AdminContext>) -> Result<JoinHandle<()>>
             });
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: NetworkCommand,
+    }
+
+    #[test]
+    fn a_key_that_begins_with_a_hyphen_is_no_option() {
+        let key = PublicKey([0xfb; 32]).to_string();
+        assert!(key.starts_with('-'), "{key}");
+        let line = Line::try_parse_from(["network", "revoke", &key]).unwrap();
+        assert!(matches!(line.command, NetworkCommand::Revoke { key } if key == PublicKey([0xfb; 32])));
+    }
 }
