@@ -118,8 +118,14 @@ fn a_server_that_stops_lets_its_probes_go_and_has_them_back_one_after_the_other(
     assert_eq!(said(&mut network, "the collector does not serve this probe just now"), 1, "they left by themselves");
     network.server.restart().unwrap();
     network.wait_for_probes().unwrap();
-    let log = network.server.process().unwrap().log();
-    let returns: Vec<&str> = log.lines().filter(|line| line.contains(" connected probe_id=")).skip(6).collect();
+    // The catalog knows that a probe is there a moment before the log does.
+    let returns = wait_for("a line for each return", || {
+        let log = network.server.process()?.log();
+        let lines = log.lines().filter(|line| line.contains(" connected probe_id=")).skip(6);
+        let returns: Vec<String> = lines.map(str::to_owned).collect();
+        Ok((returns.len() >= 6).then_some(returns))
+    })
+    .unwrap();
     say(&format!("drain: these returned\n{}", returns.join("\n")));
     assert_eq!(returns.len(), 6);
     assert_whole("drain", &network.finish().unwrap());
