@@ -1,10 +1,11 @@
-//! The sandbox of `sonde-probe run` (`[sandbox] enabled` in `sonde.toml`): what the program gives up before it hears the first word from outside, so that whoever
-//! takes it over has little in his hands. `docs/threat-model.md` says against whom, and what remains.
+//! The sandbox of `sonde-probe run` (`[sandbox] enabled` in `sonde.toml`): what the program gives up before it hears the first
+//! word from outside, so that whoever takes it over has little in his hands. `docs/threat-model.md` says against whom, and what
+//! remains.
 //!
-//! Four walls, each of which stands by itself: no capability ([`privileges`]), no file but its own ([`files`], Landlock), no
-//! system call but those that it uses ([`calls`], seccomp), and the list of resolvers read by a process apart ([`reader`]).
+//! Four walls, each of which stands by itself: no capability (`privileges`), no file but its own (`files`, Landlock), no
+//! system call but those that it uses (`calls`, seccomp), and the list of resolvers read by a process apart (`reader`).
 //!
-//! All of them act on the calling thread and on what it starts later. So [`enter`] is called before any thread exists, and
+//! All of them act on the calling thread and on what it starts later. So `enter` is called before any thread exists, and
 //! refuses otherwise. What needs more than the sandbox allows is opened before: the status socket, the report log, the state
 //! directory, a listener if there ever is one.
 //!
