@@ -4,7 +4,7 @@
 //! `lab-hijacked probe|none STATE ATTEMPT`: says `succeeded`, or `refused` and why; or is killed. With `none` there is no
 //! sandbox, which shows that the attempt is one that works.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "what it attempts has no safe wrapper")]
 
 use std::ffi::CString;
 use std::io::{self, Write as _};
