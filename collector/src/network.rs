@@ -132,6 +132,7 @@ impl Network {
                 tls: List::default(),
             }]),
             http_hosts: List::default(),
+            references: List::default(),
         };
         write_secret(&dir.join(DIRECTORY), &sign(&directory, &root)?)
     }

@@ -334,6 +334,7 @@ mod tests {
             roots: List::cut(roots.iter().copied()),
             collectors: List::cut([collector(key)]),
             http_hosts: List::default(),
+            references: List::default(),
         };
         let (to_sign, bytes) = directory.to_sign();
         SignedDirectory::new(bytes, by.public(), by.sign(&to_sign)).unwrap()

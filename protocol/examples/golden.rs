@@ -10,7 +10,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::condition::{Condition, Conditions, Word};
-use sonde_protocol::directory::{Collector, Directory, Endpoint, MAX_DIRECTORY, SignedDirectory};
+use sonde_protocol::directory::{
+    Collector, Directory, Endpoint, MAX_DIRECTORY, MAX_REFERENCES, Reference, SignedDirectory,
+};
 use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
 use sonde_protocol::key::PublicKey;
@@ -45,6 +47,7 @@ fn main() {
         print("down", &to_cbor(&down));
     }
     print("directory", &directory().to_sign().1);
+    print("directory", &Directory { references: references(), ..directory() }.to_sign().1);
     for report in reports() {
         print("report", &report.to_cbor());
     }
@@ -83,7 +86,35 @@ fn directory() -> Directory {
         roots: List::cut([key(1)]),
         collectors: List::cut([collector]),
         http_hosts: List::cut([Text::cut("anchor.example.net")]),
+        references: List::default(),
     }
+}
+
+fn references() -> List<Reference, MAX_REFERENCES> {
+    let bare = Reference {
+        name: Text::cut("r1"),
+        key: key(3),
+        v4: None,
+        v6: None,
+        tls: None,
+        quic: None,
+        echo: None,
+        closed: None,
+        narrow: None,
+        zone: None,
+    };
+    let full = Reference {
+        v4: Some(v4()),
+        v6: Some(v6()),
+        tls: Some(443),
+        quic: Some(443),
+        echo: Some(8334),
+        closed: Some(8335),
+        narrow: Some(v6()),
+        zone: Some(Text::cut("r1.example.net")),
+        ..bare.clone()
+    };
+    List::cut([bare, full])
 }
 
 fn signed() -> SignedDirectory {

@@ -3,6 +3,8 @@
 //! A root key signs the directory: serial number, collectors with their keys, the next root keys. A probe accepts exactly
 //! the collectors of its newest directory; the higher serial wins. Nothing expires, because boards have no clock.
 
+mod reference;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::{Bytes, List, Text};
 use crate::key::{PublicKey, Verify};
+
+pub use self::reference::{MAX_REFERENCES, Reference, ReferenceName};
 
 /// The greatest size of a signed directory.
 pub const MAX_DIRECTORY: usize = 64 * 1024;
@@ -62,6 +66,14 @@ pub struct Directory {
     /// Hosts that http measurements may ask.
     #[n(4)]
     pub http_hosts: List<Text<255>, 256>,
+    /// The reference servers of IPv6 reachability. Left out when there are none, as before there could be any.
+    #[n(5)]
+    #[cbor(default, skip_if = "has_none")]
+    pub references: List<Reference, MAX_REFERENCES>,
+}
+
+fn has_none(references: &[Reference]) -> bool {
+    references.is_empty()
 }
 
 /// A directory's bytes with a root key's signature over them.
@@ -200,6 +212,7 @@ mod tests {
                 tls: List::default(),
             }]),
             http_hosts: List::default(),
+            references: List::default(),
         }
     }
 

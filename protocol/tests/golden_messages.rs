@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::condition::{Condition, Word};
-use sonde_protocol::directory::{Collector, Directory, SignedDirectory};
+use sonde_protocol::directory::{Collector, Directory, Reference, SignedDirectory};
 use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
 use sonde_protocol::key::PublicKey;
@@ -80,7 +80,8 @@ fn what_a_probe_says() {
         addresses: List::cut([ip("192.0.2.9"), ip("2001:db8::9")]),
         token: Bytes::new(*b"one time"),
         directory: 2,
-        kinds: List::cut(Kind::ALL.map(Kind::number)),
+        // Those there were when this was written down.
+        kinds: List::cut(1..=7),
         families: List::cut(Family::BOTH),
         // As probes said before there were any.
         conditions: None,
@@ -143,8 +144,8 @@ fn ranges() -> List<BootRanges, 64> {
     List::cut([BootRanges { boot: BOOT, ranges }, BootRanges { boot: BootId(9), ranges: RangeSet::new() }])
 }
 
-fn signed_directory() -> SignedDirectory {
-    let directory = Directory {
+fn directory() -> Directory {
+    Directory {
         serial: 3,
         network: Text::cut("example"),
         roots: List::cut([PublicKey([1; 32])]),
@@ -154,8 +155,12 @@ fn signed_directory() -> SignedDirectory {
             tls: List::cut(["collector.example.net:443"].map(Text::cut)),
         }]),
         http_hosts: List::cut([Text::cut("www.example.net")]),
-    };
-    SignedDirectory::new(to_cbor(&directory), PublicKey([1; 32]), [3; 64]).unwrap()
+        references: List::default(),
+    }
+}
+
+fn signed_directory() -> SignedDirectory {
+    SignedDirectory::new(to_cbor(&directory()), PublicKey([1; 32]), [3; 64]).unwrap()
 }
 
 #[test]
@@ -200,6 +205,21 @@ fn what_a_collector_says() {
     check_down("drain", &Down::Drain(Drain { after_ms: 1000, spread_ms: 500 }));
     check_down("time-reply", &Down::TimeReply(TimeReply { request_sent_at: 5, received_at: AT, sent_at: AT }));
     check_down("directory", &Down::Directory(signed_directory()));
+    let reference = Reference {
+        name: Text::cut("r1"),
+        key: PublicKey([7; 32]),
+        v4: Some(ip("192.0.2.80")),
+        v6: Some(ip("2001:db8::80")),
+        tls: Some(443),
+        quic: Some(443),
+        echo: Some(8334),
+        closed: Some(8335),
+        narrow: Some(ip("2001:db8:0:1::80")),
+        zone: Some(Text::cut("r1.example.net")),
+    };
+    let listed = Directory { references: List::cut([reference]), ..directory() };
+    let signed = SignedDirectory::new(to_cbor(&listed), PublicKey([1; 32]), [3; 64]).unwrap();
+    check_down("directory-references", &Down::Directory(signed));
 }
 
 fn order(kind: Kind, when: When) -> Order {

@@ -9,7 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::condition::Condition;
-use sonde_protocol::directory::{Collector, Directory, SignedDirectory};
+use sonde_protocol::directory::{Collector, Directory, Reference, SignedDirectory};
 use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
 use sonde_protocol::key::PublicKey;
@@ -211,15 +211,36 @@ pub fn signed_directory() -> BoxedStrategy<SignedDirectory> {
 pub fn directory() -> BoxedStrategy<Directory> {
     let collector =
         (key(), list(text(), 4), list(text(), 4)).prop_map(|(key, addresses, tls)| Collector { key, addresses, tls });
-    (number(), text(), list(key(), 8), list(collector, 5), list(text(), 5))
-        .prop_map(|(serial, network, roots, collectors, http_hosts)| Directory {
+    (number(), text(), list(key(), 8), list(collector, 5), list(text(), 5), list(reference(), 3))
+        .prop_map(|(serial, network, roots, collectors, http_hosts, references)| Directory {
             serial,
             network,
             roots,
             collectors,
             http_hosts,
+            references,
         })
         .boxed()
+}
+
+fn reference() -> impl Strategy<Value = Reference> + Clone {
+    let ports =
+        (option::of(any::<u16>()), option::of(any::<u16>()), option::of(any::<u16>()), option::of(any::<u16>()));
+    let key = any::<[u8; 32]>().prop_map(PublicKey);
+    (text(), key, option::of(ip()), option::of(ip()), ports, option::of(ip()), option::of(text())).prop_map(
+        |(name, key, v4, v6, (tls, quic, echo, closed), narrow, zone)| Reference {
+            name,
+            key,
+            v4,
+            v6,
+            tls,
+            quic,
+            echo,
+            closed,
+            narrow,
+            zone,
+        },
+    )
 }
 
 /// Any message of a collector.
