@@ -62,6 +62,7 @@ use crate::resolve::MAX_RESOLVERS;
 use crate::run::{KINDS, Runner};
 use crate::sandbox::SandboxError;
 use crate::scheduler::Scheduler;
+use crate::service_manager::ServiceManager;
 use crate::spool::Done;
 use crate::status::{Status, StatusServer};
 use crate::uplink::{ConnectError, Link, LinkEvent};
@@ -159,6 +160,7 @@ struct Agent {
     last_targets: HashMap<MeasurementId, IpAddr>,
     report_log: Option<File>,
     status: StatusServer,
+    manager: ServiceManager,
     /// The collector of this connection was asked to take the next key.
     asked_for_key: bool,
     /// The next try is not to wait: it is with another key.
@@ -211,7 +213,7 @@ enum End {
 
 /// One boot.
 async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<End, AgentError> {
-    let Life { identity, config, resolver, report_log, status, control } = start.life()?;
+    let Life { identity, config, resolver, report_log, status, control, manager } = start.life()?;
     let status =
         StatusServer::new(status, start.sandbox.clone()).map_err(system("the status socket cannot be used"))?;
     let commands = control::listen(control).map_err(system("the control socket cannot be used"))?;
@@ -275,6 +277,7 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
         last_targets: HashMap::new(),
         report_log,
         status,
+        manager,
         asked_for_key: false,
         come_back_now: false,
         boot_is_over: false,
@@ -408,7 +411,8 @@ impl Agent {
         let quic = self.quic_again_at().map(|at| at.since(now));
         let health = self.health_due().map(|at| at.since(now));
         let keep = self.keep_at().map(|at| at.since(now));
-        let wakes = [session, schedule, silence, quic, health, keep];
+        let manager = self.manager.due().map(|at| at.since(now));
+        let wakes = [session, schedule, silence, quic, health, keep, manager];
         wakes.into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 
@@ -440,7 +444,10 @@ impl Agent {
             }
             Event::Run(Err(id)) => self.run_died(id),
             Event::Timer => {}
-            Event::Surveyed(found) => self.surveyed(found, now),
+            Event::Surveyed(found) => {
+                self.surveyed(found, now);
+                self.status.note_news();
+            }
             Event::Kept(done) => self.kept(done),
             Event::Status => {
                 // Whoever lays down a key asks then how the probe is.
@@ -449,7 +456,10 @@ impl Agent {
                 let status = self.status();
                 self.status.answer(&status).await;
             }
-            Event::Command(asked) => self.command(asked),
+            Event::Command(asked) => {
+                self.command(asked);
+                self.status.note_news();
+            }
         }
     }
 
@@ -481,6 +491,16 @@ impl Agent {
         }
         self.send_frames(now);
         self.keep(false);
+        self.tell_manager(now);
+    }
+
+    /// Only here, where the loop turns: what the service manager hears proves that it does.
+    fn tell_manager(&mut self, now: Nanos) {
+        let news = self.status.take_news();
+        if self.manager.wants(news, now) {
+            let line = self.status().line();
+            self.manager.tell(&line, now);
+        }
     }
 
     fn act(&mut self, action: Action, now: Nanos) {
@@ -565,6 +585,7 @@ impl Agent {
     async fn shut_down(&mut self) {
         info!(running = self.runs.len(), spool = self.session.spool().depth(), "stopping");
         self.closing = true;
+        self.manager.stopping();
         let (settled, wall) = (self.settled(), self.time_of_day());
         if let Some(scheduler) = &mut self.scheduler {
             // Orders that may still be on their way are not waited for.

@@ -26,6 +26,7 @@ pub mod resolve;
 pub mod run;
 pub mod sandbox;
 pub mod scheduler;
+pub mod service_manager;
 pub mod spool;
 pub mod status;
 pub mod uplink;

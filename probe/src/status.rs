@@ -288,6 +288,8 @@ pub struct StatusServer {
     claim_code: Option<ClaimCode>,
     /// When another probe with the same key was last heard of.
     duplicate: Option<Instant>,
+    /// Something has changed that the service manager should know.
+    news: bool,
     sandbox: sandbox::Report,
 }
 
@@ -311,16 +313,28 @@ impl StatusServer {
             uplink: None,
             claim_code: None,
             duplicate: None,
+            news: false,
             sandbox,
         })
     }
 
     fn become_(&mut self, state: State, why: Option<String>) {
+        self.news |= self.state != state || self.why != why;
         if self.state != state {
             self.since = now();
         }
         self.state = state;
         self.why = why;
+    }
+
+    /// Something has changed in the line.
+    pub fn note_news(&mut self) {
+        self.news = true;
+    }
+
+    /// Whether something has changed since this was asked last.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// A connection is being made. What was wrong before stays visible until it stands.

@@ -18,6 +18,7 @@ use crate::net::raise_descriptor_limit;
 use crate::resolve::{RESOLV_CONF, Resolver};
 use crate::sandbox::reader::Reader;
 use crate::sandbox::{self, Plan, Report};
+use crate::service_manager::ServiceManager;
 use crate::status::StatusSocket;
 
 /// The places of the files that the process apart reads.
@@ -69,6 +70,7 @@ pub struct Start {
     pub(super) config_file: Option<ConfigFile>,
     pub(super) local_time: LocalTime,
     pub(super) sandbox: Report,
+    manager: ServiceManager,
     /// Two processes with one state directory would write over each other's spool.
     _lock: File,
 }
@@ -81,6 +83,7 @@ pub(super) struct Life {
     pub(super) report_log: Option<File>,
     pub(super) status: StatusSocket,
     pub(super) control: UnixListener,
+    pub(super) manager: ServiceManager,
 }
 
 impl Start {
@@ -108,6 +111,10 @@ impl Start {
         if let Err(error) = raise_descriptor_limit() {
             warn!(%error, "the limit of open files stays as it is");
         }
+        let manager = ServiceManager::of_this_process().unwrap_or_else(|error| {
+            warn!(%error, "the service manager cannot be told how the probe is");
+            ServiceManager::default()
+        });
         // Reads files that are closed later.
         let local_time = LocalTime::of_this_machine();
         let sandbox = if sandboxed {
@@ -127,6 +134,7 @@ impl Start {
             config_file,
             local_time,
             sandbox,
+            manager,
             _lock: lock,
         })
     }
@@ -146,6 +154,7 @@ impl Start {
             report_log: self.report_log.as_ref().map(File::try_clone).transpose().map_err(system("no descriptor"))?,
             status: self.status.try_clone().map_err(system("no descriptor"))?,
             control: self.control.try_clone().map_err(system("no descriptor"))?,
+            manager: self.manager.try_clone().map_err(system("no descriptor"))?,
         })
     }
 }
