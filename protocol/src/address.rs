@@ -109,9 +109,33 @@ impl Nat64Prefix {
         matches!(net.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96).then(|| Self(net.trunc()))
     }
 
+    /// The prefix of this length around an address.
+    pub fn from_parts(address: Ipv6Addr, length: u8) -> Option<Self> {
+        Ipv6Net::new(address, length).ok().and_then(Self::new)
+    }
+
     /// The prefix.
     pub const fn net(&self) -> Ipv6Net {
         self.0
+    }
+
+    /// Is the address one of the translator's?
+    pub fn contains(&self, address: Ipv6Addr) -> bool {
+        self.0.contains(&address)
+    }
+
+    /// The address by which the translator reaches `v4` (RFC 6052, section 2.2).
+    pub fn embed(&self, v4: Ipv4Addr) -> Ipv6Addr {
+        let mut octets = self.0.network().octets();
+        let first = usize::from(self.0.prefix_len() / 8);
+        // Octet 8 stays zero and is skipped over.
+        let places = (first..16).filter(|place| *place != 8);
+        for (place, octet) in places.zip(v4.octets()) {
+            if let Some(free) = octets.get_mut(place) {
+                *free = octet;
+            }
+        }
+        octets.into()
     }
 
     /// The IPv4 address inside `address`, if `address` has this prefix (RFC 6052, section 2.2).

@@ -6,6 +6,7 @@
 
 mod dns;
 mod http;
+pub mod ipv6;
 mod ntp;
 mod path_mtu;
 mod ping;

@@ -6,6 +6,7 @@
 
 mod dns;
 mod http;
+mod ipv6;
 mod ntp;
 mod path_mtu;
 mod ping;
@@ -22,6 +23,7 @@ use crate::net::Transport;
 
 pub use self::dns::*;
 pub use self::http::*;
+pub use self::ipv6::*;
 pub use self::ntp::*;
 pub use self::path_mtu::*;
 pub use self::ping::*;

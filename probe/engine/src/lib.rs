@@ -20,6 +20,7 @@ extern crate std;
 pub mod dns;
 pub mod http;
 pub mod icmp;
+pub mod ipv6;
 pub mod ntp;
 pub mod padding;
 pub mod path_mtu;
