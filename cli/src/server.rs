@@ -125,6 +125,7 @@ impl Server {
         let mut beside = JoinSet::new();
         beside.spawn(upkeep::keep_places(catalog.clone(), places.clone()));
         beside.spawn(upkeep::keep_tags(catalog.clone(), results.clone()));
+        beside.spawn(upkeep::keep_texts(catalog.clone()));
         let api = Api {
             mailer: open_mailer(config)?,
             catalog,

@@ -1,5 +1,5 @@
-//! What the server keeps true by itself, besides what probes and people make it do: where probes are, and their system
-//! tags.
+//! What the server keeps true by itself, besides what probes and people make it do: where probes are, their system tags,
+//! and an index for searches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use tracing::{info, warn};
 
 /// How often it is looked what probes did.
 const TAGS: Duration = Duration::from_secs(30);
+
+/// How often the texts of new measurements come into the index.
+const TEXTS: Duration = Duration::from_secs(30);
 
 /// Applies the tables of places to all probes, now and whenever they change.
 pub async fn keep_places(catalog: Arc<dyn Catalog>, places: Arc<PlaceFiles>) {
@@ -44,6 +47,28 @@ pub async fn keep_tags(catalog: Arc<dyn Catalog>, results: Arc<dyn Results>) {
         tags = same;
         if let Err(error) = looked {
             warn!(%error, "system tags could not be looked after");
+        }
+    }
+}
+
+/// Makes the texts of new measurements quick to search.
+pub async fn keep_texts(catalog: Arc<dyn Catalog>) {
+    let mut beat = tokio::time::interval(TEXTS);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        loop {
+            let catalog = catalog.clone();
+            match aside(async move { catalog.index_texts().await }).await {
+                // After an update there are very many; others want to write, too.
+                Some(Ok(true)) => tokio::task::yield_now().await,
+                Some(Ok(false)) => break,
+                Some(Err(error)) => {
+                    warn!(%error, "the texts of measurements could not be indexed");
+                    break;
+                }
+                None => return,
+            }
         }
     }
 }

@@ -120,6 +120,8 @@ suite! {
         measurements::a_search_takes_text_as_it_is,
         measurements::edits_change_what_is_said,
         measurement_filters::every_filter_and_order,
+        measurement_filters::texts_are_found_at_any_time,
+        measurement_filters::those_alike_follow_the_direction_of_the_order,
         participation::who_joins_gets_an_order_and_who_leaves_loses_it,
         participation::no_more_take_part_than_may,
         participation::a_oneoff_waits_for_nobody_who_left,

@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use crate::StoreError;
 
 pub mod catalog;
+mod columns;
 mod filter;
 pub mod results;
 

@@ -367,4 +367,8 @@ pub trait Measurements: Send + Sync {
 
     /// Changes what is said of a measurement; what it measures stays. Nothing happens when there is none.
     async fn edit_measurement(&self, id: MeasurementId, edit: &MeasurementEdit) -> Result<(), StoreError>;
+
+    /// Makes the texts of some of the newest measurements quick to search; true when more of them wait for it. A search finds
+    /// them before as well, only not as quickly.
+    async fn index_texts(&self) -> Result<bool, StoreError>;
 }

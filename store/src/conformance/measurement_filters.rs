@@ -11,7 +11,8 @@ use super::measurements::{found, oneoff, ping};
 use super::{Fixture, at};
 use crate::Catalog;
 use crate::catalog::{
-    Change, Limit, MeasurementFilter, MeasurementOrder, NewMeasurement, NumberField, Origin, TextField, TextMatch,
+    Change, Limit, MeasurementEdit, MeasurementFilter, MeasurementOrder, NewMeasurement, NumberField, Origin,
+    TextField, TextMatch,
 };
 
 fn none() -> MeasurementFilter {
@@ -127,4 +128,75 @@ pub(super) async fn every_filter_and_order(place: &impl Fixture<dyn Catalog>) {
         let expected: Vec<MeasurementId> = expected.iter().map(|&n| ids[n]).collect();
         assert_eq!(found(&catalog, &filter).await, expected, "{filter:?}");
     }
+}
+
+/// Whether their texts are in an index yet or not, all of them, or those of a few.
+pub(super) async fn texts_are_found_at_any_time(place: &impl Fixture<dyn Catalog>) {
+    let catalog = place.open().await;
+    let ada = account(&catalog, "ada@example.net").await;
+    let named = |target: &str, description: &str| NewMeasurement {
+        target: Some(target.into()),
+        description: Some(description.into()),
+        ..oneoff(ada, &[])
+    };
+    let asked = [
+        named("Kölner-DOM.example.net", "the first, \"quoted\""),
+        named("20.1.2.3", "KÖLNER at the second target"),
+        named("20.1.2.4", "the third \u{1F4E1} dish"),
+        named("20.1.2.5", ""),
+    ];
+    let mut ids = catalog.add_measurements(&asked, at(0)).await.unwrap();
+    let search = |text: &str| MeasurementFilter { search: Some(text.into()), ..none() };
+    let check = async |ids: &[MeasurementId], when: &str| {
+        let cases: &[(MeasurementFilter, &[usize])] = &[
+            (search("kölner"), &[0, 1]),
+            (search("20.1.2."), &[1, 2, 3]),
+            (search("the "), &[0, 1, 2]),
+            // Its letters by threes are all there, only not in a row.
+            (search("the target"), &[]),
+            (search("\"quoted\""), &[0]),
+            (search("\" OR \"the"), &[]),
+            (search("d \u{1F4E1} d"), &[2]),
+            (search("th"), &[0, 1, 2]),
+            (search("ing\0the"), &[]),
+            (text(TextField::Target, TextMatch::Contains, "dom.ex"), &[0]),
+            (text(TextField::Target, TextMatch::StartsWith, "20.1.2.4"), &[2]),
+            (text(TextField::Description, TextMatch::EndsWith, "TARGET"), &[1]),
+            (text(TextField::Description, TextMatch::Contains, "20.1."), &[]),
+        ];
+        for (filter, expected) in cases {
+            let expected: Vec<MeasurementId> = expected.iter().map(|&n| ids[n]).collect();
+            assert_eq!(found(&catalog, filter).await, expected, "{when}: {filter:?}");
+        }
+    };
+    check(&ids, "none is indexed").await;
+    while catalog.index_texts().await.unwrap() {}
+    check(&ids, "all are indexed").await;
+
+    ids.extend(catalog.add_measurements(&[named("20.9.9.9", "a newcomer")], at(1)).await.unwrap());
+    check(&ids, "one is not indexed").await;
+    assert_eq!(found(&catalog, &search("newcomer")).await, [ids[4]]);
+    let described = |description: &str| MeasurementEdit {
+        description: Some(Some(description.into())),
+        ..MeasurementEdit::default()
+    };
+    for id in [ids[3], ids[4]] {
+        catalog.edit_measurement(id, &described("edited since")).await.unwrap();
+    }
+    assert_eq!(found(&catalog, &search("ited sin")).await, ids[3..]);
+    assert_eq!(found(&catalog, &search("newcomer")).await, []);
+    while catalog.index_texts().await.unwrap() {}
+    assert_eq!(found(&catalog, &search("ited sin")).await, ids[3..]);
+    assert_eq!(found(&catalog, &search("newcomer")).await, []);
+    check(&ids, "all are indexed again").await;
+}
+
+/// One index of an order serves both directions only if rows that are alike turn round with it.
+pub(super) async fn those_alike_follow_the_direction_of_the_order(place: &impl Fixture<dyn Catalog>) {
+    let catalog = place.open().await;
+    let ada = account(&catalog, "ada@example.net").await;
+    let ids = catalog.add_measurements(&[oneoff(ada, &[]), oneoff(ada, &[]), oneoff(ada, &[])], at(0)).await.unwrap();
+    assert_eq!(found(&catalog, &sorted(&[(MeasurementOrder::Start, false)])).await, ids);
+    let newest_first: Vec<MeasurementId> = ids.iter().rev().copied().collect();
+    assert_eq!(found(&catalog, &sorted(&[(MeasurementOrder::Start, true)])).await, newest_first);
 }

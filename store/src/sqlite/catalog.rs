@@ -25,10 +25,13 @@ mod measurements;
 mod orders;
 mod participation;
 mod people;
+#[cfg(test)]
+mod plans;
 mod probe_edits;
 mod probe_filter;
 mod probes;
 mod quotas;
+mod text_search;
 
 const SCHEMA: Schema = Schema {
     what: "catalog",
@@ -46,6 +49,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/11_anchor_builtins.sql"),
         include_str!("catalog/12_identity.sql"),
         include_str!("catalog/13_health.sql"),
+        include_str!("catalog/14_searches.sql"),
     ],
 };
 

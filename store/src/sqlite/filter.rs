@@ -19,6 +19,19 @@ pub(super) struct Filter {
     order_values: Vec<Value>,
     /// The order names the id itself.
     ordered: bool,
+    /// What was added to the order last descends, and so do the numbers of rows that are alike: one index then does for the
+    /// order in both directions.
+    descends: bool,
+}
+
+/// The statements of one page of a list, with what both bind and what only the second does.
+pub(super) struct Statements {
+    /// How long the whole list is.
+    pub(super) count: String,
+    /// The page. Binds the limit and the offset last.
+    pub(super) page: String,
+    values: Vec<Value>,
+    order_values: Vec<Value>,
 }
 
 impl Filter {
@@ -50,7 +63,7 @@ impl Filter {
         self.and(format!("{column} {comparison}"), values);
     }
 
-    /// Sorts by this first, then by what is added later, at last by `id`.
+    /// Sorts by this first, then by what is added later, at last by `id` in the direction of the last.
     pub(super) fn order_by(&mut self, key: &str, descending: bool, values: impl IntoIterator<Item = Value>) {
         if self.ordered {
             return;
@@ -58,40 +71,49 @@ impl Filter {
         self.order.push_str(key);
         self.order.push_str(if descending { " DESC" } else { " ASC" });
         self.order_values.extend(values);
+        self.descends = descending;
         match key {
             "id" => self.ordered = true,
             _ => self.order.push_str(", "),
         }
     }
 
+    /// What lists the rows of `from` that meet the conditions; `descending` is the order of their numbers if there is no
+    /// other.
+    pub(super) fn statements(self, columns: &str, from: &str, descending: bool) -> Statements {
+        let conditions = match self.conditions.as_slice() {
+            [] => String::new(),
+            all => format!("WHERE ({})", all.join(") AND (")),
+        };
+        let direction = if descending || self.descends { "DESC" } else { "ASC" };
+        let last = if self.ordered { String::new() } else { format!("id {direction}") };
+        Statements {
+            count: format!("SELECT count(*) FROM {from} {conditions}"),
+            page: format!("SELECT {columns} FROM {from} {conditions} ORDER BY {}{last} LIMIT ? OFFSET ?", self.order),
+            values: self.values,
+            order_values: self.order_values,
+        }
+    }
+
     /// The part `slice` of the rows of `from` that meet the conditions, by `id`.
     pub(super) fn page<T>(
-        mut self,
+        self,
         connection: &Connection,
         columns: &str,
         from: &str,
         slice: Slice,
         read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Page<T>> {
-        let conditions = match self.conditions.as_slice() {
-            [] => String::new(),
-            all => format!("WHERE ({})", all.join(") AND (")),
-        };
-        let total: i64 = connection
-            .prepare_cached(&format!("SELECT count(*) FROM {from} {conditions}"))?
-            .query_row(params_from_iter(&self.values), |row| row.get(0))?;
-        let direction = if slice.descending { "DESC" } else { "ASC" };
-        let last = if self.ordered { String::new() } else { format!("id {direction}") };
-        let order = format!("{}{last}", self.order);
-        let sql = format!("SELECT {columns} FROM {from} {conditions} ORDER BY {order} LIMIT ? OFFSET ?");
+        let Statements { count, page, mut values, mut order_values } = self.statements(columns, from, slice.descending);
+        let total: i64 = connection.prepare_cached(&count)?.query_row(params_from_iter(&values), |row| row.get(0))?;
         if slice.limit == 0 {
             return Ok(Page { total: total.cast_unsigned(), items: Vec::new() });
         }
-        self.values.append(&mut self.order_values);
-        self.values.push(clamped(slice.limit));
-        self.values.push(clamped(slice.offset));
-        let mut statement = connection.prepare_cached(&sql)?;
-        let items = statement.query_map(params_from_iter(&self.values), read)?.collect::<rusqlite::Result<_>>()?;
+        values.append(&mut order_values);
+        values.push(clamped(slice.limit));
+        values.push(clamped(slice.offset));
+        let mut statement = connection.prepare_cached(&page)?;
+        let items = statement.query_map(params_from_iter(&values), read)?.collect::<rusqlite::Result<_>>()?;
         Ok(Page { total: total.cast_unsigned(), items })
     }
 }

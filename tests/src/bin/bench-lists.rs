@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use sonde_protocol::ids::{AccountId, Asn, ProbeId};
@@ -55,12 +55,22 @@ const PAGES: &[&str] = &[
     "measurements/?type=ping&af=4",
     "measurements/?status=2",
     "measurements/?search=number%20777",
+    "measurements/?search=number",
+    "measurements/?search=77",
     "measurements/?tags=bench",
     "measurements/?sort=-start_time",
 ];
 
 fn main() -> Result<()> {
-    let quick = std::env::args().any(|argument| argument == "--quick");
+    let mut arguments = std::env::args().skip(1);
+    let (mut quick, mut only) = (false, String::new());
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--quick" => quick = true,
+            "--only" => only = arguments.next().context("--only TEXT")?,
+            _ => bail!("usage: bench-lists [--quick] [--only TEXT]"),
+        }
+    }
     let (probes, measurements) = if quick { (PROBES / 10, MEASUREMENTS / 10) } else { (PROBES, MEASUREMENTS) };
     // Reads are what is looked at; on a disk filling would take minutes.
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
@@ -78,7 +88,7 @@ fn main() -> Result<()> {
     let healthz = figures(|| ask(&agent, &format!("{base}/healthz")).map(|_| 0))?;
     writeln!(out, "{:62} {:>8} {:>10} {:>10}", "", "rows", "median", "p99")?;
     line(&mut out, "GET /healthz", &healthz)?;
-    for page in PAGES {
+    for page in PAGES.iter().filter(|page| page.contains(&only)) {
         let mut text = String::new();
         let Figures(_, times) = figures(|| {
             text = ask(&agent, &format!("{base}/api/v2/{page}"))?;
@@ -154,6 +164,8 @@ fn fill(file: &Path, probes: u32, measurements: u32) -> Result<()> {
             (first..(first + BATCH).min(measurements)).map(|n| measurement(owner, &ids, n)).collect();
         block_on(catalog.add_measurements(&new, UnixNanos::from_secs(START + i64::from(first))))?;
     }
+    // As the server does when it runs.
+    while block_on(catalog.index_texts())? {}
     Ok(())
 }
 

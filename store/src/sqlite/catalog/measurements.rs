@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use rusqlite::types::Value;
@@ -13,60 +14,93 @@ use sonde_protocol::net::{Family, Transport};
 use sonde_protocol::spec::{Kind, Spec, Target};
 use sonde_protocol::time::UnixNanos;
 
+use super::super::columns::field;
 use super::super::filter::{Filter, address_key, address_range, numbers};
 use super::super::{damaged, refused};
-use super::{SqliteCatalog, builtins, orders, participation};
+use super::{SqliteCatalog, builtins, orders, participation, text_search};
 use crate::StoreError;
 use crate::catalog::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
     NumberField, ONEOFF_ONGOING_BASE_SECS, Origin, Page, Participant, Slice, Status, TextField, TextMatch, TopUp,
 };
 
-const COLUMNS: &str = "id, group_id, created_at, owner, kind, spec, af, target, resolved, resolve_on_probe, is_oneoff,
-    interval, spread, start, start_given, stop, description, is_public, tags, probes_requested, probe_sources,
-    stopped_at, forced, participants, settled, departed, target_asn, target_prefix, top_up_days, top_up_similarity";
+const COLUMNS: [&str; 30] = [
+    "id",
+    "group_id",
+    "created_at",
+    "owner",
+    "kind",
+    "spec",
+    "af",
+    "target",
+    "resolved",
+    "resolve_on_probe",
+    "is_oneoff",
+    "interval",
+    "spread",
+    "start",
+    "start_given",
+    "stop",
+    "description",
+    "is_public",
+    "tags",
+    "probes_requested",
+    "probe_sources",
+    "stopped_at",
+    "forced",
+    "participants",
+    "settled",
+    "departed",
+    "target_asn",
+    "target_prefix",
+    "top_up_days",
+    "top_up_similarity",
+];
+
+/// What is read of a measurement, in SQL.
+static SELECT: LazyLock<String> = LazyLock::new(|| format!("SELECT {} FROM measurement", COLUMNS.join(", ")));
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Measurement> {
-    let number: u8 = row.get("kind")?;
+    let number: u8 = row.get(field!("kind"))?;
     let kind = Kind::from_number(number).ok_or_else(|| damaged(format!("unknown kind of measurement {number}")))?;
     Ok(Measurement {
-        id: MeasurementId(row.get::<_, i64>("id")?.cast_unsigned()),
-        group: MeasurementId(row.get::<_, i64>("group_id")?.cast_unsigned()),
-        created_at: UnixNanos(row.get("created_at")?),
+        id: MeasurementId(row.get::<_, i64>(field!("id"))?.cast_unsigned()),
+        group: MeasurementId(row.get::<_, i64>(field!("group_id"))?.cast_unsigned()),
+        created_at: UnixNanos(row.get(field!("created_at"))?),
         asked: NewMeasurement {
-            owner: AccountId(row.get::<_, i64>("owner")?.cast_unsigned()),
-            spec: Spec::from_cbor(kind, &row.get::<_, Vec<u8>>("spec")?).map_err(damaged)?,
-            af: family(row.get("af")?)?,
-            target: row.get("target")?,
-            resolved: serde_json::from_str(&row.get::<_, String>("resolved")?).map_err(damaged)?,
-            resolve_on_probe: row.get("resolve_on_probe")?,
-            is_oneoff: row.get("is_oneoff")?,
-            interval: row.get("interval")?,
-            spread: row.get("spread")?,
-            start: UnixNanos(row.get("start")?),
-            start_given: row.get("start_given")?,
-            stop: row.get::<_, Option<i64>>("stop")?.map(UnixNanos),
-            description: row.get("description")?,
-            is_public: row.get("is_public")?,
-            tags: serde_json::from_str(&row.get::<_, String>("tags")?).map_err(damaged)?,
-            probes_requested: row.get("probes_requested")?,
-            probe_sources: row.get("probe_sources")?,
+            owner: AccountId(row.get::<_, i64>(field!("owner"))?.cast_unsigned()),
+            spec: Spec::from_cbor(kind, &row.get::<_, Vec<u8>>(field!("spec"))?).map_err(damaged)?,
+            af: family(row.get(field!("af"))?)?,
+            target: row.get(field!("target"))?,
+            resolved: serde_json::from_str(&row.get::<_, String>(field!("resolved"))?).map_err(damaged)?,
+            resolve_on_probe: row.get(field!("resolve_on_probe"))?,
+            is_oneoff: row.get(field!("is_oneoff"))?,
+            interval: row.get(field!("interval"))?,
+            spread: row.get(field!("spread"))?,
+            start: UnixNanos(row.get(field!("start"))?),
+            start_given: row.get(field!("start_given"))?,
+            stop: row.get::<_, Option<i64>>(field!("stop"))?.map(UnixNanos),
+            description: row.get(field!("description"))?,
+            is_public: row.get(field!("is_public"))?,
+            tags: serde_json::from_str(&row.get::<_, String>(field!("tags"))?).map_err(damaged)?,
+            probes_requested: row.get(field!("probes_requested"))?,
+            probe_sources: row.get(field!("probe_sources"))?,
             probes: Vec::new(),
             group: None,
-            origin: match row.get::<_, Option<u32>>("target_asn")? {
-                Some(asn) => Some(Origin { asn: Asn(asn), prefix: row.get("target_prefix")? }),
+            origin: match row.get::<_, Option<u32>>(field!("target_asn"))? {
+                Some(asn) => Some(Origin { asn: Asn(asn), prefix: row.get(field!("target_prefix"))? }),
                 None => None,
             },
-            top_up: match row.get::<_, Option<u32>>("top_up_days")? {
-                Some(days_off) => Some(TopUp { days_off, similarity: row.get("top_up_similarity")? }),
+            top_up: match row.get::<_, Option<u32>>(field!("top_up_days"))? {
+                Some(days_off) => Some(TopUp { days_off, similarity: row.get(field!("top_up_similarity"))? }),
                 None => None,
             },
         },
-        stopped_at: row.get::<_, Option<i64>>("stopped_at")?.map(UnixNanos),
-        forced: row.get("forced")?,
-        participants: row.get("participants")?,
-        departed: row.get("departed")?,
-        settled: row.get("settled")?,
+        stopped_at: row.get::<_, Option<i64>>(field!("stopped_at"))?.map(UnixNanos),
+        forced: row.get(field!("forced"))?,
+        participants: row.get(field!("participants"))?,
+        departed: row.get(field!("departed"))?,
+        settled: row.get(field!("settled"))?,
     })
 }
 
@@ -195,17 +229,16 @@ pub(super) fn folded(text: &str) -> String {
 }
 
 pub(super) fn by_id(db: &Connection, id: MeasurementId) -> rusqlite::Result<Option<Measurement>> {
-    db.prepare_cached(&format!("SELECT {COLUMNS} FROM measurement WHERE id = ?"))?
-        .query_row([id.0.cast_signed()], read)
-        .optional()
+    db.prepare_cached(&format!("{} WHERE id = ?", *SELECT))?.query_row([id.0.cast_signed()], read).optional()
 }
 
 /// Those that ask the probes' own resolvers, and may have been running after `since`.
 pub(super) fn resolving(db: &Connection, since: UnixNanos, limit: u64) -> rusqlite::Result<Vec<Measurement>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM measurement INDEXED BY measurement_resolving WHERE (target IS NULL OR resolve_on_probe = 1)
-            AND (stop IS NULL OR stop > ?1) AND (stopped_at IS NULL OR stopped_at > ?1) ORDER BY id DESC LIMIT ?2"
+        "{} INDEXED BY measurement_resolving WHERE (target IS NULL OR resolve_on_probe = 1)
+            AND (stop IS NULL OR stop > ?1) AND (stopped_at IS NULL OR stopped_at > ?1) ORDER BY id DESC LIMIT ?2",
+        *SELECT
     ))?
     .query_map([since.0, limit], read)?
     .collect()
@@ -268,7 +301,7 @@ const STATUS_NAME: &str = concat!(
     ELSE 8 END"
 );
 
-fn more_conditions(conditions: &mut Filter, filter: &MeasurementFilter) {
+fn more_conditions(db: &Connection, conditions: &mut Filter, filter: &MeasurementFilter) -> rusqlite::Result<()> {
     if let Some(is_public) = filter.is_public {
         conditions.and("is_public = ?", [Value::from(is_public)]);
     }
@@ -284,7 +317,11 @@ fn more_conditions(conditions: &mut Filter, filter: &MeasurementFilter) {
             TextField::Description => "description_folded",
             TextField::Protocol => "protocol",
         };
-        let text = Value::from(folded(text));
+        let text = folded(text);
+        if *field != TextField::Protocol && *how != TextMatch::Is {
+            contains(db, conditions, &text)?;
+        }
+        let text = Value::from(text);
         match how {
             TextMatch::Is => conditions.and(format!("{column} = ?"), [text]),
             TextMatch::Contains => conditions.and(format!("instr({column}, ?) > 0"), [text]),
@@ -315,6 +352,7 @@ fn more_conditions(conditions: &mut Filter, filter: &MeasurementFilter) {
             [numbers(probes.iter().map(|probe| probe.0))],
         );
     }
+    Ok(())
 }
 
 fn number_condition(conditions: &mut Filter, field: NumberField, limit: &Limit) {
@@ -386,7 +424,8 @@ pub(super) fn fill_in(db: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-pub(super) fn list(db: &Connection, filter: &MeasurementFilter, slice: Slice) -> rusqlite::Result<Page<Measurement>> {
+/// What a filter comes to. Looks into the database for which way is the quickest.
+pub(super) fn conditions(db: &Connection, filter: &MeasurementFilter) -> rusqlite::Result<Filter> {
     let mut conditions = Filter::default();
     if let Some(ids) = &filter.ids {
         conditions.and("id IN (SELECT value FROM json_each(?))", [numbers(ids.iter().map(|id| id.0))]);
@@ -422,22 +461,37 @@ pub(super) fn list(db: &Connection, filter: &MeasurementFilter, slice: Slice) ->
     }
     if let Some(text) = &filter.search {
         let text = folded(text);
+        contains(db, &mut conditions, &text)?;
         conditions.and(
             "instr(target_folded, ?) > 0 OR instr(description_folded, ?) > 0",
             [Value::from(text.clone()), Value::from(text)],
         );
     }
-    more_conditions(&mut conditions, filter);
+    more_conditions(db, &mut conditions, filter)?;
     if let Some(tops_up) = filter.tops_up {
         conditions.and(if tops_up { "top_up_days IS NOT NULL" } else { "top_up_days IS NULL" }, []);
     }
     for &(key, descending) in &filter.order {
         order_by(&mut conditions, key, descending);
     }
+    Ok(conditions)
+}
+
+/// Narrows a list to what may have this text, folded, somewhere. Whoever asks compares the texts.
+fn contains(db: &Connection, conditions: &mut Filter, text: &str) -> rusqlite::Result<()> {
+    if let Some((condition, values)) = text_search::candidates(db, text)? {
+        conditions.and(condition, values);
+    }
+    Ok(())
+}
+
+pub(super) fn list(db: &Connection, filter: &MeasurementFilter, slice: Slice) -> rusqlite::Result<Page<Measurement>> {
+    let conditions = conditions(db, filter)?;
     // Numbers first, then row by row, so that what is sorted and left out is never read whole.
     let page = conditions
         .page(db, "id", "measurement", slice, |row| Ok(MeasurementId(row.get::<_, i64>(0)?.cast_unsigned())))?;
-    let items = page.items.iter().map(|&id| by_id(db, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows));
+    let mut one = db.prepare_cached(&format!("{} WHERE id = ?", *SELECT))?;
+    let items = page.items.iter().map(|id| one.query_row([id.0.cast_signed()], read));
     Ok(Page { total: page.total, items: items.collect::<rusqlite::Result<_>>()? })
 }
 
@@ -477,5 +531,9 @@ impl Measurements for SqliteCatalog {
 
     async fn edit_measurement(&self, id: MeasurementId, edit: &MeasurementEdit) -> Result<(), StoreError> {
         self.write("edit a measurement", |t| self::edit(t, id, edit))
+    }
+
+    async fn index_texts(&self) -> Result<bool, StoreError> {
+        self.write("index texts", |t| text_search::index(t))
     }
 }

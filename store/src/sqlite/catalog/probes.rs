@@ -1,6 +1,7 @@
 //! Probes and their sessions.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -10,6 +11,7 @@ use sonde_protocol::key::PublicKey;
 use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::time::UnixNanos;
 
+use super::super::columns::field;
 use super::super::damaged;
 use super::super::filter::{address_key, numbers};
 use super::accounts::TokenUse;
@@ -21,52 +23,93 @@ use crate::catalog::{
 };
 use crate::view::snapped;
 
-const COLUMNS: &str = "id, key, owner, created_at, description, connected, connection_since, session, first_connected,
-    last_connected, address_v4, address_v6, address_is_public, asn_v4, asn_v6, country, latitude, longitude, software, uplink,
-    uptime, country_given, vouched, consent, consented_at, duplicate_at,
-    EXISTS (SELECT 1 FROM anchor WHERE anchor.probe = probe.id AND removed_at IS NULL) AS is_anchor,
-    (SELECT json_group_array(tag ORDER BY tag) FROM probe_tag WHERE probe_tag.probe = probe.id) AS tags";
+const COLUMNS: [&str; 28] = [
+    "id",
+    "key",
+    "owner",
+    "created_at",
+    "description",
+    "connected",
+    "connection_since",
+    "session",
+    "first_connected",
+    "last_connected",
+    "address_v4",
+    "address_v6",
+    "address_is_public",
+    "asn_v4",
+    "asn_v6",
+    "country",
+    "latitude",
+    "longitude",
+    "software",
+    "uplink",
+    "uptime",
+    "country_given",
+    "vouched",
+    "consent",
+    "consented_at",
+    "duplicate_at",
+    "is_anchor",
+    "tags",
+];
+
+/// What is read of a probe, in SQL.
+static SELECT: LazyLock<String> = LazyLock::new(|| {
+    let columns = COLUMNS.map(|column| match column {
+        "is_anchor" => "EXISTS (SELECT 1 FROM anchor WHERE anchor.probe = probe.id AND removed_at IS NULL)",
+        "tags" => "(SELECT json_group_array(tag ORDER BY tag) FROM probe_tag WHERE probe_tag.probe = probe.id)",
+        column => column,
+    });
+    format!("SELECT {} FROM probe", columns.join(", "))
+});
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Probe> {
-    let time = |name| -> rusqlite::Result<Option<UnixNanos>> { Ok(row.get::<_, Option<i64>>(name)?.map(UnixNanos)) };
-    let connection = match (row.get("connected")?, time("connection_since")?, row.get::<_, Option<i64>>("session")?) {
+    let time = |column: usize| -> rusqlite::Result<Option<UnixNanos>> {
+        Ok(row.get::<_, Option<i64>>(column)?.map(UnixNanos))
+    };
+    let connection = match (
+        row.get(field!("connected"))?,
+        time(field!("connection_since"))?,
+        row.get::<_, Option<i64>>(field!("session"))?,
+    ) {
         (Some(connected), Some(since), Some(session)) => {
             Some(Connected { connected, since, session: SessionId(session.cast_unsigned()) })
         }
         _ => None,
     };
-    let place = match (row.get("latitude")?, row.get("longitude")?) {
+    let place = match (row.get(field!("latitude"))?, row.get(field!("longitude"))?) {
         (Some(latitude), Some(longitude)) => Some((latitude, longitude)),
         _ => None,
     };
     Ok(Probe {
-        id: ProbeId(row.get::<_, i64>("id")?.cast_unsigned()),
-        key: PublicKey(row.get("key")?),
-        owner: AccountId(row.get::<_, i64>("owner")?.cast_unsigned()),
-        created_at: UnixNanos(row.get("created_at")?),
-        description: row.get("description")?,
+        id: ProbeId(row.get::<_, i64>(field!("id"))?.cast_unsigned()),
+        key: PublicKey(row.get(field!("key"))?),
+        owner: AccountId(row.get::<_, i64>(field!("owner"))?.cast_unsigned()),
+        created_at: UnixNanos(row.get(field!("created_at"))?),
+        description: row.get(field!("description"))?,
         connection,
-        first_connected: time("first_connected")?,
-        last_connected: time("last_connected")?,
-        address_v4: address(row.get("address_v4")?)?,
-        address_v6: address(row.get("address_v6")?)?,
-        address_is_public: row.get("address_is_public")?,
-        asn_v4: row.get::<_, Option<u32>>("asn_v4")?.map(Asn),
-        asn_v6: row.get::<_, Option<u32>>("asn_v6")?.map(Asn),
-        country: row.get("country")?,
-        country_given: row.get("country_given")?,
+        first_connected: time(field!("first_connected"))?,
+        last_connected: time(field!("last_connected"))?,
+        address_v4: address(row.get(field!("address_v4"))?)?,
+        address_v6: address(row.get(field!("address_v6"))?)?,
+        address_is_public: row.get(field!("address_is_public"))?,
+        asn_v4: row.get::<_, Option<u32>>(field!("asn_v4"))?.map(Asn),
+        asn_v6: row.get::<_, Option<u32>>(field!("asn_v6"))?.map(Asn),
+        country: row.get(field!("country"))?,
+        country_given: row.get(field!("country_given"))?,
         place,
-        software: row.get("software")?,
-        uplink: row.get::<_, Option<String>>("uplink")?.as_deref().and_then(Uplink::from_name),
-        tags: serde_json::from_str(&row.get::<_, String>("tags")?).map_err(damaged)?,
-        is_anchor: row.get("is_anchor")?,
-        total_uptime: u64::try_from(row.get::<_, i64>("uptime")?).unwrap_or(0) / 1_000_000_000,
-        vouched: row.get("vouched")?,
+        software: row.get(field!("software"))?,
+        uplink: row.get::<_, Option<String>>(field!("uplink"))?.as_deref().and_then(Uplink::from_name),
+        tags: serde_json::from_str(&row.get::<_, String>(field!("tags"))?).map_err(damaged)?,
+        is_anchor: row.get(field!("is_anchor"))?,
+        total_uptime: u64::try_from(row.get::<_, i64>(field!("uptime"))?).unwrap_or(0) / 1_000_000_000,
+        vouched: row.get(field!("vouched"))?,
         consent: row
             .get::<_, Option<String>>("consent")?
-            .zip(time("consented_at")?)
+            .zip(time(field!("consented_at"))?)
             .map(|(version, at)| Consent { version, at }),
-        duplicate_at: time("duplicate_at")?,
+        duplicate_at: time(field!("duplicate_at"))?,
     })
 }
 
@@ -75,13 +118,11 @@ fn address(text: Option<String>) -> rusqlite::Result<Option<IpAddr>> {
 }
 
 pub(super) fn by_id(db: &Connection, id: ProbeId) -> rusqlite::Result<Option<Probe>> {
-    db.prepare_cached(&format!("SELECT {COLUMNS} FROM probe WHERE id = ?"))?
-        .query_row([id.0.cast_signed()], read)
-        .optional()
+    db.prepare_cached(&format!("{} WHERE id = ?", *SELECT))?.query_row([id.0.cast_signed()], read).optional()
 }
 
 pub(super) fn by_key(db: &Connection, key: &PublicKey) -> rusqlite::Result<Option<Probe>> {
-    db.prepare_cached(&format!("SELECT {COLUMNS} FROM probe WHERE key = ?"))?.query_row([key.0], read).optional()
+    db.prepare_cached(&format!("{} WHERE key = ?", *SELECT))?.query_row([key.0], read).optional()
 }
 
 pub(super) fn admit(
@@ -118,7 +159,8 @@ pub(super) fn admit(
 pub(super) fn list(db: &Connection, filter: &ProbeFilter, slice: Slice) -> rusqlite::Result<Page<Probe>> {
     let page = probe_filter::list(db, filter, slice)?;
     // Read one by one, so that what is sorted and left out is never read whole.
-    let items = page.items.iter().map(|&id| by_id(db, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows));
+    let mut one = db.prepare_cached(&format!("{} WHERE id = ?", *SELECT))?;
+    let items = page.items.iter().map(|id| one.query_row([id.0.cast_signed()], read));
     Ok(Page { total: page.total, items: items.collect::<rusqlite::Result<_>>()? })
 }
 
