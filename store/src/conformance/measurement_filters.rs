@@ -121,8 +121,8 @@ pub(super) async fn every_filter_and_order(place: &impl Fixture<dyn Catalog>) {
         (sorted(&[(MeasurementOrder::Start, true)]), &[2, 1, 0]),
         (sorted(&[(MeasurementOrder::Af, false)]), &[0, 2, 1]),
         (sorted(&[(MeasurementOrder::Af, true), (MeasurementOrder::Id, true)]), &[1, 2, 0]),
-        (sorted(&[(MeasurementOrder::Kind, true)]), &[1, 0, 2]),
-        (sorted(&[(MeasurementOrder::IsOneoff, true)]), &[2, 0, 1]),
+        (sorted(&[(MeasurementOrder::Kind, true)]), &[1, 2, 0]),
+        (sorted(&[(MeasurementOrder::IsOneoff, true)]), &[2, 1, 0]),
     ];
     for (filter, expected) in cases {
         let expected: Vec<MeasurementId> = expected.iter().map(|&n| ids[n]).collect();

@@ -232,12 +232,12 @@ pub(super) async fn orders_of_probes(place: &impl Fixture<dyn Catalog>) {
         (&[(ProbeOrder::Country, false)], &[4, 3, 2, 0, 1]),
         (&[(ProbeOrder::Country, true), (ProbeOrder::Id, true)], &[1, 0, 2, 3, 4]),
         (&[(ProbeOrder::AsnV4, false)], &[4, 0, 1, 2, 3]),
-        (&[(ProbeOrder::AsnV6, true)], &[0, 1, 2, 3, 4]),
+        (&[(ProbeOrder::AsnV6, true)], &[0, 4, 3, 2, 1]),
         (&[(ProbeOrder::State, false)], &[4, 0, 1, 3, 2]),
         (&[(ProbeOrder::Since, true)], &[3, 2, 1, 0, 4]),
         (&[(ProbeOrder::FirstConnected, true)], &[3, 2, 1, 0, 4]),
         (&[(ProbeOrder::LastConnected, true)], &[3, 2, 1, 0, 4]),
-        (&[(ProbeOrder::IsPublic, true)], &[3, 0, 1, 2, 4]),
+        (&[(ProbeOrder::IsPublic, true)], &[3, 4, 2, 1, 0]),
     ];
     for (order, expected) in cases {
         check(&catalog, &ids, ProbeFilter { order: order.to_vec(), ..ProbeFilter::default() }, expected).await;
@@ -259,5 +259,5 @@ pub(super) async fn orders_of_probes(place: &impl Fixture<dyn Catalog>) {
         ..ProbeFilter::default()
     };
     let page = catalog.probes(&filter, Slice { offset: 1, limit: 2, descending: false }).await.unwrap();
-    assert_eq!((page.total, page.items.iter().map(|probe| probe.id).collect::<Vec<_>>()), (4, vec![ids[1], ids[2]]));
+    assert_eq!((page.total, page.items.iter().map(|probe| probe.id).collect::<Vec<_>>()), (4, vec![ids[0], ids[2]]));
 }
