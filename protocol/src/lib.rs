@@ -29,6 +29,7 @@ pub mod message;
 pub mod net;
 pub mod order;
 pub mod range_set;
+pub mod reference;
 pub mod result;
 pub mod schedule;
 pub mod seed;

@@ -25,6 +25,7 @@ use rustls::{
 use crate::key::{PublicKey, Verify};
 use crate::message::{ALPN, ALPN_DIRECTORY, ALPN_TLS};
 use crate::net::Uplink;
+use crate::reference::ALPN_REFERENCE;
 
 /// A private Ed25519 key with its public half.
 #[derive(Clone)]
@@ -128,6 +129,34 @@ pub fn client_config(key: &SecretKey, expected: &[PublicKey], uplink: Uplink) ->
 /// then, so that a probe which slept through a change of all collector keys finds back.
 pub fn directory_client_config(key: &SecretKey) -> Result<ClientConfig, Error> {
     client(key, None, ALPN_DIRECTORY)
+}
+
+/// The configuration of a reference server with this key. It asks nobody who he is.
+pub fn reference_server_config(key: &SecretKey) -> Result<ServerConfig, Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(OwnKey(key.certified()?)));
+    config.alpn_protocols = vec![ALPN_REFERENCE.to_vec()];
+    // Each handshake is measured, so none is shortened.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+/// The configuration for asking the reference server that has exactly this key. Nothing tells it who asks.
+pub fn reference_client_config(expected: PublicKey) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(provider::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(PinnedKeys { expected: Some(vec![expected]), algorithms }))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN_REFERENCE.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_sni = false;
+    Ok(config)
 }
 
 fn client(key: &SecretKey, expected: Option<Vec<PublicKey>>, alpn: &[u8]) -> Result<ClientConfig, Error> {
@@ -289,5 +318,7 @@ mod tests {
             assert!(client_config(&probe, &[collector.public()], uplink).is_ok());
         }
         assert!(directory_client_config(&probe).is_ok());
+        assert!(reference_server_config(&collector).is_ok());
+        assert!(reference_client_config(collector.public()).is_ok());
     }
 }
