@@ -15,6 +15,7 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use sonde_collector::server::Handle;
 use sonde_collector::{Network, network::NetworkError};
+use sonde_protocol::directory::Reference;
 use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::time::UnixNanos;
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 
 pub use crate::people::AccountCommand;
 pub use crate::probe_admin::ProbeCommand;
+pub use crate::references::ReferenceCommand;
 
 use crate::config::Config;
 use crate::data::{DataDir, admin_socket};
@@ -155,7 +157,7 @@ pub enum AnchorCommand {
 /// The network.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
 pub enum NetworkCommand {
-    /// Prints serial, root keys, collectors and the hosts that http measurements may ask
+    /// Prints serial, root keys, collectors, the hosts that http measurements may ask, and reference servers
     Show,
     /// Signs the directory anew with the next serial number
     Sign,
@@ -177,6 +179,9 @@ pub enum NetworkCommand {
         #[serde(default)]
         remove: bool,
     },
+    /// Reference servers: what the reachability of IPv6 and IPv4 is measured against
+    #[command(subcommand)]
+    Reference(ReferenceCommand),
     /// Prints a network.toml without a join token
     Card,
 }
@@ -255,6 +260,20 @@ impl Net {
         match self {
             Net::Live(handle) => handle.allow_http(host),
             Net::Files(network) => network.lock().unwrap_or_else(PoisonError::into_inner).allow_http(host),
+        }
+    }
+
+    pub(crate) fn add_reference(&self, reference: Reference) -> Result<bool, NetworkError> {
+        match self {
+            Net::Live(handle) => handle.add_reference(reference),
+            Net::Files(network) => network.lock().unwrap_or_else(PoisonError::into_inner).add_reference(reference),
+        }
+    }
+
+    pub(crate) fn remove_reference(&self, name: &str) -> Result<(), NetworkError> {
+        match self {
+            Net::Live(handle) => handle.remove_reference(name),
+            Net::Files(network) => network.lock().unwrap_or_else(PoisonError::into_inner).remove_reference(name),
         }
     }
 
@@ -470,6 +489,7 @@ impl AdminContext {
                 let already = if is_new { "" } else { " already" };
                 Ok(format!("http measurements may ask {host}{already}\n"))
             }
+            NetworkCommand::Reference(command) => self.references(command),
             NetworkCommand::Card => Ok(toml::to_string(&self.network.read(|network| network.network_file(None)))?),
         }
     }
@@ -489,6 +509,9 @@ fn show(network: &Network) -> String {
     }
     for host in directory.http_hosts.iter() {
         text += &format!("http may ask {host}\n");
+    }
+    for reference in directory.references.iter() {
+        text += &crate::references::line(reference);
     }
     text
 }

@@ -10,6 +10,7 @@ pub mod data;
 pub mod demo;
 mod people;
 mod probe_admin;
+pub mod references;
 pub mod research;
 pub mod server;
 pub mod upkeep;

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use sonde::admin::{self, AdminCommand, ProbeCommand};
 use sonde::config::Config;
 use sonde::demo::{self, DemoOptions};
+use sonde::references::{self, ReferenceOptions, ReferenceSubcommand};
 use sonde::research::{self, ResearchCommand};
 use sonde::server::Server;
 use sonde_probe::cli::{start_log, start_log_at, terminated};
@@ -57,6 +58,14 @@ enum Command {
         data: PathBuf,
         #[command(subcommand)]
         command: AdminCommand,
+    },
+    /// Runs a reference server: what probes measure the reachability of IPv6 and IPv4 against
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Reference {
+        #[command(flatten)]
+        options: Option<ReferenceOptions>,
+        #[command(subcommand)]
+        command: Option<ReferenceSubcommand>,
     },
     /// Prints the server's configuration in force
     Config {
@@ -138,6 +147,22 @@ fn execute(command: Command) -> Result<ExitCode> {
                 _ => write!(std::io::stdout(), "{text}")?,
             }
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Reference { command: Some(ReferenceSubcommand::Zone(options)), .. } => {
+            write!(std::io::stdout(), "{}", references::write_zone(&options)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Reference { options: Some(options), .. } if options.card => {
+            write!(std::io::stdout(), "{}", references::card(&options)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Reference { options: Some(options), .. } => {
+            start_log();
+            runtime.block_on(references::run(&options, terminated()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Reference { options: None, .. } => {
+            anyhow::bail!("say --data and --listen, or `sonde reference --help`")
         }
         Command::Config { config } => {
             write!(std::io::stdout(), "{}", toml::to_string(&Config::load(config.as_deref())?)?)?;

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 
 use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::directory::{
-    Collector, Directory, DirectoryError, Endpoint, NetworkFile, SignedDirectory, same_host,
+    Collector, Directory, DirectoryError, Endpoint, MAX_REFERENCES, NetworkFile, Reference, SignedDirectory, same_host,
 };
 use sonde_protocol::key::PublicKey;
+use sonde_protocol::net::Family;
 use sonde_protocol::tls::{Ring, SecretKey};
 
 const ROOT_KEY: &str = "root.key";
@@ -257,6 +258,33 @@ impl Network {
         Ok(true)
     }
 
+    /// Lists a reference server, in the place of the one with its name if there is one. `false`: there was.
+    pub fn add_reference(&mut self, reference: Reference) -> Result<bool, NetworkError> {
+        check_reference(&reference)?;
+        let mut references = self.directory.references.clone().into_vec();
+        let known = references.iter_mut().find(|known| known.name == reference.name);
+        let is_new = known.is_none();
+        match known {
+            Some(known) => *known = reference,
+            None => references.push(reference),
+        }
+        let references = List::<_, MAX_REFERENCES>::new(references)
+            .ok_or(NetworkError::Refused("the directory has no room for more references"))?;
+        self.sign(|directory| directory.references = references)?;
+        Ok(is_new)
+    }
+
+    /// Takes a reference server off the list.
+    pub fn remove_reference(&mut self, name: &str) -> Result<(), NetworkError> {
+        if !self.directory.references.iter().any(|known| known.name.as_str() == name) {
+            return Err(NetworkError::Refused("the directory lists no reference of this name"));
+        }
+        self.sign(|directory| {
+            let references = std::mem::take(&mut directory.references);
+            directory.references = List::cut(references.into_iter().filter(|known| known.name.as_str() != name));
+        })
+    }
+
     /// Takes a host off the list for http measurements.
     pub fn forbid_http(&mut self, host: &str) -> Result<(), NetworkError> {
         if !self.directory.http_hosts.iter().any(|known| same_host(known, host)) {
@@ -267,6 +295,34 @@ impl Network {
             directory.http_hosts = List::cut(hosts.into_iter().filter(|known| !same_host(known, host)));
         })
     }
+}
+
+/// What would make a reference useless, or two of them one.
+fn check_reference(reference: &Reference) -> Result<(), NetworkError> {
+    if reference.name.is_empty()
+        || !reference.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
+        return Err(NetworkError::Refused(
+            "the name of a reference has letters, digits, hyphens, dots and underscores",
+        ));
+    }
+    if Family::BOTH.iter().any(|af| reference.address(*af).is_none()) {
+        return Err(NetworkError::Refused("a reference has an address of each family"));
+    }
+    if reference.narrow.is_some() && reference.narrow_address().is_none() {
+        return Err(NetworkError::Refused("the address behind the narrow link is one of IPv6"));
+    }
+    let ports = [reference.tls, reference.quic, reference.echo, reference.closed];
+    if reference.tls.is_none() || ports.contains(&Some(0)) {
+        return Err(NetworkError::Refused("a reference has a port for TLS, and no port is 0"));
+    }
+    if reference.closed.is_some_and(|closed| [reference.quic, reference.echo].contains(&Some(closed))) {
+        return Err(NetworkError::Refused("something listens on the port where nothing is to listen"));
+    }
+    if let Some(zone) = &reference.zone {
+        http_host(zone)?;
+    }
+    Ok(())
 }
 
 /// A host as the directory lists it: a literal address, or a name in lower case without its final dot.
@@ -414,6 +470,52 @@ mod tests {
         for bad in ["", "a b", "http://a.example/", "a..b", "a.example:80"] {
             assert!(matches!(network.allow_http(bad), Err(NetworkError::Refused(_))), "{bad}");
         }
+    }
+
+    fn reference(name: &str) -> Reference {
+        let address = |text: &str| Some(text.parse::<IpAddr>().unwrap().into());
+        Reference {
+            name: Text::cut(name),
+            key: PublicKey([7; 32]),
+            v4: address("192.0.2.1"),
+            v6: address("2001:db8::1"),
+            tls: Some(443),
+            quic: Some(443),
+            echo: Some(8334),
+            closed: Some(8335),
+            narrow: None,
+            zone: None,
+        }
+    }
+
+    #[test]
+    fn references_are_listed_signed_replaced_and_removed() {
+        let (dir, mut network) = network();
+        assert!(network.add_reference(reference("r1")).unwrap());
+        assert!(network.add_reference(reference("r2")).unwrap());
+        assert!(!network.add_reference(Reference { tls: Some(8443), ..reference("r1") }).unwrap());
+        let listed = |network: &Network| -> Vec<(String, Option<u16>)> {
+            network.directory().references.iter().map(|known| (known.name.to_string(), known.tls)).collect()
+        };
+        assert_eq!(listed(&network), [("r1".to_owned(), Some(8443)), ("r2".to_owned(), Some(443))]);
+        assert_eq!(listed(&Network::open(dir.path()).unwrap()), listed(&network));
+        network.remove_reference("r1").unwrap();
+        assert!(matches!(network.remove_reference("r1"), Err(NetworkError::Refused(_))));
+        let wrong: [fn(&mut Reference); 7] = [
+            |reference| reference.name = Text::cut("a b"),
+            |reference| reference.v6 = None,
+            |reference| reference.v6 = reference.v4,
+            |reference| reference.narrow = reference.v4,
+            |reference| reference.tls = Some(0),
+            |reference| reference.closed = reference.echo,
+            |reference| reference.zone = Some(Text::cut("a..b")),
+        ];
+        for (number, wrong) in wrong.into_iter().enumerate() {
+            let mut reference = reference("r3");
+            wrong(&mut reference);
+            assert!(matches!(network.add_reference(reference), Err(NetworkError::Refused(_))), "{number}");
+        }
+        assert_eq!(listed(&network).len(), 1);
     }
 
     #[test]

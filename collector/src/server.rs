@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quinn::{Endpoint, Incoming, VarInt};
-use sonde_protocol::directory::SignedDirectory;
+use sonde_protocol::directory::{Reference, SignedDirectory};
 use sonde_protocol::identity::KeyNotice;
 use sonde_protocol::ids::{BootId, ProbeId};
 use sonde_protocol::key::PublicKey;
@@ -439,6 +439,20 @@ impl Handle {
     /// Takes a host off that list and tells the probes, which end what they are asking it.
     pub fn forbid_http(&self, host: &str) -> Result<(), NetworkError> {
         lock(&self.shared.network).forbid_http(host)?;
+        self.publish();
+        Ok(())
+    }
+
+    /// Lists a reference server, or replaces the one with its name, and tells the probes. `false`: there was one.
+    pub fn add_reference(&self, reference: Reference) -> Result<bool, NetworkError> {
+        let is_new = lock(&self.shared.network).add_reference(reference)?;
+        self.publish();
+        Ok(is_new)
+    }
+
+    /// Takes a reference server off the list and tells the probes.
+    pub fn remove_reference(&self, name: &str) -> Result<(), NetworkError> {
+        lock(&self.shared.network).remove_reference(name)?;
         self.publish();
         Ok(())
     }

@@ -23,6 +23,8 @@ use sonde_protocol::message::{
 use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
+use sonde_protocol::reference::echo::{TOKEN, Token};
+use sonde_protocol::reference::{Ask, MAX_MESSAGE, Seen};
 use sonde_protocol::result::*;
 use sonde_protocol::spec::{DnsCarrier, DnsSpec, HttpMethod, HttpSpec, Kind, Spec, SslcertSpec, Target};
 use sonde_protocol::time::UnixNanos;
@@ -37,6 +39,7 @@ fn main() {
         ("MAX_FRAME", MAX_FRAME),
         ("MAX_DIRECTORY", MAX_DIRECTORY),
         ("MAX_REPORT", MAX_REPORT),
+        ("MAX_MESSAGE", MAX_MESSAGE),
     ] {
         println!("limit {name} {value}");
     }
@@ -48,6 +51,19 @@ fn main() {
     }
     print("directory", &directory().to_sign().1);
     print("directory", &Directory { references: references(), ..directory() }.to_sign().1);
+    let ask = Ask { padding: Bytes::new([0; 8]).unwrap_or_default(), want: 8 };
+    print("reference-ask", &to_cbor(&ask));
+    let seen = Seen {
+        src: v6(),
+        src_port: 1,
+        mss: Some(1440),
+        hop_limit: Some(64),
+        headers: List::cut([0, 60]),
+        token: Token([1; TOKEN]),
+        padding: ask.padding,
+    };
+    print("reference-seen", &to_cbor(&Seen { mss: None, hop_limit: None, ..seen.clone() }));
+    print("reference-seen", &to_cbor(&seen));
     for report in reports() {
         print("report", &report.to_cbor());
     }

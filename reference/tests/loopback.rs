@@ -1,5 +1,7 @@
 //! A reference server on loopback, asked over real sockets.
 
+#![expect(clippy::unwrap_used, reason = "an error must end the test")]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
