@@ -73,11 +73,13 @@ pub(crate) fn open(address: SocketAddr) -> io::Result<Socket> {
 pub(crate) async fn serve(socket: Socket, common: Arc<Common>) -> io::Result<()> {
     let v4 = socket.local_addr()?.is_ipv4();
     let mut echo = Echo { socket: UdpSocket::from_std(socket.into())?, v4, common, whole: None };
-    let both = Interest::READABLE | Interest::ERROR;
     loop {
-        echo.socket.ready(both).await?;
-        // Tells the runtime that the queues are empty before they are: what comes in between is told again.
-        let _ = echo.socket.try_io(both, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        echo.socket.ready(Interest::READABLE | Interest::ERROR).await?;
+        // Tells the runtime that the queues are empty before they are: what comes in between is told again. One by one,
+        // because it forgets nothing for the two together.
+        for one in [Interest::READABLE, Interest::ERROR] {
+            let _ = echo.socket.try_io(one, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
         while echo.batch() {
             tokio::task::yield_now().await;
         }
@@ -129,7 +131,7 @@ impl Echo {
     }
 
     fn receive_raw(&self, buffer: &mut [u8], flags: MsgFlags) -> Result<Option<Message>, Errno> {
-        let mut control = Vec::with_capacity(CONTROL);
+        let mut control = vec![0; CONTROL];
         let mut parts = [IoSliceMut::new(buffer)];
         let fd = self.socket.as_raw_fd();
         let message = recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut control), flags | MsgFlags::MSG_DONTWAIT)?;
