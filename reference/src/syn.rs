@@ -98,7 +98,8 @@ mod tests {
         let mut v4 = vec![0; 24];
         (v4[0], v4[8], v4[9]) = (0x46, 64, TCP);
         let v4 = [v4, tcp(&[1, 1, 2, 4, 5, 0xb4])].concat();
-        let cases: [(&str, Vec<u8>, Option<u8>, Option<u16>, &[u8]); 6] = [
+        type Case = (&'static str, Vec<u8>, Option<u8>, Option<u16>, &'static [u8]);
+        let cases: [Case; 6] = [
             ("IPv4 with options", v4, Some(64), Some(1460), &[]),
             ("IPv6", ipv6(TCP, &tcp(&[3, 3, 7, 2, 4, 5, 0xa0])), Some(57), Some(1440), &[]),
             (
