@@ -11,10 +11,12 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::StoreError;
+use merge::Merger;
 
 pub mod catalog;
 mod columns;
 mod filter;
+mod merge;
 pub mod results;
 
 pub use catalog::SqliteCatalog;
@@ -26,6 +28,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many pages of 4 KiB the log beside a file holds before they are merged into the file. A page that changes with every
 /// commit is then merged once in many; SQLite's default of 1000 wrote twice as much. Opening after a crash reads as much.
 const LOG_PAGES: u32 = 8000;
+
+/// How many it holds before a commit merges them itself, because the thread that should ([`merge`]) does not come by.
+const LOG_PAGES_MAX: u32 = 4 * LOG_PAGES;
 
 /// How many prepared statements a connection keeps: all that come often.
 const STATEMENTS: usize = 64;
@@ -49,7 +54,7 @@ impl Schema {
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         // A file of a newer version stays as it is: look before anything is set.
         self.check_version(&connection, &name)?;
-        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_MAX).map_err(failed)?;
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
         if mode != "wal" {
             return Err(StoreError::backend(
@@ -59,6 +64,13 @@ impl Schema {
         }
         self.prepare(&mut connection, &name)?;
         Ok(connection)
+    }
+
+    /// As [`Schema::open`], for a file that is written to for long: its log is merged beside the commits.
+    fn open_for_long(&self, path: &Path) -> Result<(Merger, Connection), StoreError> {
+        let connection = self.open(path)?;
+        let merger = Merger::start(path, LOG_PAGES).map_err(|error| StoreError::backend("start a thread", error))?;
+        Ok((merger, connection))
     }
 
     /// A file that is nowhere, for tests.

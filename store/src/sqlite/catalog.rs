@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::Schema;
+use super::merge::Merger;
 use crate::StoreError;
 
 mod accounts;
@@ -59,6 +60,8 @@ pub struct SqliteCatalog {
     /// Sees what was committed before a transaction of it began. Absent when the catalog is in memory, where one connection
     /// does both. Closed first, so that the writer's end merges the log.
     reader: Option<Mutex<Connection>>,
+    /// Absent when there is no file. Ends before the writer.
+    _merger: Option<Merger>,
     writer: Mutex<Connection>,
     /// For errors.
     name: String,
@@ -68,19 +71,24 @@ impl SqliteCatalog {
     /// Opens the catalog at `path`; makes it if there is none. A newer version's is refused as unreadable.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        let mut writer = SCHEMA.open(path)?;
+        let (merger, mut writer) = SCHEMA.open_for_long(path)?;
         let name = path.display().to_string();
         for fill_in in [measurements::fill_in, probes::fill_in] {
             fill_in(&mut writer).map_err(|error| SCHEMA.error("bring up to date", &name, error))?;
         }
         let writer = Mutex::new(writer);
         let reader = Some(Mutex::new(SCHEMA.open_to_read(path)?));
-        Ok(Self { reader, writer, name })
+        Ok(Self { reader, _merger: Some(merger), writer, name })
     }
 
     /// A catalog that is gone when it is dropped, for tests.
     pub fn open_in_memory() -> Result<Self, StoreError> {
-        Ok(Self { reader: None, writer: Mutex::new(SCHEMA.open_in_memory()?), name: ":memory:".to_owned() })
+        Ok(Self {
+            reader: None,
+            _merger: None,
+            writer: Mutex::new(SCHEMA.open_in_memory()?),
+            name: ":memory:".to_owned(),
+        })
     }
 
     /// Does `work` in a transaction that may write. It takes effect whole, or not at all when there is an error.

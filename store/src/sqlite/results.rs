@@ -20,6 +20,7 @@ use sonde_protocol::ids::{BootId, ProbeId, Seq};
 use sonde_protocol::message::{BootRanges, Gap};
 use sonde_protocol::time::UnixNanos;
 
+use super::merge::Merger;
 use crate::StoreError;
 use crate::results::{Batch, BootRecord, Cursor, ReportPage, ResultQuery, Results, StoredReport, Tally};
 
@@ -50,8 +51,8 @@ pub struct SqliteResults {
 /// What only one append at a time may use.
 #[derive(Debug)]
 struct Writer {
-    /// The file written last.
-    current: Option<(Day, Connection)>,
+    /// The file written last, and what merges its log, which ends first.
+    current: Option<(Day, Merger, Connection)>,
     encoder: log::Encoder,
     /// The index's tail is folded when it has become as long.
     tail: u32,
@@ -124,16 +125,16 @@ impl Writer {
     /// The connection to a day's file.
     fn connection(&mut self, files: &Files, day: Day) -> Result<&mut Connection, StoreError> {
         // Taken out first: the day before is closed (and its log merged into the file) when another begins.
-        let connection = match self.current.take() {
-            Some((current, connection)) if current == day => connection,
-            _ => files.open_to_write(day)?,
+        let (merger, connection) = match self.current.take() {
+            Some((current, merger, connection)) if current == day => (merger, connection),
+            _ => files.open_for_long(day)?,
         };
-        Ok(&mut self.current.insert((day, connection)).1)
+        Ok(&mut self.current.insert((day, merger, connection)).2)
     }
 
     /// The transaction was rolled back; should even that have failed, the file is opened anew next time.
     fn after_failure(&mut self) {
-        self.current.take_if(|(_, connection)| !connection.is_autocommit());
+        self.current.take_if(|(_, _, connection)| !connection.is_autocommit());
     }
 }
 

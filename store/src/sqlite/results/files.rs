@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sonde_protocol::time::UnixNanos;
 
 use super::super::Schema;
+use super::super::merge::Merger;
 use super::bookkeeping;
 use super::day::Day;
 use super::known::Known;
@@ -115,7 +116,8 @@ impl Files {
         };
         let mut known = Known::default();
         for day in files.find().map_err(|error| StoreError::backend("list the directory of results", error))? {
-            let connection = files.open_to_write(day)?;
+            let connection = SCHEMA.open(&files.path(day))?;
+            files.note(day, &connection)?;
             let failed = |e| error(day, "read the range sets", e);
             known.add_ranges(&bookkeeping::ranges(&connection).map_err(failed)?);
             known.add_boots(bookkeeping::boots(&connection).map_err(failed)?);
@@ -160,13 +162,19 @@ impl Files {
     }
 
     /// Opens a day's file for the writer; makes it if there is none.
-    pub(super) fn open_to_write(&self, day: Day) -> Result<Connection, StoreError> {
-        let connection = SCHEMA.open(&self.path(day))?;
-        let span = Span::read(&connection).map_err(|e| error(day, "open", e))?;
+    pub(super) fn open_for_long(&self, day: Day) -> Result<(Merger, Connection), StoreError> {
+        let (merger, connection) = SCHEMA.open_for_long(&self.path(day))?;
+        self.note(day, &connection)?;
+        Ok((merger, connection))
+    }
+
+    /// Notes that a day has a file.
+    fn note(&self, day: Day, connection: &Connection) -> Result<(), StoreError> {
+        let span = Span::read(connection).map_err(|e| error(day, "open", e))?;
         self.days_mut()
             .entry(day)
             .or_insert_with(|| File { generation: self.next_generation.fetch_add(1, Ordering::Relaxed), span });
-        Ok(connection)
+        Ok(())
     }
 
     /// Notes that runs of this span are in a day's file now.

@@ -38,7 +38,7 @@ pub(super) fn retain(files: &Files, writer: &mut Writer, before: UnixNanos) -> R
             return Err(error);
         }
     }
-    writer.current.take_if(|(day, _)| gone.contains(day));
+    writer.current.take_if(|(day, ..)| gone.contains(day));
     for day in gone {
         files.remove(day)?;
     }

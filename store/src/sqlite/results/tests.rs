@@ -71,7 +71,7 @@ fn an_append_that_finds_the_disk_full_changes_nothing_and_the_next_one_works() {
     }
     let limit = |pages: i64| {
         let writer = results.writer();
-        let (_, connection) = writer.current.as_ref().unwrap();
+        let (.., connection) = writer.current.as_ref().unwrap();
         connection.query_row("PRAGMA max_page_count = 1", [], |row| row.get::<_, i64>(0)).unwrap();
         let now: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
         connection
