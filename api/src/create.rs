@@ -1,5 +1,6 @@
 //! `POST measurements/`: from a request to measurements with their probes, all of them or none.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -126,18 +127,19 @@ async fn resolve_all(api: &Arc<Api>, asked: &Asked) -> Result<Resolved, ApiError
     if problems.is_empty() { Ok(resolved) } else { Err(ApiError::body(problems)) }
 }
 
-/// Chooses the probes once per family, so that the measurements of one request are seen from the same places.
-async fn choose_all(
-    api: &Api,
-    account: AccountId,
-    asked: &Asked,
-    seed: u64,
-) -> Result<BTreeMap<u8, Vec<ProbeId>>, ApiError> {
-    let mut chosen = BTreeMap::new();
-    let families: BTreeMap<u8, Family> = asked.definitions.iter().map(|one| (one.af.number(), one.af)).collect();
-    for (number, family) in families {
-        let probes = sources::choose(api, Viewer::Account(account), &asked.sources, family, seed).await?;
-        chosen.insert(number, probes);
+/// Which probes measure what, by the number of the family and the kind.
+type Chosen = BTreeMap<(u8, Kind), Vec<ProbeId>>;
+
+/// Chooses the probes once per family and kind, by one seed: so the measurements of one request are seen from the same
+/// places, but for those where a kind is not allowed.
+async fn choose_all(api: &Api, account: AccountId, asked: &Asked, seed: u64) -> Result<Chosen, ApiError> {
+    let mut chosen = Chosen::new();
+    for definition in &asked.definitions {
+        let (family, kind) = (definition.af, definition.spec.kind());
+        if let Entry::Vacant(entry) = chosen.entry((family.number(), kind)) {
+            let viewer = Viewer::Account(account);
+            entry.insert(sources::choose(api, viewer, &asked.sources, (family, kind), seed).await?);
+        }
     }
     Ok(chosen)
 }
@@ -147,7 +149,7 @@ fn assemble(
     account: AccountId,
     asked: Asked,
     resolved: &Resolved,
-    (chosen, seed): (&BTreeMap<u8, Vec<ProbeId>>, u64),
+    (chosen, seed): (&Chosen, u64),
 ) -> Vec<NewMeasurement> {
     let probe_sources = sources::record(&asked.sources, seed);
     let probes_requested = asked.sources.iter().map(|source| source.requested).sum();
@@ -162,6 +164,7 @@ fn assemble(
             }
         };
         let origin = addresses.first().and_then(|&address| places.origin(address));
+        let probes = chosen.get(&(family, definition.spec.kind())).cloned().unwrap_or_default();
         NewMeasurement {
             owner: account,
             spec: definition.spec,
@@ -180,7 +183,7 @@ fn assemble(
             tags: definition.tags,
             probes_requested,
             probe_sources: probe_sources.clone(),
-            probes: chosen.get(&family).cloned().unwrap_or_default(),
+            probes,
             group: None,
             origin,
             top_up: definition.top_up,

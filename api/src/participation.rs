@@ -254,7 +254,8 @@ async fn choose(
             continue;
         }
         let taken = |probe: &ProbeId| stays(probe) || join.contains(probe);
-        let found = sources::choose_others(api, viewer, &one.source, measurement.asked.af, seed, taken).await?;
+        let what = (measurement.asked.af, measurement.asked.spec.kind());
+        let found = sources::choose_others(api, viewer, &one.source, what, seed, taken).await?;
         join.extend(found);
     }
     Ok((join, leave))

@@ -75,6 +75,9 @@ pub(crate) struct ProbeObject {
     /// What its last connection ran over, `quic`, or `tls` where UDP is blocked; for whoever may see it whole. Ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     uplink: Option<&'static str>,
+    /// Kinds of measurement that its host allows, as it last told; absent when it did not. It is chosen for no other. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kinds: Option<Vec<&'static str>>,
     /// How it is, for its owner and the operator alone. Ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthObject>,
@@ -158,6 +161,7 @@ impl ProbeObject {
             status_since: since.map(UnixNanos::as_secs),
             tags: probe.tags.iter().map(|slug| ProbeTag::of(slug)).collect(),
             uplink: probe.uplink.filter(|_| whole).map(Uplink::name),
+            kinds: probe.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| kind.name()).collect()),
             health: None,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A source names candidates (everywhere, an area or a region, countries, an AS, a prefix, probes, an earlier measurement's)
 //! and how many of them; tags narrow them. Except where probes are named one by one, only those are chosen that are connected
-//! and have the family. The choice is random but repeatable: the same seed and the same candidates give the same probes. A
+//! have the family and allow the kind; those that are named have to allow it too. The choice is random but repeatable: the same seed and the same candidates give the same probes. A
 //! source may ask for diversity: then its probes are spread over countries and networks, see [`spread`].
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sonde_protocol::ids::{Asn, MeasurementId, ProbeId};
 use sonde_protocol::net::Family;
 use sonde_protocol::seed::mix;
+use sonde_protocol::spec::Kind;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{NewParticipationRequest, Probe, ProbeFilter, Slice};
 use sonde_store::view::Viewer;
@@ -323,11 +324,11 @@ pub(crate) async fn choose_others(
     api: &Api,
     viewer: Viewer,
     source: &Source,
-    family: Family,
+    (family, kind): (Family, Kind),
     seed: u64,
     taken: impl Fn(&ProbeId) -> bool,
 ) -> Result<Vec<ProbeId>, ApiError> {
-    let fitting = fitting(api, viewer, source, family).await?;
+    let fitting = fitting(api, viewer, source, family, kind).await?;
     let chosen = source.order(fitting, seed).into_iter().filter(|probe| !taken(probe));
     Ok(chosen.take(source.requested as usize).collect())
 }
@@ -351,19 +352,19 @@ pub(crate) fn record(sources: &[Source], seed: u64) -> String {
     Value::Array(records).to_string()
 }
 
-/// The probes that answer the sources, for one family. Sources are served in order; no probe is chosen twice. An empty
+/// The probes that answer the sources, for one family and kind. Sources are served in order; no probe is chosen twice. An empty
 /// choice is no error: the measurement then says that no probe fits.
 pub(crate) async fn choose(
     api: &Api,
     viewer: Viewer,
     sources: &[Source],
-    family: Family,
+    (family, kind): (Family, Kind),
     seed: u64,
 ) -> Result<Vec<ProbeId>, ApiError> {
     let mut chosen = Vec::new();
     let mut taken = HashSet::new();
     for source in sources {
-        let fitting = source.order(fitting(api, viewer, source, family).await?, seed);
+        let fitting = source.order(fitting(api, viewer, source, family, kind).await?, seed);
         // `take` stops before it pulls one too many, so that a later source can still have it.
         chosen.extend(fitting.into_iter().filter(|id| taken.insert(*id)).take(source.requested as usize));
     }
@@ -376,8 +377,9 @@ pub(crate) async fn all_of(
     viewer: Viewer,
     source: &Source,
     family: Family,
+    kind: Kind,
 ) -> Result<Vec<ProbeId>, ApiError> {
-    Ok(fitting(api, viewer, source, family).await?.into_iter().map(|fit| fit.id).collect())
+    Ok(fitting(api, viewer, source, family, kind).await?.into_iter().map(|fit| fit.id).collect())
 }
 
 /// Refuses sources that are measurements which whoever asks may not see: a key that may only make measurements must not
@@ -403,10 +405,12 @@ fn no_measurement(source: &Source, id: MeasurementId) -> Problem {
 }
 
 /// Every probe that fits one source.
-async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family) -> Result<Vec<Fit>, ApiError> {
+async fn fitting(api: &Api, viewer: Viewer, source: &Source, family: Family, kind: Kind) -> Result<Vec<Fit>, ApiError> {
     let filter = ProbeFilter {
         viewer,
         connected: Some(true),
+        // Whoever is named and may not is none that gets an order: it would skip every run.
+        allows: Some(kind),
         tags: source.include.clone(),
         without_tags: source.exclude.clone(),
         // In an open network anybody may set up many; only who names them measures with those that nobody stands for.

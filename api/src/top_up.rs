@@ -122,7 +122,8 @@ impl Replacements {
 
 /// Gives how many were replaced.
 async fn replace(api: &Api, measurement: &Measurement, now: UnixNanos) -> Result<usize, ApiError> {
-    let Some(top_up) = measurement.asked.top_up else { return Ok(0) };
+    let asked = &measurement.asked;
+    let Some(top_up) = asked.top_up else { return Ok(0) };
     let parts = api.catalog.participants(measurement.id).await?;
     let present: HashSet<ProbeId> = parts.iter().filter(|part| part.left_at.is_none()).map(|part| part.probe).collect();
     let mut away = by_id(api, present.iter().copied().collect()).await?;
@@ -132,13 +133,13 @@ async fn replace(api: &Api, measurement: &Measurement, now: UnixNanos) -> Result
     }
     let mut others = HashSet::new();
     for source in recorded_sources(api, measurement).await? {
-        let viewer = Viewer::Account(measurement.asked.owner);
-        let fitting = sources::all_of(api, viewer, &source, measurement.asked.af).await?;
+        let viewer = Viewer::Account(asked.owner);
+        let fitting = sources::all_of(api, viewer, &source, asked.af, asked.spec.kind()).await?;
         others.extend(fitting.into_iter().filter(|probe| !present.contains(probe)));
     }
     let mut candidates = by_id(api, others.into_iter().collect()).await?;
     candidates.retain(|probe| probe.connection.is_some_and(|connection| connection.connected));
-    let pairs = pairs(&away, candidates, top_up.similarity, measurement.asked.af, now.0.unsigned_abs());
+    let pairs = pairs(&away, candidates, top_up.similarity, asked.af, now.0.unsigned_abs());
     if pairs.is_empty() {
         return Ok(0);
     }
@@ -242,6 +243,7 @@ mod tests {
             country_given: false,
             place: None,
             software: None,
+            kinds: None,
             uplink: None,
             tags: Vec::new(),
             is_anchor: false,

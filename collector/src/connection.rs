@@ -345,6 +345,7 @@ impl Served {
             public_address: address,
             addresses: hello.addresses.iter().map(|ip| ip.0).collect(),
             families: hello.families.iter().copied().collect(),
+            kinds: hello.allowed_kinds(),
             software: hello.software.to_string(),
             uplink: self.link.uplink(),
             at: now(),

@@ -17,6 +17,7 @@ use crate::net::{Family, Ip};
 use crate::order::OrdersUpdate;
 use crate::range_set::RangeSet;
 use crate::result::MAX_REPORT;
+use crate::spec::Kind;
 use crate::time::UnixNanos;
 
 /// The protocol's version that this crate speaks.
@@ -145,7 +146,7 @@ pub struct Hello {
     /// The serial of its newest directory.
     #[n(11)]
     pub directory: u64,
-    /// Kinds it can run, by number.
+    /// Kinds that it can run and its host allows, by number.
     #[n(12)]
     pub kinds: List<u8, 64>,
     /// Families that it has an address and a route to the internet for. An address behind a translator is nobody's
@@ -155,6 +156,14 @@ pub struct Hello {
     /// What is wrong with the probe, and what was since it last told; absent when it is of a version that does not tell.
     #[n(14)]
     pub conditions: Option<Conditions>,
+}
+
+impl Hello {
+    /// The kinds that its host allows, as far as this version knows them; absent when it names none at all.
+    pub fn allowed_kinds(&self) -> Option<Vec<Kind>> {
+        let known = || self.kinds.iter().filter_map(|&number| Kind::from_number(number)).collect();
+        (!self.kinds.is_empty()).then(known)
+    }
 }
 
 /// A boot of which the spool holds something.

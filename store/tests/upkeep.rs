@@ -42,6 +42,7 @@ fn world() -> (Arc<SqliteCatalog>, AccountId, Vec<ProbeId>) {
             probe: probe.id,
             public_address: IpAddr::from([20, n, 0, 9]),
             addresses: Vec::new(),
+            kinds: None,
             families: Vec::new(),
             software: "test".into(),
             uplink: Uplink::Quic,

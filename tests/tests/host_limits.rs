@@ -105,20 +105,31 @@ fn a_pause_is_refused_in_words_when_it_makes_no_sense() {
 #[test]
 fn kinds_hours_and_the_switch_in_the_file_are_read_again_and_told() {
     let mut network = Loopback::start(1).unwrap();
+    let periodic = network.ping_periodically(1, 1).unwrap()[0];
+    network.client.wait_results(periodic, 1).unwrap();
     configure(&mut network.probes[0], "kinds = [\"dns\", \"ntp\"]\n");
     reload(&mut network.probes[0]);
     wait_host(&network.probes[0], "the kinds", |host| host["kinds"] == json!(["dns", "ntp"]));
-    network.probes[0].wait_connected().unwrap();
-    network.wait_for_probes().unwrap();
+    wait_skipped(&network, periodic, "kind off");
+    // The server hears of it, and asks it for nothing else from then on.
+    wait_for("the server to know the kinds", || Ok((kinds(&network)? == json!(["dns", "ntp"])).then_some(()))).unwrap();
     let once = network.ping_once().unwrap();
-    wait_skipped(&network, once, "kind off");
+    let (status, participants) = found(&network, once);
+    assert_eq!((status.as_str(), participants), ("No suitable probes", 0));
+    let ask = json!([{"type": "dns", "af": 4, "target": "127.0.0.1", "query_class": "IN", "query_type": "A",
+                      "query_argument": "example.org"}]);
+    let asked = network.client.measure(&ask, &network.everybody(), true).unwrap()[0];
+    network.client.wait_results(asked, 1).unwrap();
+    assert_eq!(found(&network, asked).1, 1);
 
     // Two minutes in the small hours of some time zone or other: never now.
     configure(&mut network.probes[0], &format!("hours = [\"{}\"]\n", elsewhen()));
     reload(&mut network.probes[0]);
     wait_host(&network.probes[0], "the hours", |host| host["outside_hours"] == json!(true));
-    network.probes[0].wait_connected().unwrap();
-    network.wait_for_probes().unwrap();
+    wait_for("the server to know that all kinds are allowed", || {
+        Ok(kinds(&network)?.as_array().filter(|kinds| kinds.len() > 2).map(|_| ()))
+    })
+    .unwrap();
     let once = network.ping_once().unwrap();
     wait_skipped(&network, once, "outside hours");
     assert!(said(&command(&network.probes[0], &["status"])).contains("waits for its hours"));
@@ -141,6 +152,18 @@ fn kinds_hours_and_the_switch_in_the_file_are_read_again_and_told() {
     wait_host(&network.probes[0], "freedom", |host| host["paused"] == json!(false));
     let once = network.ping_once().unwrap();
     network.client.wait_results(once, 1).unwrap();
+}
+
+/// The kinds that the server believes the probe's host allows.
+fn kinds(network: &Loopback) -> anyhow::Result<Value> {
+    Ok(network.client.get(&format!("/api/v2/probes/{}/", network.numbers[0]))?["kinds"].clone())
+}
+
+/// A measurement's status, and how many probes it has.
+fn found(network: &Loopback, measurement: u64) -> (String, u64) {
+    let fields = "fields=status,participant_count";
+    let object = network.client.get(&format!("/api/v2/measurements/{measurement}/?{fields}")).unwrap();
+    (object["status"]["name"].as_str().unwrap().to_owned(), object["participant_count"].as_u64().unwrap())
 }
 
 /// A span of hours that is twelve hours away, in local time as the C library has it.

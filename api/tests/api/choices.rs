@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use sonde_protocol::ids::{Asn, ProbeId};
+use sonde_protocol::spec::Kind;
 use sonde_store::catalog::{ProbeEdit, ProbeOrigin, Probes};
 
 use crate::lab::{Lab, Person, asking};
@@ -90,4 +91,51 @@ fn a_choice_is_repeated_by_its_seed() {
         lab.runtime.block_on(lab.catalog.probe(ProbeId(*other.difference(&first).next().unwrap()))).unwrap().unwrap();
     lab.disconnect(gone.connection.unwrap().session);
     assert_eq!(chosen(&lab, &anna, &again).0, first);
+}
+
+#[test]
+fn a_probe_is_chosen_for_no_kind_that_its_host_has_switched_off() {
+    let lab = Lab::new();
+    let anna = lab.person("anna");
+    let silent = probe(&lab, &anna, "NL", 64_500);
+    let pings = lab.probe_allowing(&anna, &[Kind::Ping, Kind::Dns]).0;
+    let traces = lab.probe_allowing(&anna, &[Kind::Traceroute]).0;
+    let shown = |id: u64| lab.get(&format!("/api/v2/probes/{id}/")).json();
+    assert_eq!(shown(pings)["kinds"], json!(["ping", "dns"]));
+    assert_eq!(shown(silent).get("kinds"), None, "it does not tell");
+
+    let object = |id: &Value| {
+        lab.get(&format!("/api/v2/measurements/{id}/?fields=probes,status,participant_count,probes_requested")).json()
+    };
+    let of = |object: &Value| -> BTreeSet<u64> {
+        object["probes"].as_array().unwrap().iter().map(|probe| probe["id"].as_u64().unwrap()).collect()
+    };
+    let everywhere = json!({"type": "area", "value": "WW", "requested": 9});
+    assert_eq!(chosen(&lab, &anna, &everywhere).0, [silent, pings].into(), "a ping");
+    let named = json!({"type": "probes", "value": format!("{pings},{traces}")});
+    assert_eq!(chosen(&lab, &anna, &named).0, [pings].into(), "also those that are named");
+
+    // One request, several kinds: each by those who may.
+    let mut body = asking("ping", "1.1.1.1", json!([everywhere]));
+    body["definitions"].as_array_mut().unwrap().push(json!({"type": "traceroute", "af": 4, "target": "1.1.1.1"}));
+    body["is_oneoff"] = json!(false);
+    let made = lab.post_as(&anna, "/api/v2/measurements/", &body).json()["measurements"].clone();
+    assert_eq!([of(&object(&made[0])), of(&object(&made[1]))], [[silent, pings].into(), [silent, traces].into()]);
+
+    // None is left.
+    let alone = asking("traceroute", "1.1.1.1", json!([{"type": "probes", "value": pings.to_string()}]));
+    let alone = lab.post_as(&anna, "/api/v2/measurements/", &alone).json()["measurements"][0].clone();
+    let alone = object(&alone);
+    assert_eq!(alone["status"]["name"], "No suitable probes");
+    assert_eq!((&alone["participant_count"], &alone["probes_requested"]), (&json!(0), &json!(1)));
+
+    // Joining later is no way around it, and neither is another measurement's choice.
+    let url = format!("/api/v2/measurements/{}/participation-requests/", made[1]);
+    for source in [json!({"type": "probes", "value": pings.to_string()}), json!({"type": "msm", "value": made[0]})] {
+        let mut add = source;
+        add["action"] = json!("add");
+        add["requested"] = json!(5);
+        assert_eq!(lab.post_as(&anna, &url, &json!([add])).status, 201);
+        assert_eq!(of(&object(&made[1])), [silent, traces].into(), "{add}");
+    }
 }

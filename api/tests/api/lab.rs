@@ -19,6 +19,7 @@ use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::{
     Hop, HopAnswer, HopReply, MeasurementResult, Outcome, Report, Skipped, Timing, TracerouteOutcome,
 };
+use sonde_protocol::spec::Kind;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::bus::local::LocalBus;
 use sonde_store::bus::{Bus, ProbeStatus, Published};
@@ -178,6 +179,20 @@ pub struct Lab {
     dir: TempDir,
 }
 
+/// A connection from this address, with these of its own.
+fn session(probe: ProbeId, from: &str, own: &[&str]) -> NewSession {
+    NewSession {
+        probe,
+        public_address: from.parse().unwrap(),
+        addresses: own.iter().map(|address| address.parse().unwrap()).collect(),
+        families: Vec::new(),
+        kinds: None,
+        software: "sonde-probe 9.8.7".into(),
+        uplink: Uplink::Quic,
+        at: UnixNanos::from_secs(NOW - 500),
+    }
+}
+
 impl Lab {
     pub fn new() -> Self {
         Self::with(ApiConfig::default())
@@ -322,16 +337,15 @@ impl Lab {
 
     /// Connects a probe from this address, with these of its own.
     pub fn connect(&self, probe: ProbeId, from: &str, own: &[&str]) -> SessionId {
-        let session = NewSession {
-            families: Vec::new(),
-            probe,
-            public_address: from.parse().unwrap(),
-            addresses: own.iter().map(|address| address.parse().unwrap()).collect(),
-            software: "sonde-probe 9.8.7".into(),
-            uplink: Uplink::Quic,
-            at: UnixNanos::from_secs(NOW - 500),
-        };
-        self.runtime.block_on(self.catalog.open_session(&session)).unwrap()
+        self.runtime.block_on(self.catalog.open_session(&session(probe, from, own))).unwrap()
+    }
+
+    /// A connected probe whose host allows these kinds.
+    pub fn probe_allowing(&self, owner: &Person, kinds: &[Kind]) -> ProbeId {
+        let probe = self.new_probe(owner);
+        let session = NewSession { kinds: Some(kinds.into()), ..session(probe, "20.0.0.9", &[]) };
+        self.runtime.block_on(self.catalog.open_session(&session)).unwrap();
+        probe
     }
 
     /// A connected probe.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use sonde_protocol::ids::{AccountId, Asn, ProbeId};
 use sonde_protocol::net::Family;
+use sonde_protocol::spec::Kind;
 
 use super::Limit;
 use crate::view::Viewer;
@@ -41,6 +42,8 @@ pub struct ProbeFilter {
     pub coordinates: Vec<(Coordinate, Limit<f64>)>,
     /// Not further away than so much.
     pub near: Option<Circle>,
+    /// Its host allows this kind, as far as anybody knows.
+    pub allows: Option<Kind>,
     /// Has all these tags.
     pub tags: Vec<String>,
     /// Has none of these tags.

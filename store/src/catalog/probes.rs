@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use sonde_protocol::ids::{AccountId, Asn, ProbeId, SessionId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::net::{Family, Uplink};
+use sonde_protocol::spec::Kind;
 use sonde_protocol::time::UnixNanos;
 
 use super::{Consent, Digest, Page, ProbeFilter, Slice};
@@ -72,6 +73,8 @@ pub struct Probe {
     pub software: Option<String>,
     /// What its last connection ran over.
     pub uplink: Option<Uplink>,
+    /// Kinds that its host allows, by number, as it last told; absent when it did not tell.
+    pub kinds: Option<Vec<Kind>>,
     /// Tag slugs, system tags included, sorted.
     pub tags: Vec<String>,
     /// The operator has made it an anchor.
@@ -108,6 +111,8 @@ pub struct NewSession {
     pub addresses: Vec<IpAddr>,
     /// Families that it says it has an address and a route to the internet for, be it behind a translator.
     pub families: Vec<Family>,
+    /// Kinds that its host allows; absent when it does not tell.
+    pub kinds: Option<Vec<Kind>>,
     /// Name and version of its software.
     pub software: String,
     /// What its connection runs over.
@@ -174,7 +179,8 @@ pub trait Probes: Send + Sync {
     /// Records that a probe has connected, with its addresses, and gives the session its number. An address family that
     /// the probe shows a global address of (seen from outside, or own), or says it has a way out by, gets the tags
     /// `system-ipvN-works` and `system-ipvN-capable`; the others lose them. Own addresses that are private or local
-    /// give `system-ipv4-rfc1918` and `system-ipv6-ula`.
+    /// give `system-ipv4-rfc1918` and `system-ipv6-ula`. A probe takes part in no built-in measurement of a kind that its
+    /// host does not allow.
     async fn open_session(&self, session: &NewSession) -> Result<SessionId, StoreError>;
 
     /// Records that a session has ended. The probe counts as disconnected only if it has no newer session.

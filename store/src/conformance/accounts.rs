@@ -167,6 +167,7 @@ pub(super) async fn a_token_lets_one_key_join(place: &impl Fixture<dyn Catalog>)
         country_given: false,
         place: None,
         software: None,
+        kinds: None,
         uplink: None,
         tags: vec![],
         is_anchor: false,

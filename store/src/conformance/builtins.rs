@@ -123,6 +123,7 @@ pub(super) async fn builtins_follow_the_probes_tags(place: &impl Fixture<dyn Cat
             probe: id,
             public_address: address.parse().unwrap(),
             addresses: vec![],
+            kinds: None,
             families: vec![],
             software: "sonde".into(),
             uplink: Uplink::Quic,
@@ -144,6 +145,29 @@ pub(super) async fn builtins_follow_the_probes_tags(place: &impl Fixture<dyn Cat
     let done = catalog.reconcile_builtins(&[tagged(3, &["system-ipv6-works"], &[])], at(2)).await.unwrap();
     assert_eq!((done.changed, done.stopped), (ids(&[3]), ids(&[1, 2, 4])));
     assert_eq!(ordered(&*catalog, id).await.1, [3]);
+}
+
+pub(super) async fn builtins_follow_what_the_host_allows(place: &impl Fixture<dyn Catalog>) {
+    let catalog = place.open().await;
+    let id = probe(&catalog, account(&catalog, "ada@example.net").await, 1).await;
+    // Number 1 is a ping.
+    catalog.reconcile_builtins(&[builtin(1, ping(NOBODY, &[]))], at(0)).await.unwrap();
+    let connect = async |kinds: Option<&[Kind]>| {
+        let session = NewSession { kinds: kinds.map(Vec::from), ..super::probes::session(id, 1, "20.0.0.1", &[]) };
+        catalog.open_session(&session).await.unwrap();
+        ordered(&*catalog, id).await
+    };
+    let (before, orders) = connect(None).await;
+    assert_eq!(orders, [1], "one that does not tell");
+    let (off, orders) = connect(Some(&[Kind::Dns, Kind::Traceroute])).await;
+    assert!(off > before, "the probe must hear of it");
+    assert!(orders.is_empty(), "{orders:?}");
+    assert_eq!(catalog.participants(MeasurementId(1)).await.unwrap(), []);
+    assert_eq!(connect(Some(&[Kind::Traceroute, Kind::Dns])).await, (off, vec![]), "the same kinds, the same orders");
+    let (on, orders) = connect(Some(&[Kind::Ping])).await;
+    assert!(on > off);
+    assert_eq!(orders, [1]);
+    assert_eq!(catalog.participants(MeasurementId(1)).await.unwrap().len(), 1);
 }
 
 pub(super) async fn whoever_is_the_target_takes_no_part(place: &impl Fixture<dyn Catalog>) {

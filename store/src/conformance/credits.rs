@@ -143,6 +143,7 @@ pub(super) async fn connected_minutes_earn(place: &impl Fixture<dyn Catalog>) {
         probe: one,
         public_address: "20.0.0.1".parse().unwrap(),
         addresses: Vec::new(),
+        kinds: None,
         families: Vec::new(),
         software: String::new(),
         uplink: Uplink::Quic,

@@ -125,6 +125,7 @@ async fn online(catalog: &Arc<dyn Catalog>, probe: ProbeId, seconds: i64) {
         probe,
         public_address: "192.0.2.9".parse().unwrap(),
         addresses: vec![],
+        kinds: None,
         families: vec![],
         software: "test".into(),
         uplink: Uplink::Quic,

@@ -8,6 +8,7 @@ use sonde_protocol::ids::{AccountId, Asn, ProbeId, SessionId};
 use super::accounts::{account, probe};
 use super::{Fixture, at};
 use sonde_protocol::net::{Family, Uplink};
+use sonde_protocol::spec::Kind;
 
 use crate::Catalog;
 use crate::catalog::{Connection, NewSession, ProbeFilter, ProbeState, Slice};
@@ -16,6 +17,7 @@ pub(super) const ALL: Slice = Slice { offset: 0, limit: 100, descending: false }
 
 pub(super) fn session(probe: ProbeId, seconds: i64, public: &str, own: &[&str]) -> NewSession {
     NewSession {
+        kinds: None,
         families: Vec::new(),
         probe,
         public_address: public.parse().unwrap(),
@@ -128,6 +130,38 @@ pub(super) async fn families_are_shown_by_global_addresses(place: &impl Fixture<
     let seen = catalog.probe(id).await.unwrap().unwrap();
     assert_eq!((seen.address_v4, seen.uplink), (None, Some(Uplink::Tls)));
     assert_eq!(seen.tags, [&V4[..1], &["system-ipv4-rfc1918"], &V4[1..], &V6].concat());
+}
+
+pub(super) async fn kinds_are_those_that_the_host_allows_now(place: &impl Fixture<dyn Catalog>) {
+    let catalog = place.open().await;
+    let ada = account(&catalog, "ada@example.net").await;
+    let (some, silent, none) =
+        (probe(&catalog, ada, 1).await, probe(&catalog, ada, 2).await, probe(&catalog, ada, 3).await);
+    let tells = async |catalog: &Arc<dyn Catalog>, id, kinds| {
+        catalog.open_session(&NewSession { kinds, ..session(id, 0, "20.0.0.1", &[]) }).await.unwrap();
+    };
+    tells(&catalog, some, Some(vec![Kind::PathMtu, Kind::Ping, Kind::Ping])).await;
+    tells(&catalog, silent, None).await;
+    // A newer version's, of which this one knows no kind.
+    tells(&catalog, none, Some(Vec::new())).await;
+    drop(catalog);
+    let catalog = place.open().await;
+    let kinds = async |id| catalog.probe(id).await.unwrap().unwrap().kinds;
+    assert_eq!(kinds(some).await, Some(vec![Kind::Ping, Kind::PathMtu]));
+    assert_eq!((kinds(silent).await, kinds(none).await), (None, Some(Vec::new())));
+    let found = async |catalog: &Arc<dyn Catalog>, kind| {
+        let filter = ProbeFilter { allows: Some(kind), ids: Some(vec![some, silent, none]), ..ProbeFilter::default() };
+        let page = catalog.probes(&filter, ALL).await.unwrap();
+        page.items.iter().map(|probe| probe.id).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&catalog, Kind::Ping).await, [some, silent]);
+    assert_eq!(found(&catalog, Kind::PathMtu).await, [some, silent]);
+    assert_eq!(found(&catalog, Kind::Traceroute).await, [silent]);
+    assert_eq!(found(&catalog, Kind::Dns).await, [silent]);
+    // Its host changes its mind.
+    tells(&catalog, some, Some(vec![Kind::Dns])).await;
+    assert_eq!(found(&catalog, Kind::Ping).await, [silent]);
+    assert_eq!(found(&catalog, Kind::Dns).await, [some, silent]);
 }
 
 pub(super) async fn session_addresses_are_kept(place: &impl Fixture<dyn Catalog>) {

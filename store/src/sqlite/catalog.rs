@@ -51,6 +51,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/12_identity.sql"),
         include_str!("catalog/13_health.sql"),
         include_str!("catalog/14_searches.sql"),
+        include_str!("catalog/15_kinds.sql"),
     ],
 };
 

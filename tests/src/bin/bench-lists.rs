@@ -195,6 +195,7 @@ fn probe(catalog: &SqliteCatalog, owner: AccountId, n: u32) -> Result<ProbeId> {
         probe: id,
         public_address: IpAddr::from((0x1400_0000 + n * 97).to_be_bytes()),
         addresses: v6,
+        kinds: None,
         families: Vec::new(),
         software: "sonde-probe 0.1.0".into(),
         uplink: Uplink::Quic,

@@ -121,6 +121,7 @@ async fn people(catalog: &SqliteCatalog) -> Result<(ProbeId, SessionId)> {
         probe: probe.id,
         public_address: "20.0.0.9".parse()?,
         addresses: Vec::new(),
+        kinds: None,
         families: vec![Family::V4],
         software: "sonde-probe/0".into(),
         uplink: Uplink::Quic,

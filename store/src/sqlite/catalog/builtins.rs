@@ -1,4 +1,4 @@
-//! Built-in measurements. Who takes part follows from the tags and is not kept.
+//! Built-in measurements. Who takes part follows from the tags, and from the kinds that hosts allow, and is not kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ use super::{SqliteCatalog, measurements};
 use crate::StoreError;
 use crate::catalog::{Builtin, Builtins, Measurement, NOBODY, NewMeasurement, Participant, Reconciled};
 
-/// The probe `probe.id` takes part in the built-in measurement `builtin.measurement`.
+/// The probe `probe.id` takes part in the built-in measurement `builtin.measurement`, which is `measurement.id`.
 macro_rules! takes_part {
     () => {
-        "builtin.not_by IS NOT probe.id AND NOT EXISTS (SELECT 1 FROM builtin_tag WHERE builtin_tag.measurement = builtin.measurement AND wanted <>
+        "builtin.not_by IS NOT probe.id AND (probe.kinds IS NULL OR (probe.kinds >> measurement.kind) & 1) AND NOT EXISTS (SELECT 1 FROM builtin_tag WHERE builtin_tag.measurement = builtin.measurement AND wanted <>
             EXISTS (SELECT 1 FROM probe_tag WHERE probe_tag.probe = probe.id AND probe_tag.tag = builtin_tag.tag))"
     };
 }
@@ -25,7 +25,7 @@ pub(super) use takes_part;
 /// Everybody who takes part now, if it is a built-in measurement.
 pub(super) fn participants(db: &Connection, id: MeasurementId) -> rusqlite::Result<Vec<Participant>> {
     db.prepare_cached(concat!(
-        "SELECT probe.id, max(since, probe.created_at) FROM builtin JOIN probe
+        "SELECT probe.id, max(since, probe.created_at) FROM builtin JOIN measurement ON measurement.id = builtin.measurement JOIN probe
          WHERE builtin.measurement = ? AND ",
         takes_part!(),
         " ORDER BY probe.id"

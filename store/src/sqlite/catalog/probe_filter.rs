@@ -12,6 +12,7 @@ use sonde_protocol::ids::ProbeId;
 use sonde_protocol::net::Family;
 
 use super::super::filter::{Filter, address_range, numbers, texts};
+use super::probes::bit_of;
 use crate::catalog::{Circle, Coordinate, Limit, Page, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState, Slice};
 use crate::view::Viewer;
 
@@ -82,6 +83,9 @@ fn who(conditions: &mut Filter, filter: &ProbeFilter) {
     }
     if let Some(vouched) = filter.vouched {
         conditions.and("vouched = ?", [Value::from(vouched)]);
+    }
+    if let Some(kind) = filter.allows {
+        conditions.and("kinds IS NULL OR kinds & ? <> 0", [Value::from(bit_of(kind))]);
     }
     if let Some(is_anchor) = filter.is_anchor {
         let not = if is_anchor { "" } else { "NOT " };

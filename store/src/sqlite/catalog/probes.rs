@@ -9,6 +9,7 @@ use sonde_protocol::address::special;
 use sonde_protocol::ids::{AccountId, Asn, ProbeId, SessionId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::net::{Family, Uplink};
+use sonde_protocol::spec::Kind;
 use sonde_protocol::time::UnixNanos;
 
 use super::super::columns::field;
@@ -23,7 +24,7 @@ use crate::catalog::{
 };
 use crate::view::snapped;
 
-const COLUMNS: [&str; 28] = [
+const COLUMNS: [&str; 29] = [
     "id",
     "key",
     "owner",
@@ -44,6 +45,7 @@ const COLUMNS: [&str; 28] = [
     "longitude",
     "software",
     "uplink",
+    "kinds",
     "uptime",
     "country_given",
     "vouched",
@@ -101,6 +103,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Probe> {
         place,
         software: row.get(field!("software"))?,
         uplink: row.get::<_, Option<String>>(field!("uplink"))?.as_deref().and_then(Uplink::from_name),
+        kinds: row.get::<_, Option<i64>>(field!("kinds"))?.map(kinds_in),
         tags: serde_json::from_str(&row.get::<_, String>(field!("tags"))?).map_err(damaged)?,
         is_anchor: row.get(field!("is_anchor"))?,
         total_uptime: u64::try_from(row.get::<_, i64>(field!("uptime"))?).unwrap_or(0) / 1_000_000_000,
@@ -188,6 +191,16 @@ pub(super) fn bit(family: Family) -> u8 {
     }
 }
 
+/// How a kind is kept in `probe.kinds`.
+pub(super) fn bit_of(kind: Kind) -> i64 {
+    1 << kind.number()
+}
+
+/// The kinds in `probe.kinds`.
+fn kinds_in(bits: i64) -> Vec<Kind> {
+    Kind::ALL.into_iter().filter(|kind| bits & bit_of(*kind) != 0).collect()
+}
+
 /// Gives a probe a tag, or takes it away.
 pub(super) fn tag_probe(db: &Connection, probe: ProbeId, tag: &str, has: bool) -> rusqlite::Result<()> {
     let change = match has {
@@ -216,7 +229,9 @@ pub(super) fn open_session(db: &Connection, session: &NewSession) -> rusqlite::R
             connected = 1, connection_since = ?2, session = ?3,
             first_connected = coalesce(first_connected, ?2), last_connected = max(coalesce(last_connected, ?2), ?2),
             address_v4 = ?4, address_v6 = ?5, software = ?6, address_v4_key = ?7, address_v6_key = ?8,
-            uplink = ?9
+            uplink = ?9, kinds = ?10,
+            -- Built-in measurements look at the kinds.
+            order_revision = order_revision + (kinds IS NOT ?10)
          WHERE id = ?1",
     )?
     .execute(params![
@@ -228,7 +243,8 @@ pub(super) fn open_session(db: &Connection, session: &NewSession) -> rusqlite::R
         session.software,
         v4.map(address_key),
         v6.map(address_key),
-        session.uplink.name()
+        session.uplink.name(),
+        session.kinds.as_ref().map(|kinds| kinds.iter().fold(0, |bits, &kind| bits | bit_of(kind)))
     ])?;
     for family in [Family::V4, Family::V6] {
         for word in ["works", "capable"] {
