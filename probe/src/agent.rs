@@ -45,6 +45,7 @@ use self::keeping::Keeping;
 use self::line::Line;
 use self::link::QuicAgain;
 use self::record::Record;
+use self::runs::Started;
 pub use self::start::{AgentOptions, Start};
 use self::start::{ConfigFile, Life};
 use crate::condition::Conditions;
@@ -154,8 +155,8 @@ struct Agent {
     /// While it is TLS: when QUIC is tried again.
     quic_again: Option<QuicAgain>,
     runs: JoinSet<MeasurementResult>,
-    /// What each run is, in case it dies.
-    started_runs: HashMap<task::Id, (MeasurementId, UnixNanos)>,
+    /// What each run is, in case it dies, and what it was admitted with.
+    started_runs: HashMap<task::Id, Started>,
     /// Where names led that are resolved before each run.
     last_targets: HashMap<MeasurementId, IpAddr>,
     report_log: Option<File>,
@@ -439,8 +440,8 @@ impl Agent {
                 }
             }
             Event::Run(Ok((id, result))) => {
-                self.started_runs.remove(&id);
-                self.run_ended(result);
+                let planned = self.started_runs.remove(&id).map_or(0, |started| started.planned_bytes);
+                self.run_ended(result, planned);
             }
             Event::Run(Err(id)) => self.run_died(id),
             Event::Timer => {}

@@ -23,6 +23,15 @@ use crate::policy::{Admit as CapsAdmit, Caps, refused};
 use crate::run::Request;
 use crate::scheduler::{Admit, Decision, span_of};
 
+/// A run under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Started {
+    measurement: MeasurementId,
+    planned_at: UnixNanos,
+    /// The bytes that count from its start on. The order may be another, or gone, when it ends.
+    pub(super) planned_bytes: u64,
+}
+
 impl Agent {
     /// Starts what is due. True when anything was done.
     pub(super) fn schedule(&mut self, now: Nanos) -> bool {
@@ -69,6 +78,7 @@ impl Agent {
             // The scheduler was told that it is not supported.
             return;
         };
+        let planned_bytes = at_most(&spec, spec.packets_at_most());
         let request = Request {
             measurement: order.measurement,
             spec,
@@ -85,12 +95,13 @@ impl Agent {
         debug!(measurement_id = %order.measurement, "run starts");
         let (runner, probe) = (self.runner.clone(), self.probe);
         let handle = self.runs.spawn(async move { runner.run(probe, &request).await });
-        self.started_runs.insert(handle.id(), (order.measurement, planned_at));
+        let started = Started { measurement: order.measurement, planned_at, planned_bytes };
+        self.started_runs.insert(handle.id(), started);
     }
 
     /// A run that panicked is a bug; it must not take the probe, or the measurement's later runs, with it.
     pub(super) fn run_died(&mut self, id: task::Id) {
-        let Some((measurement, planned_at)) = self.started_runs.remove(&id) else { return };
+        let Some(Started { measurement, planned_at, .. }) = self.started_runs.remove(&id) else { return };
         warn!(measurement_id = %measurement, "a run died");
         self.give_up(measurement, planned_at, SkipReason::Other);
     }
@@ -104,13 +115,11 @@ impl Agent {
         self.skip(Some(Skipped { measurement, planned_at, runs: 1, reason }), None, settled);
     }
 
-    pub(super) fn run_ended(&mut self, result: MeasurementResult) {
+    pub(super) fn run_ended(&mut self, result: MeasurementResult, planned: u64) {
         let id = result.measurement;
         self.caps.release();
         let cost = spent(&result);
         // An answer that is larger than what its definition lets expect counts as what it was.
-        let planned = self.session.orders().get(id).and_then(|order| order.spec().ok());
-        let planned = planned.map_or(0, |spec| at_most(&spec, spec.packets_at_most()));
         self.caps.charge(cost.bytes.saturating_sub(planned));
         self.record.run_ended(&result, cost, self.host_second());
         self.line.spent(planned.max(cost.bytes));
@@ -168,7 +177,7 @@ impl Agent {
     /// Ends the runs under way: they become skipped ones.
     pub(super) fn abandon_runs(&mut self, reason: SkipReason) {
         self.runs.abort_all();
-        for (measurement, planned_at) in std::mem::take(&mut self.started_runs).into_values() {
+        for Started { measurement, planned_at, .. } in std::mem::take(&mut self.started_runs).into_values() {
             self.give_up(measurement, planned_at, reason);
         }
     }
