@@ -56,7 +56,6 @@ use crate::identity::{Identity, StateError};
 use crate::kept::{KeptPause, Usage};
 use crate::local::{AddressWatch, LocalNetwork};
 use crate::local_time::LocalTime;
-use crate::net::clock::{ClockSource, SystemClock};
 use crate::net::{Driver, NetError, Options};
 use crate::policy::{Caps, Policy};
 use crate::resolve::MAX_RESOLVERS;
@@ -221,7 +220,7 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
     let mut reload = signal(SignalKind::hangup()).map_err(system("SIGHUP cannot be heard"))?;
     let mut watch_addresses = AddressWatch::new().map_err(system("the kernel cannot be asked about addresses"))?;
     let local = LocalNetwork::read().map_err(system("the machine's addresses cannot be read"))?;
-    let clock: Arc<dyn ClockSource> = Arc::new(SystemClock);
+    let clock = Arc::clone(&start.clock);
     let started = clock.monotonic();
     let wall = Arc::new(Mutex::new(WallClock::new()));
     let today = clock.realtime().as_secs().div_euclid(86_400);
@@ -232,13 +231,13 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
     // One run has as many jobs as it asks resolvers at once.
     let max_jobs = usize::try_from(limits.concurrent).unwrap_or(usize::MAX).saturating_mul(MAX_RESOLVERS);
     let driver_options = Options { packets_per_second: limits.packets_per_second, max_jobs, ..Options::default() };
-    let driver = Driver::new(clock.clone(), driver_options)?;
+    let driver = Driver::new(Arc::clone(&clock), driver_options)?;
     let (policy, policy_seen) = watch::channel(Arc::new(policy_of(&config, Neighbourhood::default(), Vec::new())));
     let runner = Arc::new(Runner::new(driver, clock, wall, resolver, policy_seen));
     let random = |what| move |_| AgentError::System { what, source: std::io::ErrorKind::Unsupported.into() };
     let boot = BootId(getrandom::u64().map_err(random("no random numbers"))?);
     let seed = getrandom::u64().map_err(random("no random numbers"))?;
-    let (keeping, mut restored) = Keeping::open(&start.state, &config.spool, &SystemClock);
+    let (keeping, mut restored) = Keeping::open(&start.state, &config.spool, &*start.clock);
     let reported = restored.take_oneoffs();
     let kinds = &config.limits.kinds;
     let mut session = ProbeSession::new(boot, SpoolLimits::default(), Text::cut(SOFTWARE), kinds, seed, started);
@@ -578,7 +577,7 @@ impl Agent {
             self.shown_conditions(self.now()),
         );
         status.host = self.host_limits();
-        status.written_today = self.keeping.written_today(&SystemClock);
+        status.written_today = self.keeping.written_today(&*self.runner.clock);
         status.spool_trouble = self.keeping.trouble();
         status
     }

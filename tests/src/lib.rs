@@ -1,5 +1,6 @@
 //! Tests across the parts of Sonde, and what they need: a virtual internet ([`lab`]), the real programs in it ([`world`]),
-//! both together as most tests begin ([`scene`]), a web server ([`web`]), and a collector that means harm ([`rogue`]). And the
+//! both together as most tests begin ([`scene`]), a web server ([`web`]), a probe whose clock
+//! somebody sets ([`stepped`]), and a collector that means harm ([`rogue`]). And the
 //! parts without any network, in virtual time ([`sim`]), or fed with any bytes at all ([`fuzz`]). What must hold after all of it:
 //! [`audit`]. The lab for people to look at: [`show`].
 
@@ -11,5 +12,6 @@ pub mod rogue;
 pub mod scene;
 pub mod show;
 pub mod sim;
+pub mod stepped;
 pub mod web;
 pub mod world;

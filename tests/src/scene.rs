@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::lab::{Family, Host, Lab, LabOptions};
+use crate::stepped;
 use crate::world::{Client, EMAIL, Place, Probe, Server};
 
 /// Where the API listens on [`Host::Server`] (TCP, IPv4).
@@ -87,6 +88,26 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// When a program is missing or does not do what it should.
     pub fn start_with(lab: &'a Lab, hosts: &[Host], more: &str) -> Result<Self> {
+        Self::start_each(lab, hosts, more, Probe::start)
+    }
+
+    /// The same, with probes whose clocks can be set ([`crate::stepped::step`]).
+    ///
+    /// # Errors
+    /// When a program is missing or does not do what it should.
+    pub fn start_stepped(lab: &'a Lab, hosts: &[Host], more: &str) -> Result<Self> {
+        Self::start_each(lab, hosts, more, |place, dir, config| {
+            stepped::step(dir, 0)?;
+            Probe::start_as(stepped::PROGRAM, place, dir, config)
+        })
+    }
+
+    fn start_each(
+        lab: &'a Lab,
+        hosts: &[Host],
+        more: &str,
+        start: impl Fn(Place<'a>, &Path, &str) -> Result<Probe<'a>>,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let place = Place::In(lab.host(Host::Server));
         let collectors = collector_addresses();
@@ -98,7 +119,7 @@ impl<'a> Scene<'a> {
             let dir = folder.path().join(host.name());
             fs::create_dir(&dir)?;
             server.network_file(EMAIL, &dir.join("network.toml"))?;
-            starting.insert(host, Probe::start(Place::In(lab.host(host)), &dir, UNHURRIED_BY_LIMITS)?);
+            starting.insert(host, start(Place::In(lab.host(host)), &dir, UNHURRIED_BY_LIMITS)?);
         }
         let mut probes = BTreeMap::new();
         for (host, mut probe) in starting {

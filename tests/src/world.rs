@@ -259,21 +259,27 @@ impl<'a> Server<'a> {
 pub struct Probe<'a> {
     place: Place<'a>,
     dir: PathBuf,
+    program: &'static str,
     process: Option<Process>,
 }
 
 impl<'a> Probe<'a> {
     /// Starts a probe whose files are in `dir`, where `network.toml` must be. `config` is its `sonde.toml`.
     pub fn start(place: Place<'a>, dir: &Path, config: &str) -> Result<Self> {
+        Self::start_as("sonde-probe", place, dir, config)
+    }
+
+    /// The same with another program that knows `run`.
+    pub fn start_as(program: &'static str, place: Place<'a>, dir: &Path, config: &str) -> Result<Self> {
         std::fs::write(dir.join("sonde.toml"), config)?;
-        let mut probe = Self { place, dir: dir.into(), process: None };
+        let mut probe = Self { place, dir: dir.into(), program, process: None };
         probe.restart()?;
         Ok(probe)
     }
 
     /// Starts the process again.
     pub fn restart(&mut self) -> Result<()> {
-        let mut command = self.place.command(&program("sonde-probe")?);
+        let mut command = self.place.command(&program(self.program)?);
         command.arg("run").arg("--network").arg(self.dir.join("network.toml")).arg("--state").arg(self.state());
         command.arg("--config").arg(self.dir.join("sonde.toml")).arg("--report-log").arg(self.report_log());
         self.process = Some(Process::start(command, &self.dir.join("probe.log"))?);

@@ -1,9 +1,9 @@
 //! A probe on an accelerated schedule through one fault after another, drawn from a seed: cut cables, loss, other addresses, no
-//! IPv6, lying resolvers, no UDP, collectors and its own process stopped and killed. In the end every due time is accounted for
-//! once, and neither memory nor descriptors, threads or files have grown. Eleven faults in CI, hundreds with `SONDE_LONG`; a
+//! IPv6, lying resolvers, no UDP, a clock that somebody sets, collectors and its own process stopped and killed. In the end every due time is accounted for
+//! once, and neither memory nor descriptors, threads or files have grown. Twelve faults in CI, hundreds with `SONDE_LONG`; a
 //! seed is played again with `SONDE_SEED`. Needs root; says SKIPPED where it cannot run.
 //!
-//! The clock is not among the faults: nothing here may touch the machine's. Unit tests step an injected one.
+//! The probe's clock is an injected one (`sonde_tests::stepped`): nothing here touches the machine's.
 #![expect(clippy::unwrap_used, reason = "all of this is tests, the helpers between them too")]
 
 use std::fs;
@@ -16,26 +16,34 @@ use sonde_tests::audit::{self, Subject};
 use sonde_tests::lab::dns::default_zone;
 use sonde_tests::lab::{Direction, DnsServer, Family, Host, Lab, LabOptions, Link, LinkParams};
 use sonde_tests::scene::{COLLECTOR_PORT, Scene, lab, say};
+use sonde_tests::stepped;
 use sonde_tests::world::wait_for;
 
 /// One of each.
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault::Cut,
     Fault::Loss,
     Fault::OtherAddress,
     Fault::NoV6,
     Fault::LyingResolver,
     Fault::NoUdp,
+    Fault::ClockSet,
     Fault::CollectorKilled,
     Fault::CollectorStopped,
     Fault::ProbeStopped,
 ];
+
+/// What a clock is off by when somebody has set it, in seconds: a little, hours, days, years.
+const STEPS: [i64; 8] = [-2, 3, 90, -3_600, 7_200, -86_400, 40 * 86_400, -3 * 365 * 86_400];
 
 /// Rounds with `SONDE_LONG`: an hour and a half.
 const LONG: usize = 600;
 
 /// Rounds before the memory is looked at, with `SONDE_LONG`: the largest backlog so far keeps its place in the heap.
 const LONG_SETTLE: usize = 100;
+
+/// Once in so many rounds the collector is away for longer than a minute.
+const MISSING: usize = 120;
 
 /// Reports that are made before a fault ends. Six a second are due.
 const DURING: usize = 12;
@@ -59,6 +67,7 @@ enum Fault {
     NoV6,
     LyingResolver,
     NoUdp,
+    ClockSet,
     CollectorKilled,
     CollectorStopped,
     ProbeStopped,
@@ -126,6 +135,7 @@ fn load() -> Value {
 struct Soak<'a> {
     lab: &'a Lab,
     scene: Scene<'a>,
+    rng: Rng,
     /// Which of two addresses the probe's host has.
     moved: bool,
 }
@@ -151,6 +161,20 @@ impl Soak<'_> {
             Ok(probe.status()?.filter(well))
         })
         .unwrap();
+    }
+
+    /// The collector is away for so long that the spool goes to its file, and is read from there again.
+    fn miss_the_collector(&mut self) {
+        let written = |soak: &Self| {
+            let status = soak.scene.probes[&Host::Dual].probe.status().unwrap().unwrap_or_default();
+            status["written_today"].as_u64().unwrap_or(0)
+        };
+        self.scene.server.kill().unwrap();
+        let before = written(self);
+        let look = || wait_for("the spool's file to be written", || Ok((written(self) > before).then_some(())));
+        look().or_else(|_| look()).unwrap();
+        self.scene.server.restart().unwrap();
+        self.recover();
     }
 
     fn meet(&mut self, fault: Fault) {
@@ -196,6 +220,15 @@ impl Soak<'_> {
                 self.endure();
                 wall.nft("delete table inet wall").unwrap();
             }
+            Fault::ClockSet => {
+                let dir = self.scene.probes[&Host::Dual].probe.dir().to_owned();
+                for _ in 0..2 {
+                    let seconds = STEPS[usize::try_from(self.rng.below(STEPS.len() as u64)).unwrap()];
+                    stepped::step(&dir, seconds * 1_000_000_000).unwrap();
+                    self.endure();
+                }
+                stepped::step(&dir, 0).unwrap();
+            }
             Fault::CollectorKilled => {
                 self.scene.server.kill().unwrap();
                 self.endure();
@@ -226,12 +259,12 @@ fn a_probe_outlives_what_networks_do_to_it() {
     let seed = number("SONDE_SEED").unwrap_or_else(|| getrandom::u64().unwrap());
     say(&format!("SONDE_SEED={seed}"));
     let mut rng = Rng::new(seed);
-    let scene = Scene::start_with(&lab, &[Host::Dual], "listen_tls = [\"[::]:8443\"]").unwrap();
+    let scene = Scene::start_stepped(&lab, &[Host::Dual], "listen_tls = [\"[::]:8443\"]").unwrap();
     let number = scene.number(Host::Dual);
     // Else an IPv4 address takes those that came after it along.
     lab.host(Host::Dual).sysctl("net.ipv4.conf.eth0.promote_secondaries", "1").unwrap();
     scene.owner.measure(&load(), &scene.source(&[Host::Dual]), false).unwrap();
-    let mut soak = Soak { lab: &lab, scene, moved: false };
+    let mut soak = Soak { lab: &lab, scene, rng: Rng::new(rng.next_u64()), moved: false };
     soak.endure();
 
     // Each once, in any order. A stop of the probe comes first, so that it is the same process from then on.
@@ -254,6 +287,9 @@ fn a_probe_outlives_what_networks_do_to_it() {
         }
         let fault = lasting[usize::try_from(rng.below(lasting.len() as u64)).unwrap()];
         soak.meet(fault);
+        if round % MISSING == MISSING / 2 {
+            soak.miss_the_collector();
+        }
         if round % 20 == 0 {
             say(&format!("round {round} ({fault:?}): {:?}", Held::of(&mut soak.scene)));
         }

@@ -12,7 +12,6 @@ use super::Agent;
 use crate::config::Config;
 use crate::local::LocalNetwork;
 use crate::policy::{HttpHosts, Policy};
-use crate::wall_clock::kernel_clock;
 
 impl Agent {
     /// Reads what is near the machine, and makes the policy from it.
@@ -64,7 +63,7 @@ impl Agent {
 
     pub(super) fn note_kernel_clock(&self, now: Nanos) {
         let mut wall = self.runner.wall.lock().unwrap_or_else(PoisonError::into_inner);
-        match kernel_clock() {
+        match self.runner.clock.kernel() {
             Ok(kernel) => wall.kernel_state(kernel.synchronised, kernel.max_error, now),
             Err(error) => debug!(%error, "the kernel does not tell how its clock is"),
         }

@@ -14,6 +14,7 @@ use crate::config::{Config, ConfigError};
 use crate::control;
 use crate::identity::Identity;
 use crate::local_time::LocalTime;
+use crate::net::clock::{ClockSource, SystemClock};
 use crate::net::raise_descriptor_limit;
 use crate::resolve::{RESOLV_CONF, Resolver};
 use crate::sandbox::reader::Reader;
@@ -69,6 +70,7 @@ pub struct Start {
     pub(super) state: PathBuf,
     pub(super) config_file: Option<ConfigFile>,
     pub(super) local_time: LocalTime,
+    pub(super) clock: Arc<dyn ClockSource>,
     pub(super) sandbox: Report,
     manager: ServiceManager,
     /// Two processes with one state directory would write over each other's spool.
@@ -133,10 +135,17 @@ impl Start {
             state,
             config_file,
             local_time,
+            clock: Arc::new(SystemClock),
             sandbox,
             manager,
             _lock: lock,
         })
+    }
+
+    /// With other clocks than the machine's, for tests of what happens when somebody sets them.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn ClockSource>) -> Self {
+        Self { clock, ..self }
     }
 
     /// For one boot; it begins with what the host has decided since the start.

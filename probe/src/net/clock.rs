@@ -10,6 +10,8 @@ pub(super) mod fake;
 mod history;
 
 use std::cell::RefCell;
+use std::fmt::Debug;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use sonde_protocol::time::{Nanos, UnixNanos};
 
 pub use self::history::Placed;
 use self::history::{History, Reading};
-use crate::wall_clock::slew_limit;
+use crate::wall_clock::{KernelClock, kernel_clock, slew_limit};
 
 /// How far a clock can be slewed at most, in millionths: ten percent by the length of its tick, and 500 each by its
 /// frequency and by `adjtime` (`do_adjtimex` in the kernel's ntp.c checks the first two).
@@ -35,7 +37,7 @@ const TRIES: u32 = 3;
 const QUIET: i64 = 500;
 
 /// Where the time comes from; tests bring their own.
-pub trait ClockSource: Send + Sync {
+pub trait ClockSource: Debug + Send + Sync {
     /// CLOCK_REALTIME, the clock of kernel software stamps.
     fn realtime(&self) -> UnixNanos;
     /// CLOCK_MONOTONIC_RAW: neither stepped nor slewed.
@@ -45,6 +47,13 @@ pub trait ClockSource: Send + Sync {
     /// How fast at most the first and third of them move against the second just now, in millionths.
     fn slew(&self) -> u32 {
         MAX_SLEW
+    }
+    /// What the kernel says of the first.
+    ///
+    /// # Errors
+    /// The system's.
+    fn kernel(&self) -> io::Result<KernelClock> {
+        kernel_clock()
     }
 }
 

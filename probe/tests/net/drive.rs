@@ -184,6 +184,7 @@ fn an_engine_cannot_use_the_numbers_of_another() {
 
 /// The machine's clocks with a monotonic one that began at another time, and a wall clock that is wrong by `wrong` but
 /// whose kernel stamps are not: as if it had been stepped between each stamp and the look at the clock.
+#[derive(Debug)]
 struct Shifted {
     monotonic: i64,
     wrong: i64,

@@ -13,8 +13,10 @@ const WALL_AT_START: i64 = 1_700_000_000_000_000_000;
 /// How long one look at a clock takes, in nanoseconds.
 const LOOK: i64 = 50;
 
+#[derive(Debug)]
 pub struct FakeClock(Mutex<State>);
 
+#[derive(Debug)]
 struct State {
     now: Nanos,
     /// In order of time.
@@ -22,7 +24,7 @@ struct State {
 }
 
 /// From `from` on the wall time runs `ppm` millionths too fast.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Segment {
     from: Nanos,
     wall: i64,
