@@ -168,6 +168,18 @@ fn check_boot(
         }
     }
     let last = known.pushed.keys().next_back().copied().unwrap_or(0);
+    if !truth.spoiled.contains(&index) {
+        let full = |seq: u64| {
+            let holds = |gap: &&Gap| gap.first.0 <= seq && gap.last.is_none_or(|last| seq <= last.0);
+            let of_boot = gaps.iter().filter(|gap| gap.boot == boot && gap.reason == GapReason::SpoolFull);
+            of_boot.filter(|gap| gap.first.0 > 0).any(|gap| holds(&gap))
+        };
+        for &seq in known.pushed.keys().filter(|seq| known.kept.contains(Seq(**seq))) {
+            if !is_last && !seen.contains(&seq) && !full(seq) {
+                fail(format!("number {seq} was on the disk and is not stored"));
+            }
+        }
+    }
     if known.acknowledged.last().is_some_and(|seq| seq.0 > last) {
         fail(format!("numbers up to {:?} were acknowledged, and only {last} were used", known.acknowledged.last()));
     }

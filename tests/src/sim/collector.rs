@@ -236,6 +236,7 @@ impl Collector {
             probe: probe.id,
             public_address: "2001:db8::7".parse().expect("an address"),
             addresses: vec![],
+            kinds: hello.allowed_kinds(),
             families: hello.families.iter().copied().collect(),
             software: hello.software.to_string(),
             uplink: Uplink::Quic,

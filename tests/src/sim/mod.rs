@@ -4,13 +4,15 @@
 //! Everything that decides is the product's own code ([`sonde_protocol::session`], the probe's scheduler and clock, the
 //! collector's admission and intake, both SQLite stores). What is written anew here is the shell around it: [`probe`] stands
 //! for the probe's agent and uplink, [`collector`] for the collector's connections and writer; they must do what those do,
-//! in the same order. [`world`] has the events and the faults, [`link`] carries bytes, [`truth`] remembers what really
-//! happened, and [`check`] compares the store with it.
+//! in the same order. [`world`] has the events and the faults, [`link`] carries bytes, [`disk`] is the flash that half of the
+//! networks' probes keep their spool on (`sonde_probe::spool` writes it), [`truth`] remembers what really happened, and [`check`]
+//! compares the store with it.
 //!
 //! What must hold at the end of every seed, once everything works again and the probes were stopped cleanly: every run that
 //! was due is stored once as a result, or lies in a recorded gap, or is reported as skipped; every number of every boot is
 //! stored at most once and with the probe's bytes; nothing that was acknowledged is missing; the range set of every boot
-//! that is over is one range; no one-off has two results.
+//! that is over is one range; no one-off has two results; whatever a probe had written to a disk that nobody spoiled is stored, unless
+//! the ring ran full, and then the gap says so.
 //!
 //! Assumed: messages on a connection that shows life are under way for less than
 //! [`sonde_probe::scheduler::ORDER_DELAY`], clock errors included.
@@ -19,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub mod check;
 pub mod collector;
+pub mod disk;
 pub mod hostile;
 pub mod link;
 pub mod plan;

@@ -1,5 +1,6 @@
 //! What one seed is about: how many probes, how good the links, which faults and how often.
 
+use sonde_probe::spool::format::MAX_ON_DISK;
 use sonde_protocol::seed::Rng;
 use sonde_protocol::spool::SpoolLimits;
 
@@ -17,6 +18,12 @@ pub enum Fault {
     Stall,
     /// The probe's process is killed.
     ProbeCrash,
+    /// The probe's machine loses its power, and its disk what it was about to write.
+    PowerCut,
+    /// The probe's disk is full, read-only or unreadable for a while.
+    DiskTrouble,
+    /// Something on the probe's disk turns into something else.
+    Garbage,
     /// The probe is stopped cleanly.
     ProbeStop,
     /// The collector's process is killed.
@@ -58,6 +65,12 @@ pub struct Plan {
     pub batch: usize,
     /// What the probes' spools hold.
     pub spool: SpoolLimits,
+    /// The bytes that the spool's file may have; without a disk if absent.
+    pub disk: Option<u64>,
+    /// The longest that the disk takes for anything.
+    pub disk_delay: i64,
+    /// How long a collector that was killed stays away at most.
+    pub away: i64,
     /// The longest run.
     pub run: i64,
     /// One run in so many is not admitted at once.
@@ -74,10 +87,18 @@ impl Plan {
     /// What `rng` makes of it.
     pub fn draw(rng: &mut Rng) -> Self {
         let mut faults = vec![Fault::Periodic, Fault::OneOff, Fault::OneOff, Fault::StopMeasurement];
+        let disk = match rng.one_in(2) {
+            true => Some([2 * MAX_ON_DISK as u64, 1 << 20, 1 << 26][rng.below(3) as usize]),
+            false => None,
+        };
+        let of_disk = |weight| if disk.is_some() { weight } else { 0 };
         let possible = [
             (Fault::Cut, 4),
             (Fault::Stall, 3),
             (Fault::ProbeCrash, 3),
+            (Fault::PowerCut, of_disk(3)),
+            (Fault::DiskTrouble, of_disk(2)),
+            (Fault::Garbage, of_disk(1)),
             (Fault::ProbeStop, 2),
             (Fault::CollectorCrash, 3),
             (Fault::Drain, 1),
@@ -104,6 +125,10 @@ impl Plan {
                 reports: [3, 12, 100, 100_000][rng.below(4) as usize],
                 bytes: [400, 4000, 8 << 20, 8 << 20][rng.below(4) as usize],
             },
+            disk,
+            disk_delay: pick(rng, &[MS, 300 * MS, 5 * S]),
+            // The disk is for outages of more than a minute.
+            away: if disk.is_some() { 200 * S } else { 40 * S },
             run: pick(rng, &[50 * MS, 2 * S, 8 * S, 30 * S]),
             busy: [3, 10, 1000][rng.below(3) as usize],
             kernel_clock: rng.one_in(2),

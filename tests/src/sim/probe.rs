@@ -1,27 +1,31 @@
 //! The probe's shell: what `sonde_probe::agent` does around the machines, in virtual time. Runs take a while and say
 //! nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sonde_probe::scheduler::{Admit, Decision, Scheduler, span_of};
+use sonde_probe::spool::format::decode;
+use sonde_probe::spool::{Done, Job, Keeper};
 use sonde_probe::wall_clock::WallClock;
 use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{Down, MAX_CONTROL, from_cbor, to_cbor};
 use sonde_protocol::net::Family;
-use sonde_protocol::order::Order;
+use sonde_protocol::order::{Order, When};
 use sonde_protocol::result::{MeasurementResult, Outcome, PingOutcome, PingReply, Report, SkipReason, Skipped, Timing};
 use sonde_protocol::seed::Rng;
 use sonde_protocol::session::ProbeSession;
 use sonde_protocol::session::probe::{Action, HelloFacts};
 use sonde_protocol::spec::Kind;
-use sonde_protocol::spool::{Lane, NewReport};
+use sonde_protocol::spool::block::MAX_BLOCK_REPORTS;
+use sonde_protocol::spool::{Lane, NewReport, Restored};
 use sonde_protocol::time::{Nanos, UnixNanos};
 use sonde_protocol::wire::Reader;
 
 use super::collector::Collector;
+use super::disk::{Card, Trouble};
 use super::link::Stream;
 use super::plan::{MS, Plan, S};
 use super::world::{Cx, Event};
@@ -52,6 +56,8 @@ pub struct ProbeHost {
     pub kernel_clock: i64,
     synchronised: bool,
     monotonic: i64,
+    /// Its disk.
+    pub card: Card,
     /// The collector has welcomed it once, so that it can be ordered to do something.
     pub ever_welcomed: bool,
     /// Its control stream is stuck: the next message will not go out.
@@ -65,6 +71,11 @@ pub struct Process {
     life: u64,
     /// Its machine.
     pub session: ProbeSession,
+    /// Whoever decides what is written to the disk, and what the disk is doing.
+    keeper: Option<Keeper>,
+    job: Option<Job>,
+    /// One-offs of which the disk holds a report.
+    reported: BTreeSet<MeasurementId>,
     scheduler: Option<Scheduler>,
     wall: WallClock,
     started: Nanos,
@@ -101,6 +112,7 @@ impl ProbeHost {
     /// A machine that is off.
     pub fn new(index: usize, key: PublicKey, id: ProbeId, plan: &Plan, rng: &mut Rng) -> Self {
         let kernel_clock = rng.below(plan.clock_error.cast_unsigned()).cast_signed();
+        let card = if rng.one_in(6) { Card::used(rng) } else { Card::default() };
         Self {
             index,
             key,
@@ -110,10 +122,16 @@ impl ProbeHost {
             kernel_clock,
             synchronised: plan.kernel_clock,
             monotonic: rng.below(1 << 50).cast_signed(),
+            card,
             ever_welcomed: false,
             stuck: false,
             restarts: false,
         }
+    }
+
+    /// The kernel's clock.
+    const fn realtime(&self, cx: &Cx) -> UnixNanos {
+        UnixNanos(cx.epoch + cx.now + self.kernel_clock)
     }
 
     const fn now(&self, cx: &Cx) -> Nanos {
@@ -121,7 +139,7 @@ impl ProbeHost {
     }
 
     fn time_of_day(&self, cx: &Cx) -> UnixNanos {
-        let realtime = UnixNanos(cx.epoch + cx.now + self.kernel_clock);
+        let realtime = self.realtime(cx);
         self.process.as_ref().map_or(realtime, |process| process.wall.now(self.now(cx), realtime))
     }
 
@@ -147,7 +165,10 @@ impl ProbeHost {
         let boot = BootId(cx.rng.next_u64());
         let seed = cx.rng.next_u64();
         let now = self.now(cx);
-        let session = ProbeSession::new(boot, cx.plan.spool, Text::cut("simulated"), &[Kind::Ping], seed, now);
+        let mut session = ProbeSession::new(boot, cx.plan.spool, Text::cut("simulated"), &[Kind::Ping], seed, now);
+        let (keeper, mut restored) = self.open_disk(cx);
+        let reported = restored.take_oneoffs();
+        session.spool_mut().restore(restored);
         let mut wall = WallClock::new();
         wall.kernel_state(self.synchronised, Some(Duration::from_millis(10)), now);
         cx.truth.boots.entry((self.index, boot)).or_default().began = UnixNanos(cx.epoch + cx.now);
@@ -156,6 +177,9 @@ impl ProbeHost {
         self.process = Some(Process {
             life: self.lives,
             session,
+            keeper,
+            job: None,
+            reported,
             scheduler: None,
             wall,
             started: now,
@@ -174,10 +198,16 @@ impl ProbeHost {
         self.advance(cx);
     }
 
-    /// Kills the program. False when there was none.
-    pub fn crash(&mut self, cx: &mut Cx) -> bool {
+    /// Kills the program, or cuts the power. False when there was none.
+    pub fn crash(&mut self, cx: &mut Cx, power: bool) -> bool {
         let Some(process) = self.process.take() else { return false };
-        cx.note(|| format!("probe {} is killed", self.index));
+        cx.note(|| format!("probe {} is killed, its power cut: {power}", self.index));
+        if power {
+            self.card.power_cut(process.job.as_ref(), &mut cx.rng);
+        } else if let Some(job) = process.job.filter(|_| cx.rng.one_in(2)) {
+            // What the kernel was told it does.
+            job.perform(&mut self.card);
+        }
         if let Some((link, _)) = process.link {
             cx.probe_leaves(link, false);
         }
@@ -264,6 +294,9 @@ impl ProbeHost {
     }
 
     fn exit(&mut self, cx: &mut Cx) {
+        if self.process.as_ref().is_some_and(|process| !process.finished) {
+            self.keep_all(cx);
+        }
         let Some(process) = self.process.take() else { return };
         let spool = process.session.spool();
         cx.note(|| format!("probe {} ends, {} reports left", self.index, spool.depth()));
@@ -501,6 +534,7 @@ impl ProbeHost {
             }
         }
         self.send_frames(cx);
+        self.keep(cx);
         self.check_bounds(cx);
         let Some(process) = &self.process else { return };
         let busy = process.link.is_some() || process.connecting.is_some() || !process.session.spool().is_settled();
@@ -514,9 +548,91 @@ impl ProbeHost {
     fn check_bounds(&self, cx: &mut Cx) {
         let Some(process) = &self.process else { return };
         let spool = process.session.spool();
-        let gaps = cx.plan.spool.reports as u64;
-        if spool.depth() > gaps {
-            cx.truth.failures.insert(format!("probe {} holds {} reports", self.index, spool.depth()));
+        // A block that was read is held whole until it is sent.
+        let block = if process.keeper.is_some() { MAX_BLOCK_REPORTS } else { 0 };
+        let held = if process.keeper.is_some() { spool.in_memory() as u64 } else { spool.depth() };
+        if held > (cx.plan.spool.reports + block) as u64 {
+            cx.truth.failures.insert(format!("probe {} holds {held} reports", self.index));
+        }
+    }
+
+    /// Opens the disk and reads what it holds. Without it the probe goes on in memory.
+    fn open_disk(&mut self, cx: &mut Cx) -> (Option<Keeper>, Restored) {
+        let Some(capacity) = cx.plan.disk else { return (None, Restored::default()) };
+        if self.card.trouble == Some(Trouble::Unreadable) {
+            cx.truth.spoiled.insert(self.index);
+        }
+        let realtime = self.realtime(cx);
+        match Keeper::open(&mut self.card, capacity, realtime) {
+            Ok((keeper, restored)) => (Some(keeper), restored),
+            Err(error) => {
+                cx.note(|| format!("probe {} has no disk: {error}", self.index));
+                (None, Restored::default())
+            }
+        }
+    }
+
+    /// Begins what is to be done to the disk, if it is idle.
+    fn keep(&mut self, cx: &mut Cx) {
+        let (index, now, realtime) = (self.index, self.now(cx), self.realtime(cx));
+        let Some(process) = self.process.as_mut().filter(|process| process.job.is_none()) else { return };
+        let Some(keeper) = &mut process.keeper else { return };
+        process.job = keeper.poll(process.session.spool_mut(), now, realtime, false);
+        if process.job.is_some() {
+            let takes = cx.between(MS / 10, cx.plan.disk_delay);
+            cx.schedule(takes, Event::DiskDone(index, process.life));
+        }
+    }
+
+    /// The disk is done with its job.
+    pub fn disk_done(&mut self, cx: &mut Cx, life: u64) {
+        if self.process.as_ref().is_some_and(|process| process.life == life) {
+            self.perform(cx);
+            self.advance(cx);
+        }
+    }
+
+    /// Does the job that was begun, and tells whoever decides.
+    fn perform(&mut self, cx: &mut Cx) {
+        let (now, realtime) = (self.now(cx), self.realtime(cx));
+        let Some(process) = &mut self.process else { return };
+        let (Some(job), Some(keeper)) = (process.job.take(), &mut process.keeper) else { return };
+        let done = job.perform(&mut self.card);
+        match (&job, &done) {
+            (Job::Write(_, bytes), Done::Finished(Ok(()))) => {
+                let (_, block) = decode(bytes).expect("what is written can be read");
+                let kept = &mut cx.truth.boots.entry((self.index, block.boot)).or_default().kept;
+                block.reports.iter().for_each(|report| kept.insert(report.seq..=report.seq));
+                cx.truth.count("blocks written");
+            }
+            (Job::Read(..), Done::Read(Ok(_))) => cx.truth.count("blocks read"),
+            (Job::Clear, Done::Finished(Ok(()))) => cx.truth.count("disks emptied"),
+            _ => cx.truth.count("jobs of disks that failed"),
+        }
+        keeper.done(process.session.spool_mut(), done, now, realtime);
+    }
+
+    /// The boot ends: whatever is in memory alone goes to the disk, as far as it can be written.
+    fn keep_all(&mut self, cx: &mut Cx) {
+        let (now, realtime) = (self.now(cx), self.realtime(cx));
+        if let Some(process) = &mut self.process {
+            process.session.handle_disconnected(now);
+        }
+        loop {
+            let was_busy = self.process.as_ref().is_some_and(|process| process.job.is_some());
+            self.perform(cx);
+            let Some(process) = &mut self.process else { return };
+            let Some(keeper) = &mut process.keeper else { return };
+            if was_busy && keeper.trouble().is_some() {
+                return;
+            }
+            if !process.session.spool().wants_keeping() {
+                return;
+            }
+            process.job = keeper.poll(process.session.spool_mut(), now, realtime, true);
+            if process.job.is_none() {
+                return;
+            }
         }
     }
 
@@ -527,7 +643,9 @@ impl ProbeHost {
         let schedule = process.scheduler.as_ref().filter(|_| process.stopping.is_none());
         let schedule = schedule.and_then(Scheduler::next_wake).map(|at| at.since(wall));
         let silence = process.asked_at.map(|at| (at + SILENCE).since(now));
-        let wait = [session, schedule, silence].into_iter().flatten().min();
+        let keeper = process.keeper.as_ref().filter(|_| process.job.is_none());
+        let keep = keeper.and_then(|keeper| keeper.poll_timeout(process.session.spool())).map(|at| at.since(now));
+        let wait = [session, schedule, silence, keep].into_iter().flatten().min();
         let wait = wait.map_or(LONGEST_SLEEP, |wait| (wait.as_nanos() as i64).min(LONGEST_SLEEP));
         // Timers are a little late.
         let at = cx.now + wait + cx.rng.below(2 * MS as u64) as i64;
@@ -582,7 +700,10 @@ impl ProbeHost {
                         self.skip(cx, Some(skipped), Some(&order), settled);
                     }
                 }
-                for order in changes.added {
+                let reported = self.process.as_ref().map(|process| process.reported.clone()).unwrap_or_default();
+                let again =
+                    |order: &Order| matches!(order.when, When::Once { .. }) && reported.contains(&order.measurement);
+                for order in changes.added.into_iter().filter(|order| !again(order)) {
                     let copy = order.clone();
                     let scheduler = self.process.as_mut().and_then(|process| process.scheduler.as_mut());
                     let skipped = scheduler.and_then(|scheduler| scheduler.add(order, true, wall));

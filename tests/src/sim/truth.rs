@@ -15,6 +15,8 @@ pub struct Boot {
     pub pushed: BTreeMap<u64, [u8; 32]>,
     /// What the probe was told is durable.
     pub acknowledged: RangeSet,
+    /// Numbers of reports that were written to the disk, and the disk said that they are there.
+    pub kept: RangeSet,
     /// It said goodbye and ended.
     pub stopped: bool,
     /// It has been welcomed.
@@ -39,6 +41,8 @@ pub struct Truth {
     pub boots: BTreeMap<(usize, BootId), Boot>,
     /// The boots of each probe in order.
     pub order_of_boots: BTreeMap<usize, Vec<BootId>>,
+    /// Probes whose disk was spoiled, or could not be read when the process started.
+    pub spoiled: BTreeSet<usize>,
     /// Every order that was ever made.
     pub orders: BTreeMap<(MeasurementId, ProbeId), Ordered>,
     /// Which boots got each order, and when by the true time.

@@ -15,6 +15,7 @@ use sonde_store::conformance::block_on;
 use sonde_store::sqlite::{SqliteCatalog, SqliteResults};
 
 use super::collector::{Collector, ToConnection};
+use super::disk::Trouble;
 use super::hostile::Hostile;
 use super::link::{Link, Stream};
 use super::plan::{Fault, MS, Plan, S};
@@ -49,6 +50,10 @@ pub enum Event {
     UploadOver(usize, u64),
     /// A probe's process starts.
     ProbeStarts(usize),
+    /// The disk of a probe is done with its job.
+    DiskDone(usize, u64),
+    /// It is well again.
+    DiskWell(usize),
     /// The writer of a collector's life looks into its queue.
     Writer(u64),
     /// Its commit ends.
@@ -285,6 +290,9 @@ impl World {
         for link in self.cx.links.values_mut() {
             link.stalled = [0; 2];
         }
+        for probe in &mut self.probes {
+            probe.card.trouble = None;
+        }
         self.cx.plan.commit = 5 * MS;
         self.cx.plan.delay = self.cx.plan.delay.min(50 * MS);
         // Until every connection that is dead is known to be.
@@ -354,6 +362,8 @@ impl World {
             Event::RunsOver(probe, life) => probes[probe].runs_over(cx, life),
             Event::UploadOver(probe, life) => probes[probe].upload_over(cx, life),
             Event::ProbeStarts(probe) => probes[probe].start(cx),
+            Event::DiskDone(probe, life) => probes[probe].disk_done(cx, life),
+            Event::DiskWell(probe) => probes[probe].card.trouble = None,
             Event::Writer(life) => {
                 if let Some(collector) = collector.as_mut().filter(|collector| collector.life == life) {
                     collector.write(cx);
@@ -443,11 +453,28 @@ impl World {
         match fault {
             Fault::Cut => self.cut(probe),
             Fault::Stall => self.stall(probe),
-            Fault::ProbeCrash => {
-                if self.probes[probe].crash(cx) {
-                    cx.truth.count("probe crashes");
+            Fault::ProbeCrash | Fault::PowerCut => {
+                let power = fault == Fault::PowerCut;
+                if self.probes[probe].crash(cx, power) {
+                    cx.truth.count(if power { "power cuts" } else { "probe crashes" });
                     let down = cx.between(50 * MS, 20 * S);
                     cx.schedule(down, Event::ProbeStarts(probe));
+                }
+            }
+            Fault::DiskTrouble => {
+                let kinds = [Trouble::Full, Trouble::ReadOnly, Trouble::Unreadable];
+                let trouble = kinds[cx.rng.below(3) as usize];
+                self.probes[probe].card.trouble = Some(trouble);
+                cx.truth.count("troubles of disks");
+                cx.note(|| format!("probe {probe}: its disk is {trouble:?}"));
+                let lasts = cx.between(S, 200 * S);
+                cx.schedule(lasts, Event::DiskWell(probe));
+            }
+            Fault::Garbage => {
+                if self.probes[probe].card.spoil(&mut cx.rng) {
+                    cx.truth.spoiled.insert(probe);
+                    cx.truth.count("spoiled disks");
+                    cx.note(|| format!("probe {probe}: its disk is spoiled"));
                 }
             }
             Fault::ProbeStop => {
@@ -460,7 +487,7 @@ impl World {
                     cx.note(|| "collector is killed".into());
                     cx.truth.count("collector crashes");
                     collector.crash(cx);
-                    let down = cx.between(50 * MS, 40 * S);
+                    let down = cx.between(50 * MS, cx.plan.away);
                     cx.schedule(down, Event::CollectorStarts);
                 }
             }
