@@ -45,14 +45,18 @@ fn checksum(head: &[u8], content: &[u8]) -> u32 {
 
 /// The bytes of a block.
 pub fn encode(id: BlockId, block: &Block) -> Vec<u8> {
-    let content = to_cbor(block);
+    seal(id, &to_cbor(block))
+}
+
+/// The bytes of a block with this content, whatever it is.
+pub fn seal(id: BlockId, content: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity((HEADER + content.len()).next_multiple_of(PAGE));
     bytes.extend(MAGIC);
     bytes.extend(VERSION.to_le_bytes());
     bytes.extend([0; 2]);
     bytes.extend(u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend(id.0.to_le_bytes());
-    bytes.extend(checksum(&bytes, &content).to_le_bytes());
+    bytes.extend(checksum(&bytes, content).to_le_bytes());
     bytes.extend([0; 4]);
     bytes.extend(content);
     bytes.resize(bytes.len().next_multiple_of(PAGE), 0);

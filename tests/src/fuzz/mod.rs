@@ -12,6 +12,7 @@ mod engines;
 mod exchanges;
 mod input;
 mod messages;
+mod spool;
 mod texts;
 
 /// A parser by its name, which is also that of its folder of inputs and of its program.
@@ -40,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("report", messages::report),
     ("spec", messages::spec),
     ("directory", messages::directory),
+    ("spool_file", spool::spool_file),
     ("probe_config", texts::probe_config),
     ("network_file", texts::network_file),
     ("resolv_conf", texts::resolv_conf),

@@ -5,6 +5,13 @@ use std::path::Path;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use serde_json::json;
+use sonde_probe::spool::format::seal;
+use sonde_protocol::bounded::{Bytes, List};
+use sonde_protocol::ids::{BootId, Seq};
+use sonde_protocol::message::{Gap, GapReason, to_cbor};
+use sonde_protocol::range_set::RangeSet;
+use sonde_protocol::spool::block::{Block, BlockId, BootState, KeptReport};
+use sonde_protocol::time::UnixNanos;
 
 /// A target, the name of an input, the input.
 type Seed = (&'static str, &'static str, Vec<u8>);
@@ -12,7 +19,7 @@ type Seed = (&'static str, &'static str, Vec<u8>);
 /// Writes all of them below `corpus`.
 pub fn write(corpus: &Path) {
     let messages = messages();
-    let all = conversations().into_iter().chain(exchanges()).chain(texts()).chain(bytes());
+    let all = conversations().into_iter().chain(exchanges()).chain(texts()).chain(bytes()).chain(blocks());
     let all = all.map(|(target, name, input)| (target, name.to_owned(), input)).chain(messages);
     for (target, name, input) in all {
         let folder = corpus.join(target);
@@ -208,5 +215,45 @@ fn bytes() -> Vec<Seed> {
         ("lanes", "too-long", b"\x05\x00\x01\x00\x00\x00".to_vec()),
         ("spec", "ping", b"\xa4\x00\x03\x01\x18\x30\x02\x19\x03\xe8\x03\xf4".to_vec()),
         ("spec", "ntp", b"\xa2\x00\x03\x01\x19\x0f\xa0".to_vec()),
+    ]
+}
+
+/// The spool's file, and what its blocks hold: a first byte says which of the two follows.
+fn blocks() -> Vec<Seed> {
+    let report = |seq: u64| KeptReport {
+        seq: Seq(seq),
+        bytes: Bytes::new(vec![seq.to_le_bytes()[0]; 5]).unwrap(),
+        from: UnixNanos(100),
+        length: 1,
+        settled: UnixNanos(99),
+    };
+    let state = |boot: u64, next: u64| BootState {
+        boot: BootId(boot),
+        next: Seq(next),
+        durable: RangeSet::of(Seq(1)..=Seq(1)),
+        gaps: List::default(),
+        started_at: Some(UnixNanos(50)),
+        closed_at: None,
+        settled: UnixNanos(99),
+        until: UnixNanos(101),
+    };
+    let block = |reports: &[u64], states: Vec<BootState>| {
+        let reports = List::new(reports.iter().copied().map(report).collect::<Vec<_>>()).unwrap();
+        to_cbor(&Block { boot: BootId(1), reports, states: List::new(states).unwrap(), written_at: UnixNanos(1000) })
+    };
+    let (from, to) = (UnixNanos(1), UnixNanos(2));
+    let gap = Gap { boot: BootId(1), first: Seq(4), last: Some(Seq(5)), reason: GapReason::SpoolFull, from, to };
+    let closed = BootState { gaps: List::new(vec![gap]).unwrap(), closed_at: Some(UnixNanos(200)), ..state(1, 7) };
+    let one = block(&[2, 3, 6], vec![closed, state(9, 4)]);
+    let odd = block(&[3, 2, 2, u64::MAX], vec![state(1, u64::MAX), state(1, 1), state(u64::MAX, 3)]);
+    let holes = block(&[2, 9, 40], vec![state(1, 41)]);
+    let file = [seal(BlockId(1), &one)[..300].to_vec(), vec![0; 200]].concat();
+    let content = |bytes: &[u8]| [&[0], bytes].concat();
+    vec![
+        ("spool_file", "closed", content(&one)),
+        ("spool_file", "odd", content(&odd)),
+        ("spool_file", "holes", content(&holes)),
+        ("spool_file", "no-boot", content(&block(&[2], Vec::new()))),
+        ("spool_file", "file", [&[1], &file[..]].concat()),
     ]
 }
