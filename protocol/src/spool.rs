@@ -1,6 +1,6 @@
 //! The probe's spool: every report from the moment it is numbered until the collector says that it is durable.
 //!
-//! In memory, and on a disk once the connection has been away for a while ([`KEEP_AFTER`]) or the process ends; without a disk
+//! In memory, and on a disk once nobody has acknowledged it for a while ([`KEEP_AFTER`]) or the process ends; without a disk
 //! in memory alone. Both are bounded. When there is no room the oldest reports go, and a [`Gap`] takes their place: it is sent
 //! and acknowledged like them, so that the collector's range set closes into one range in the end. Sending is per lane: what
 //! was made during this connection is *fresh*, everything older is *backlog*, so that fresh reports never wait.
@@ -52,7 +52,7 @@ pub const FRAME_BYTES: usize = 32 * 1024;
 /// How long a fresh report waits for company.
 pub const FRESH_DELAY: Duration = Duration::from_secs(1);
 
-/// How old a report gets in memory alone while there is no connection: the most that a power cut costs then.
+/// How old a report gets in memory alone: the most that a power cut costs. One that is delivered does not get so old.
 pub const KEEP_AFTER: Duration = Duration::from_secs(60);
 
 /// How many bytes of reports that are on the disk stay in memory all the same: enough that a short outage, or a disk that dies
@@ -315,9 +315,10 @@ impl Spool {
         fresh.filter(|_| self.connected).map(|(_, item)| item.made_at + FRESH_DELAY)
     }
 
-    /// When something should go to the disk; `None` while there is a connection, or nothing to write.
+    /// When something should go to the disk; `None` when there is nothing to write. A connection that seems to live is no reason
+    /// to wait: a collector that vanished without a word is missed by the transport only minutes later.
     pub fn keep_at(&self) -> Option<Nanos> {
-        let (_, item) = self.own.first_unkept().filter(|_| !self.connected)?;
+        let (_, item) = self.own.first_unkept()?;
         Some(item.made_at + KEEP_AFTER)
     }
 
@@ -486,6 +487,20 @@ mod tests {
             spool.push(report(n), Nanos(0));
         }
         assert_eq!(spool.poll_frame(Lane::Fresh, Nanos(0), false).unwrap().reports.len(), FRAME_REPORTS);
+    }
+
+    #[test]
+    fn what_nobody_acknowledges_goes_to_the_disk_though_the_connection_seems_to_live() {
+        let mut spool = spool(100);
+        spool.on_welcome(&[]);
+        spool.push(report(1), Nanos(5));
+        assert!(spool.poll_frame(Lane::Fresh, Nanos(5), true).is_some());
+        assert_eq!(spool.keep_at(), Some(Nanos(5) + KEEP_AFTER));
+        spool.push(report(2), Nanos(7));
+        spool.acknowledge(&durable(1, 1));
+        assert_eq!(spool.keep_at(), Some(Nanos(7) + KEEP_AFTER));
+        spool.acknowledge(&durable(2, 2));
+        assert_eq!(spool.keep_at(), None);
     }
 
     #[test]

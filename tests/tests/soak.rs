@@ -43,7 +43,7 @@ const LONG: usize = 600;
 const LONG_SETTLE: usize = 100;
 
 /// Once in so many rounds the collector is away for longer than a minute.
-const MISSING: usize = 120;
+const MISSING: usize = 60;
 
 /// Reports that are made before a fault ends. Six a second are due.
 const DURING: usize = 12;
@@ -165,13 +165,11 @@ impl Soak<'_> {
 
     /// The collector is away for so long that the spool goes to its file, and is read from there again.
     fn miss_the_collector(&mut self) {
-        let written = |soak: &Self| {
-            let status = soak.scene.probes[&Host::Dual].probe.status().unwrap().unwrap_or_default();
-            status["written_today"].as_u64().unwrap_or(0)
-        };
+        let written = |status: &Value| status["written_today"].as_u64().unwrap_or(0);
         self.scene.server.kill().unwrap();
-        let before = written(self);
-        let look = || wait_for("the spool's file to be written", || Ok((written(self) > before).then_some(())));
+        let probe = &mut self.scene.probes.get_mut(&Host::Dual).unwrap().probe;
+        let before = written(&probe.status().unwrap().unwrap_or_default());
+        let mut look = || probe.wait_status("to have written its file", |status| written(status) > before);
         look().or_else(|_| look()).unwrap();
         self.scene.server.restart().unwrap();
         self.recover();
