@@ -59,6 +59,9 @@ pub const KEEP_AFTER: Duration = Duration::from_secs(60);
 /// in it, costs nothing.
 pub const KEPT_IN_MEMORY: usize = 1024 * 1024;
 
+/// How many gaps are told at once and await their acknowledgement.
+const MAX_GAPS_ON_THEIR_WAY: usize = 64;
+
 /// Which of the two result streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
@@ -107,6 +110,8 @@ pub struct Spool {
     closing: Option<UnixNanos>,
     /// The disk knows that.
     closing_kept: bool,
+    /// Something in memory may be on the disk too. Else nothing is to be gained by looking.
+    may_evict: bool,
 }
 
 impl Spool {
@@ -120,6 +125,7 @@ impl Spool {
             connected: false,
             closing: None,
             closing_kept: false,
+            may_evict: false,
         }
     }
 
@@ -185,8 +191,9 @@ impl Spool {
         }
         self.bytes += report.bytes.len();
         own.insert(seq, report, now, false);
-        if self.is_overfull() {
+        if self.is_overfull() && self.may_evict {
             self.evict(0);
+            self.may_evict = false;
         }
         while self.is_overfull() {
             let Some((seq, item)) = self.own.items.pop_first() else { break };
@@ -262,12 +269,15 @@ impl Spool {
         self.earlier.retain(|boot| !boot.over);
     }
 
-    /// Gaps to send now.
+    /// Gaps to send now. Those that are on their way without an answer are few: what is not said can still grow together, so
+    /// that a collector that answers nothing does not fill the memory with them.
     pub fn poll_gaps(&mut self) -> Vec<Gap> {
         if !self.connected {
             return Vec::new();
         }
-        let unsent = self.boots_mut().flat_map(|boot| boot.gaps.iter_mut()).filter(|(_, sent)| !*sent).take(64);
+        let sent = self.boots().flat_map(|boot| &boot.gaps).filter(|(_, sent)| *sent).count();
+        let room = MAX_GAPS_ON_THEIR_WAY.saturating_sub(sent);
+        let unsent = self.boots_mut().flat_map(|boot| boot.gaps.iter_mut()).filter(|(_, sent)| !*sent).take(room);
         unsent
             .map(|(gap, sent)| {
                 *sent = true;
@@ -368,6 +378,7 @@ impl Spool {
         let numbers: Vec<Seq> = block.reports.iter().map(|report| report.seq).collect();
         self.own.kept(id, &numbers);
         let own = block.states.iter().find(|state| state.boot == self.own.boot);
+        self.may_evict = true;
         self.closing_kept |= own.is_some_and(|state| state.closed_at.is_some());
         self.evict(KEPT_IN_MEMORY);
     }
@@ -401,6 +412,7 @@ impl Spool {
             let report = NewReport { bytes, from: report.from, to, settled: report.settled, urgent: false };
             boot.insert(seq, report, Nanos(0), true);
         }
+        self.may_evict = true;
         let whole = |(&first, segment): (&u64, &boot::Segment)| {
             let mut there = boot.durable.clone();
             boot.items.range(first..=segment.last).for_each(|(&seq, _)| there.insert(Seq(seq)..=Seq(seq)));
@@ -487,6 +499,24 @@ mod tests {
             spool.push(report(n), Nanos(0));
         }
         assert_eq!(spool.poll_frame(Lane::Fresh, Nanos(0), false).unwrap().reports.len(), FRAME_REPORTS);
+    }
+
+    #[test]
+    fn a_full_spool_that_nobody_empties_holds_few_gaps() {
+        let mut spool = spool(10);
+        spool.on_welcome(&[]);
+        let mut told = 0;
+        for n in 1..=10_000 {
+            spool.push(report(n), Nanos(n));
+            told += spool.poll_gaps().len();
+        }
+        assert_eq!(told, MAX_GAPS_ON_THEIR_WAY);
+        assert_eq!((spool.own.gaps.len(), spool.in_memory()), (MAX_GAPS_ON_THEIR_WAY + 1, 10));
+        // What was told is acknowledged: the rest is one gap.
+        spool.acknowledge(&durable(1, MAX_GAPS_ON_THEIR_WAY as u64));
+        let rest = spool.poll_gaps();
+        assert_eq!(rest.len(), 1, "{rest:?}");
+        assert_eq!((rest[0].first, rest[0].last), (Seq(MAX_GAPS_ON_THEIR_WAY as u64 + 1), Some(Seq(9_990))));
     }
 
     #[test]
