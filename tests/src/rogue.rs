@@ -3,6 +3,8 @@
 //! It speaks the protocol correctly (the session is the real one of [`sonde_protocol::session`]), welcomes every probe and
 //! keeps every report. It has no catalog, no store and no opinion about what may be measured.
 
+mod rage;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +30,7 @@ use sonde_protocol::wire::{Reader, framed};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+pub use self::rage::Rage;
 use crate::lab::Namespace;
 
 /// How much is read from a stream at a time.
@@ -50,9 +53,33 @@ pub struct Flood {
     pub first: u64,
 }
 
+/// What the collector does beyond giving its orders.
+#[derive(Clone, Default)]
+enum Manners {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// It floods each probe once it has its first orders.
+    Flood(Flood),
+    /// It says this without end to each probe once it has its first orders; the order is what its orders look like.
+    Rage(Rage, Box<Order>),
+}
+
+/// What a collector in a rage has said so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Raged {
+    /// To how many connections.
+    pub connections: u64,
+    /// Messages that were handed to the transport.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// What the collector knows of all its probes.
 #[derive(Default)]
 struct Memory {
+    raged: Raged,
     /// Orders of floods that probes have taken.
     flooded: u64,
     /// Every report so far, with the address its probe came from.
@@ -75,7 +102,7 @@ impl Rogue {
     /// # Errors
     /// When the socket or TLS cannot be set up.
     pub fn start(inside: &Namespace, address: SocketAddr, network: &Network, orders: Orders) -> Result<Self> {
-        Self::start_flooding(inside, address, network, orders, None)
+        Self::start_with(inside, address, network, orders, Manners::Plain)
     }
 
     /// The same, and floods each probe once it has its first orders.
@@ -87,7 +114,31 @@ impl Rogue {
         address: SocketAddr,
         network: &Network,
         orders: Orders,
-        flood: Option<Flood>,
+        flood: Flood,
+    ) -> Result<Self> {
+        Self::start_with(inside, address, network, orders, Manners::Flood(flood))
+    }
+
+    /// The same, and says this to each probe without end once it has its first orders.
+    ///
+    /// # Errors
+    /// When the socket or TLS cannot be set up.
+    pub fn start_raging(
+        inside: &Namespace,
+        address: SocketAddr,
+        network: &Network,
+        rage: Rage,
+        order: Order,
+    ) -> Result<Self> {
+        Self::start_with(inside, address, network, Orders::new(), Manners::Rage(rage, Box::new(order)))
+    }
+
+    fn start_with(
+        inside: &Namespace,
+        address: SocketAddr,
+        network: &Network,
+        orders: Orders,
+        manners: Manners,
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let socket = inside.run(|| UdpSocket::bind(address)).with_context(|| format!("bind {address}"))?;
@@ -103,11 +154,11 @@ impl Rogue {
         runtime.spawn(async move {
             while let Some(incoming) = listener.accept().await {
                 let (memory, orders, directory) = (Arc::clone(&shared), Arc::clone(&orders), directory.clone());
-                let flood = flood.clone();
+                let manners = manners.clone();
                 tokio::spawn(async move {
                     let Ok(connection) = incoming.await else { return };
                     // However it ends, the probe comes again.
-                    let _ = Served { connection, orders, directory, memory, flood }.run().await;
+                    let _ = Served { connection, orders, directory, memory, manners }.run().await;
                 });
             }
         });
@@ -117,6 +168,11 @@ impl Rogue {
     /// Every report so far, with the address its probe came from.
     pub fn reports(&self) -> Vec<(IpAddr, Report)> {
         lock(&self.memory).reports.clone()
+    }
+
+    /// What of its rage it has said so far.
+    pub fn raged(&self) -> Raged {
+        lock(&self.memory).raged
     }
 
     /// How many orders of the flood probes have taken so far.
@@ -138,7 +194,7 @@ struct Served {
     /// What the root has signed, which is not the collector's to change.
     directory: SignedDirectory,
     memory: Arc<Mutex<Memory>>,
-    flood: Option<Flood>,
+    manners: Manners,
 }
 
 impl Served {
@@ -154,7 +210,10 @@ impl Served {
                     reader.push(&chunk?.context("the probe has ended its stream")?.bytes);
                     while let Some(message) = reader.next_message()? {
                         if let Some(up) = from_cbor::<Up>(message)? {
-                            if let (Up::OrdersApplied(Some(revision)), Some(flood)) = (&up, &self.flood)
+                            if let (Up::OrdersApplied(_), Manners::Rage(rage, order)) = (&up, &self.manners) {
+                                return self.rage(*rage, order, &mut send).await;
+                            }
+                            if let (Up::OrdersApplied(Some(revision)), Manners::Flood(flood)) = (&up, &self.manners)
                                 && flooded < flood.count
                             {
                                 send.write_all(&framed(&to_cbor(&flood.next(*revision, flooded)))).await?;
@@ -173,6 +232,19 @@ impl Served {
             }
             self.commands(&mut session, &mut send).await?;
         }
+    }
+
+    /// Says it until the probe, or the end of the test, closes the connection. What the probe says is not heard any more.
+    async fn rage(&self, rage: Rage, order: &Order, send: &mut SendStream) -> Result<()> {
+        lock(&self.memory).raged.connections += 1;
+        for n in 0.. {
+            let bytes = rage.bytes(n, order, &self.directory);
+            send.write_all(&bytes).await?;
+            let raged = &mut lock(&self.memory).raged;
+            raged.messages += 1;
+            raged.bytes += bytes.len() as u64;
+        }
+        Ok(())
     }
 
     async fn commands(&self, session: &mut CollectorSession, send: &mut SendStream) -> Result<()> {
@@ -200,7 +272,8 @@ impl Served {
             boot_started_at: UnixNanos(now().0.saturating_sub(i64::try_from(uptime).unwrap_or(0))),
             public_address: address,
             directory: Some(self.directory.clone()),
-            revision: Revision(1),
+            // After a storm, none that it may have used.
+            revision: if matches!(self.manners, Manners::Plain) { Revision(1 << 40) } else { Revision(1) },
             orders: self.orders.get(&address).cloned().unwrap_or_default(),
         }
     }

@@ -81,8 +81,31 @@ fn greedy() -> Vec<Spec> {
         Spec::Dns(DnsSpec { udp_payload_size: 4096, retry: 10, ..dns.clone() }),
         Spec::Dns(DnsSpec { protocol: Transport::Tcp, ..dns }),
         // Beyond every range: nothing of it may run.
-        Spec::Ping(PingSpec { packets: 1_000_000, size: 65_000, packet_interval: 0, ..PingSpec::default() }),
+        Spec::Ping(PingSpec { packets: u32::MAX, size: 65_535, packet_interval: 0, ..PingSpec::default() }),
     ]
+}
+
+/// The first number of the [`strange`] orders.
+const STRANGE: u64 = 500;
+
+/// Orders that nobody can carry out: of a kind that there is not, with another kind's definition, with garbage.
+fn strange() -> Vec<Order> {
+    let plain = order(STRANGE, &Spec::Ping(PingSpec::default()), target(), always());
+    let spec = |bytes: &[u8]| Bytes::new(bytes).unwrap();
+    let all = [
+        Order { kind: 200, ..plain.clone() },
+        Order { kind: 0, ..plain.clone() },
+        Order { kind: 2, spec: spec(&[0xff; 64]), ..plain.clone() },
+        Order { spec: spec(&[]), ..plain.clone() },
+        Order { spec: spec(&[0xbf; 500]), ..plain.clone() },
+        // Every hundred years.
+        Order {
+            kind: 200,
+            when: When::Periodic { start: now(), interval: u32::MAX, spread: u32::MAX, stop: None },
+            ..plain
+        },
+    ];
+    (STRANGE..).zip(all).map(|(number, order)| Order { measurement: MeasurementId(number), ..order }).collect()
 }
 
 fn probe<'a>(lab: &'a Lab, host: Host, dir: &Path, network: &Network, config: &str) -> Probe<'a> {
@@ -110,6 +133,84 @@ fn most_in_a_second(packets: &[CapturedPacket]) -> usize {
     times.iter().enumerate().map(within).max().unwrap_or(0)
 }
 
+/// What of the day's bytes the probe says is used.
+fn bytes_today(probe: &Probe<'_>) -> u64 {
+    let status = probe.status().unwrap().unwrap_or_default();
+    status["host"]["bytes_today"].as_u64().unwrap_or(0)
+}
+
+/// Waits until so many more runs than now are reported as left out for a limit, and gives the results so far.
+fn wait_for_limits(rogue: &Rogue, more: usize) -> usize {
+    let limited = || {
+        let is_limit = |report: &Report| matches!(report, Report::Skipped(one) if one.reason == SkipReason::Limit);
+        rogue.reports().iter().filter(|(_, report)| is_limit(report)).count()
+    };
+    let before = limited();
+    wait_for("runs to be left out for a limit", || Ok((limited() >= before + more).then_some(()))).unwrap();
+    rogue.reports().iter().filter(|(_, report)| matches!(report, Report::Result(_))).count()
+}
+
+#[test]
+fn the_bytes_of_a_day_are_used_up_by_answers_too_and_stay_used_up_after_a_stop_and_a_kill() {
+    let Some(lab) = scene::lab(LabOptions::default()) else { return };
+    let long: String = (0..15).map(|n| format!(" \"{}{n}\"", "x".repeat(240))).collect();
+    lab.add_to_zone(DnsServer::Lab, &format!("big.lab.example TXT 0{long}\n")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let address: SocketAddr = collector_addresses()[0];
+    let network = Network::open_or_create(&folder.path().join("network"), "bad", &[address.to_string()]).unwrap();
+    let resolver = lab.resolvers(Host::Dual).into_iter().find(IpAddr::is_ipv4).unwrap();
+    // Each asks for some four thousand bytes with a hundred; none pings.
+    let question = |protocol| {
+        let query_argument = Text::cut("big.lab.example");
+        Spec::Dns(DnsSpec { query_argument, query_type: 16, udp_payload_size: 4096, protocol, ..DnsSpec::default() })
+    };
+    let orders: Vec<Order> = (1..=24)
+        .map(|n| order(n, &question(if n % 4 == 0 { Transport::Tcp } else { Transport::Udp }), resolver, always()))
+        .collect();
+    let given: Orders = [(Host::Dual.public_address(Family::V4).unwrap(), orders)].into();
+    let capture = lab.capture(Host::Dual).unwrap();
+    let rogue = Rogue::start(lab.host(Host::Server), address, &network, given).unwrap();
+    let config = format!(
+        "[limits]\npackets_per_second = 200\nbytes_per_day = {BYTES_PER_DAY}\ntarget_packets_per_second = 200\n\
+         target_interval_ms = 0\nconcurrent = 8\n"
+    );
+    let mut probe = probe(&lab, Host::Dual, &folder.path().join("probe"), &network, &config);
+    probe.wait_connected().unwrap();
+    wait_for("the bytes of the day to be used up", || {
+        Ok((bytes_today(&probe) + 8 * 1024 > BYTES_PER_DAY).then_some(()))
+    })
+    .unwrap();
+    wait_for_limits(&rogue, 100);
+    // What was under way has ended by now: from here on there is no result.
+    let results = wait_for_limits(&rogue, 100);
+    assert_eq!(wait_for_limits(&rogue, 100), results, "something was measured beyond the bytes of the day");
+    let used = bytes_today(&probe);
+
+    probe.stop().unwrap();
+    probe.restart().unwrap();
+    probe.wait_connected().unwrap();
+    assert!(bytes_today(&probe) >= used, "a stop gives nothing back");
+    assert_eq!(wait_for_limits(&rogue, 100), results, "after a stop");
+    probe.kill().unwrap();
+    probe.restart().unwrap();
+    probe.wait_connected().unwrap();
+    assert!(bytes_today(&probe) >= used, "a kill gives nothing back");
+    assert_eq!(wait_for_limits(&rogue, 100), results, "after a kill");
+    drop(probe);
+
+    let all = capture.stop().unwrap();
+    let is_theirs = |address: Option<IpAddr>| address == Some(resolver);
+    let line = all.iter().filter(|packet| packet.interface != "lo");
+    let line = line.filter(|packet| is_theirs(packet.summary.src()) || is_theirs(packet.summary.dst()));
+    let (sent, received) = line.fold((0, 0), |(sent, received), packet| match packet.outgoing {
+        true => (sent + packet.bytes.len() as u64, received),
+        false => (sent, received + packet.bytes.len() as u64),
+    });
+    say(&format!("{results} answers: {sent} bytes sent, {received} received, {used} counted of {BYTES_PER_DAY}"));
+    assert!(received > 4 * sent, "the answers are no larger than the questions: {sent} sent, {received} received");
+    assert!(sent + received <= BYTES_PER_DAY + 64 * 1024, "{} bytes on the line", sent + received);
+}
+
 #[test]
 fn whatever_is_ordered_each_probe_stays_within_its_hosts_limits() {
     let Some(lab) = scene::lab(LabOptions::default()) else { return };
@@ -129,6 +230,7 @@ fn whatever_is_ordered_each_probe_stays_within_its_hosts_limits() {
             orders.push(order(number, &spec, to, when));
         }
     }
+    orders.extend(strange());
     let long_run = std::env::var_os("SONDE_LONG").is_some();
     let flood = Flood {
         order: order(0, &Spec::Ping(PingSpec { packets: 1, ..PingSpec::default() }), target(), once()),
@@ -138,7 +240,7 @@ fn whatever_is_ordered_each_probe_stays_within_its_hosts_limits() {
     let both = [Host::Dual, Host::Nat];
     let given: Orders = both.iter().map(|host| (host.public_address(Family::V4).unwrap(), orders.clone())).collect();
     let captures = both.map(|host| (host, lab.capture(host).unwrap()));
-    let rogue = Rogue::start_flooding(lab.host(Host::Server), address, &network, given, Some(flood.clone())).unwrap();
+    let rogue = Rogue::start_flooding(lab.host(Host::Server), address, &network, given, flood.clone()).unwrap();
     let config = limits();
     let mut busy = probe(&lab, Host::Dual, &folder.path().join("busy"), &network, &config);
     // Its host wants nothing measured.
@@ -172,10 +274,15 @@ fn whatever_is_ordered_each_probe_stays_within_its_hosts_limits() {
     let paused_at = Host::Nat.public_address(Family::V4).unwrap();
     for (from, report) in &reports {
         let is_out_of_range = report.measurement().0 <= 48 && report.measurement().0.is_multiple_of(6);
+        let is_strange = (STRANGE..STRANGE + 100).contains(&report.measurement().0);
         match report {
+            Report::Skipped(skipped) if is_strange => {
+                assert_eq!(skipped.reason, SkipReason::Unsupported, "{skipped:?}")
+            }
             Report::Result(result) => {
                 assert!(*from != paused_at, "a paused probe measured: {result:?}");
                 assert!(!is_out_of_range, "{result:?}");
+                assert!(!is_strange, "{result:?}");
                 if let Outcome::Ping(ping) = &result.outcome {
                     assert!(ping.size <= 2048 && ping.sent <= 16, "{ping:?}");
                 }
