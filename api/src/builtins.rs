@@ -278,6 +278,7 @@ fn asked(
         group: None,
         origin: None,
         top_up: None,
+        target_update_hours: None,
     }
 }
 

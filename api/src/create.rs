@@ -187,6 +187,7 @@ fn assemble(
             group: None,
             origin,
             top_up: definition.top_up,
+            target_update_hours: definition.target_update_hours,
         }
     });
     new.collect()

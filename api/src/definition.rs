@@ -20,6 +20,7 @@ use crate::kinds::{self, NOT_YET, OFFERED};
 use crate::reader::Reader;
 use crate::sources::{self, Source};
 use crate::target::{self, Target};
+use crate::target_updates;
 use crate::top_up;
 
 /// The most definitions in one request.
@@ -61,6 +62,8 @@ pub(crate) struct Definition {
     pub tags: Vec<String>,
     /// Never of a one-off.
     pub top_up: Option<TopUp>,
+    /// Only of what is periodic and whose name the server looks up.
+    pub target_update_hours: Option<u32>,
 }
 
 /// When measurements happen.
@@ -220,6 +223,7 @@ fn definition(fields: &mut Reader<'_>, rules: &Rules<'_>) -> Option<Definition> 
     let is_public = fields.flag("is_public").unwrap_or(true);
     let tags = fields.slugs("tags");
     let top_up = top_up::read(fields).filter(|_| !rules.is_oneoff);
+    let target_update_hours = target_updates::read(fields);
     let spec = kind.map(|kind| kinds::read(kind, fields));
     let target = match &spec {
         Some(spec) if spec.needs_no_target() => Ok(None),
@@ -233,19 +237,21 @@ fn definition(fields: &mut Reader<'_>, rules: &Rules<'_>) -> Option<Definition> 
     let (interval, spread) = interval(fields, kind, rules);
     let (spec, af, target) = (spec?, af?, target.ok()?);
     let is_name = target.as_ref().is_some_and(|(_, target)| matches!(target, Target::Name(_)));
+    // There is nothing to resolve in a literal. A name that nobody has looked up here the probe must look up, and it
+    // trusts nobody about where a host leads that http may ask.
+    let resolve_on_probe = is_name && (resolve_on_probe || skip_dns_check || kind == Some(Kind::Http));
     Some(Definition {
         spec,
         af,
         target,
-        // There is nothing to resolve in a literal. A name that nobody has looked up here the probe must look up, and it
-        // trusts nobody about where a host leads that http may ask.
-        resolve_on_probe: is_name && (resolve_on_probe || skip_dns_check || kind == Some(Kind::Http)),
+        resolve_on_probe,
         interval,
         spread,
         description,
         is_public,
         tags,
         top_up,
+        target_update_hours: target_update_hours.filter(|_| is_name && !resolve_on_probe && !rules.is_oneoff),
     })
 }
 

@@ -88,6 +88,7 @@ mod sources;
 mod status_check;
 mod stream;
 mod target;
+mod target_updates;
 mod times;
 mod tls;
 mod top_up;
@@ -115,6 +116,7 @@ pub use policy::{CreditsPolicy, Policy, QuotasPolicy, TargetsPolicy};
 pub use secret::Secret;
 pub use serve::{Listener, Neighbour, serve};
 pub use target::{Resolve, SystemResolver};
+pub use target_updates::TargetUpdates;
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
 pub use top_up::Replacements;
 

@@ -77,6 +77,12 @@ pub(crate) async fn write(
     for name in top_up::FIELDS.iter().filter(|name| selection.wants(name)) {
         object.insert((*name).to_owned(), top_up::field(measurement.asked.top_up, name));
     }
+    if selection.wants("target_update_hours") {
+        object.insert("target_update_hours".into(), json!(measurement.asked.target_update_hours));
+    }
+    if selection.wants("target_update_error") && sees_owner(viewer, measurement) {
+        object.insert("target_update_error".into(), json!(measurement.target_update_error));
+    }
     datetimes.apply(&mut object, TIMES);
     Ok(selection.apply(object))
 }
@@ -92,6 +98,11 @@ async fn probes(api: &Api, measurement: &Measurement, here: &Here, now_only: boo
     let probes =
         parts.iter().map(|part| json!({ "id": part.probe, "url": here.api(&format!("probes/{}/", part.probe)) }));
     Ok(probes.collect())
+}
+
+/// Only the owner and the operator learn whose it is, and what is wrong with its target.
+fn sees_owner(viewer: Viewer, measurement: &Measurement) -> bool {
+    viewer == Viewer::Operator || viewer.account() == Some(measurement.asked.owner)
 }
 
 fn plain(measurement: &Measurement, viewer: Viewer, now: UnixNanos, here: &Here) -> Map<String, Value> {
@@ -150,7 +161,7 @@ fn plain(measurement: &Measurement, viewer: Viewer, now: UnixNanos, here: &Here)
         }
         object.insert("is_all_scheduled".into(), true.into());
     }
-    if viewer == Viewer::Operator || viewer.account() == Some(asked.owner) {
+    if sees_owner(viewer, measurement) {
         object.insert("user_id".into(), json!(asked.owner));
         object.insert("bill_to_user_id".into(), json!(asked.owner));
     }

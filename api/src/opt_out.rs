@@ -70,7 +70,7 @@ pub async fn stop_unwilling(api: &Arc<Api>) -> Result<(), StoreError> {
 }
 
 /// Which of these have said no, and where.
-async fn unwilling(api: &Arc<Api>, new: &[NewMeasurement]) -> BTreeMap<usize, String> {
+pub(crate) async fn unwilling(api: &Arc<Api>, new: &[NewMeasurement]) -> BTreeMap<usize, String> {
     if !api.config.policy.targets.opt_out {
         return BTreeMap::new();
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 mod check;
 mod price;
 
-pub(crate) use check::{Asked, against};
+pub(crate) use check::{Asked, against, against_targets};
 pub(crate) use price::price;
 
 /// Credits (`[credits]` of the server's file).

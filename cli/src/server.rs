@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{
     AnchorBuiltins, Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Mailer, Neighbour,
-    PlaceFiles, Replacements, SystemClock, SystemResolver, Watch, certificate_names,
+    PlaceFiles, Replacements, SystemClock, SystemResolver, TargetUpdates, Watch, certificate_names,
 };
 use sonde_collector::network::NetworkError;
 use sonde_collector::server::Handle;
@@ -142,6 +142,7 @@ impl Server {
             beside.spawn(watch(&api, config)?.run());
         }
         beside.spawn(Replacements(api.clone()).run());
+        beside.spawn(TargetUpdates(api.clone()).run());
         beside.spawn(AnchorBuiltins { api: api.clone(), file: builtins }.run(Arc::clone(&context.anchors_changed)));
         // Before the API: whoever has seen that answer can administer.
         let admin = admin::listen(&data.admin_socket(), context.clone())?;

@@ -17,6 +17,7 @@ mod people;
 mod probe_filter;
 mod probes;
 mod quotas;
+mod target_updates;
 
 pub use accounts::{Account, Accounts, ApiKey, Consent, Grant};
 pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
@@ -42,6 +43,7 @@ pub use people::{Confirmed, Invite, Invited, People, SignUp, SignedUp, WebSessio
 pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
 pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
 pub use quotas::{Check, Checked, ONCE_SECS, ONEOFF_BURST_SECS, Once, Price, Quotas, Remembered, TargetUse, Usage};
+pub use target_updates::{TargetUpdate, TargetUpdates};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.
 pub type Digest = [u8; 32];
@@ -82,6 +84,7 @@ pub trait Catalog:
     + Alerts
     + Credits
     + Quotas
+    + TargetUpdates
 {
 }
 
@@ -100,6 +103,7 @@ impl<T> Catalog for T where
         + Alerts
         + Credits
         + Quotas
+        + TargetUpdates
         + ?Sized
 {
 }

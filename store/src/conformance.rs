@@ -30,6 +30,7 @@ mod probes;
 mod quotas;
 mod results;
 mod results_order;
+mod target_updates;
 
 pub use results::{Draft, batch_of};
 
@@ -120,6 +121,8 @@ suite! {
         measurements::the_status_filter_agrees_with_the_status,
         measurements::a_search_takes_text_as_it_is,
         measurements::edits_change_what_is_said,
+        target_updates::a_target_is_due_again_and_again,
+        target_updates::other_addresses_are_other_orders,
         measurement_filters::every_filter_and_order,
         measurement_filters::texts_are_found_at_any_time,
         measurement_filters::those_alike_follow_the_direction_of_the_order,

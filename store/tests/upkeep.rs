@@ -126,6 +126,7 @@ fn measurement(owner: AccountId, probes: &[ProbeId], query_type: u16) -> NewMeas
         probes: probes.to_vec(),
         group: None,
         top_up: None,
+        target_update_hours: None,
         origin: None,
     }
 }

@@ -81,6 +81,13 @@ pub(crate) fn against(policy: &Policy, asked: &Asked<'_>, usage: &Usage) -> Vec<
     reasons
 }
 
+/// What speaks against measuring these targets, whoever pays.
+pub(crate) fn against_targets(policy: &Policy, asked: &Asked<'_>, usage: &Usage) -> Vec<String> {
+    let mut reasons = Vec::new();
+    targets(&policy.targets, asked, usage, &mut reasons);
+    reasons
+}
+
 fn quotas(policy: &Policy, asked: &Asked<'_>, costs: &[Cost], usage: &Usage, reasons: &mut Vec<String>) {
     let quotas = &policy.quotas;
     let mut limit = |most: u64, would_be: u64, what: &str| {

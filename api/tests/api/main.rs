@@ -33,6 +33,7 @@ mod streams;
 mod streams_load;
 mod streams_plain;
 mod subscriber;
+mod target_updates;
 mod targets;
 mod tls;
 mod top_up;

@@ -56,6 +56,8 @@ pub struct NewMeasurement {
     pub origin: Option<Origin>,
     /// Probes that stay away are replaced.
     pub top_up: Option<TopUp>,
+    /// Hours after which the server looks the target's name up again. Only of what is periodic and has `resolved`.
+    pub target_update_hours: Option<u32>,
 }
 
 /// When a probe that stays away is replaced, and by whom.
@@ -95,6 +97,8 @@ pub struct Measurement {
     pub participants: u32,
     /// How many of them have left.
     pub departed: u32,
+    /// Why it stays at its addresses since its target's name was last looked up.
+    pub target_update_error: Option<String>,
     /// How many of a one-off's probes have delivered their result, or the reason why there is none.
     pub settled: u32,
 }

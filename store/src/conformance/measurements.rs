@@ -39,6 +39,7 @@ pub(super) fn ping(owner: AccountId, probes: &[ProbeId]) -> NewMeasurement {
         group: None,
         origin: None,
         top_up: None,
+        target_update_hours: None,
     }
 }
 

@@ -32,6 +32,7 @@ mod probe_edits;
 mod probe_filter;
 mod probes;
 mod quotas;
+mod target_updates;
 mod text_search;
 
 const SCHEMA: Schema = Schema {
@@ -52,6 +53,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/13_health.sql"),
         include_str!("catalog/14_searches.sql"),
         include_str!("catalog/15_kinds.sql"),
+        include_str!("catalog/16_target_updates.sql"),
     ],
 };
 

@@ -243,6 +243,7 @@ fn measurement(owner: AccountId, probes: &[ProbeId], n: u32) -> NewMeasurement {
         probes: chosen.collect(),
         group: None,
         top_up: None,
+        target_update_hours: None,
         origin: None,
     }
 }

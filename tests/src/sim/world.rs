@@ -581,6 +581,7 @@ impl World {
             group: None,
             origin: None,
             top_up: None,
+            target_update_hours: None,
         };
         let ids = block_on(cx.catalog.add_measurements(std::slice::from_ref(&new), now)).expect("the catalog works");
         cx.truth.count(if oneoff { "one-offs" } else { "periodic measurements" });

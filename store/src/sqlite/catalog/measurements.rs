@@ -24,7 +24,7 @@ use crate::catalog::{
     NumberField, ONEOFF_ONGOING_BASE_SECS, Origin, Page, Participant, Slice, Status, TextField, TextMatch, TopUp,
 };
 
-const COLUMNS: [&str; 30] = [
+const COLUMNS: [&str; 32] = [
     "id",
     "group_id",
     "created_at",
@@ -55,10 +55,15 @@ const COLUMNS: [&str; 30] = [
     "target_prefix",
     "top_up_days",
     "top_up_similarity",
+    "target_update_hours",
+    "target_update_error",
 ];
 
 /// What is read of a measurement, in SQL.
 static SELECT: LazyLock<String> = LazyLock::new(|| format!("SELECT {} FROM measurement", COLUMNS.join(", ")));
+
+/// One hour.
+const HOUR_NANOS: i64 = 3_600_000_000_000;
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Measurement> {
     let number: u8 = row.get(field!("kind"))?;
@@ -95,7 +100,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Measurement> {
                 Some(days_off) => Some(TopUp { days_off, similarity: row.get(field!("top_up_similarity"))? }),
                 None => None,
             },
+            target_update_hours: row.get(field!("target_update_hours"))?,
         },
+        target_update_error: row.get(field!("target_update_error"))?,
         stopped_at: row.get::<_, Option<i64>>(field!("stopped_at"))?.map(UnixNanos),
         forced: row.get(field!("forced"))?,
         participants: row.get(field!("participants"))?,
@@ -158,8 +165,8 @@ pub(super) fn insert(
             "INSERT INTO measurement (id, group_id, created_at, owner, kind, spec, af, target, resolved, resolve_on_probe,
                 is_oneoff, interval, spread, start, start_given, stop, description, is_public, tags, probes_requested,
                 probe_sources, participants, target_folded, description_folded, target_asn, target_prefix, address_key,
-                protocol, top_up_days, top_up_similarity)
-             VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                protocol, top_up_days, top_up_similarity, target_update_hours, target_update_at)
+             VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         )?
         .query_row(
             params![
@@ -192,6 +199,8 @@ pub(super) fn insert(
                 protocol(&new.spec),
                 new.top_up.map(|top_up| top_up.days_off),
                 new.top_up.map(|top_up| top_up.similarity),
+                new.target_update_hours,
+                new.target_update_hours.map(|hours| now.0.saturating_add(i64::from(hours) * HOUR_NANOS)),
             ],
             |row| row.get(0),
         )?;
