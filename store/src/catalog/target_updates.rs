@@ -21,7 +21,8 @@ pub enum TargetUpdate {
 /// Targets that are looked up every so many hours ([`super::NewMeasurement::target_update_hours`]).
 #[async_trait]
 pub trait TargetUpdates: Send + Sync {
-    /// Periodic measurements that are not over and whose target's name is to be looked up, those that wait the longest first.
+    /// Periodic measurements that are not over, have participants, and whose target's name is to be looked up; those that wait
+    /// the longest first.
     async fn targets_due(&self, now: UnixNanos, limit: u64) -> Result<Vec<Measurement>, StoreError>;
 
     /// Records what was found; `again` is when the name is to be looked up next. With other addresses than before the

@@ -13,9 +13,13 @@ use crate::catalog::{Change, NewMeasurement, Origin, TargetUpdate};
 pub(super) async fn a_target_is_due_again_and_again(place: &impl Fixture<dyn Catalog>) {
     let catalog = place.open().await;
     let ada = account(&catalog, "ada@example.net").await;
-    let every = |hours| NewMeasurement { target_update_hours: Some(hours), stop: None, ..ping(ada, &[]) };
-    let ids =
-        catalog.add_measurements(&[every(24), ping(ada, &[]), every(22), every(22), every(22)], at(0)).await.unwrap();
+    let one = probe(&catalog, ada, 1).await;
+    let every = |hours| NewMeasurement { target_update_hours: Some(hours), stop: None, ..ping(ada, &[one]) };
+    let nobodys = NewMeasurement { probes: Vec::new(), ..every(22) };
+    let ids = catalog
+        .add_measurements(&[every(24), ping(ada, &[]), every(22), every(22), every(22), nobodys], at(0))
+        .await
+        .unwrap();
     catalog.stop_measurement(ids[3], at(1)).await.unwrap();
     let due = async |hours: i64, limit| -> Vec<_> {
         let due = catalog.targets_due(at(hours * 3600), limit).await.unwrap();

@@ -18,7 +18,7 @@ fn due(db: &Connection, now: UnixNanos, limit: u64) -> rusqlite::Result<Vec<Meas
         .prepare_cached(
             "SELECT id FROM measurement INDEXED BY measurement_target_update
              WHERE target_update_at IS NOT NULL AND stopped_at IS NULL AND target_update_at <= ?1
-                AND (stop IS NULL OR stop > ?1)
+                AND (stop IS NULL OR stop > ?1) AND participants > departed
              ORDER BY target_update_at LIMIT ?2",
         )?
         .query_map(params![now.0, i64::try_from(limit).unwrap_or(i64::MAX)], |row| row.get(0))?
