@@ -18,6 +18,7 @@ mod event_loop;
 mod honesty;
 pub mod http;
 pub mod icmp_socket;
+pub mod one_peer;
 mod pace;
 pub mod raw_errors;
 mod sequences;

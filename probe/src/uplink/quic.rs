@@ -1,11 +1,14 @@
 //! The lanes as streams of one QUIC connection.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, RecvStream, SendStream, TokioRuntime,
+    TransportConfig, VarInt,
+};
 use sonde_protocol::directory::MAX_DIRECTORY;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{Frame, MAX_CONTROL, Up, to_cbor};
@@ -15,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{CONNECT_TIMEOUT, ConnectError, IDLE_TIMEOUT, KEEP_ALIVE, Line, Link, LinkEvent, guard, hear, staggered};
+use crate::net::one_peer;
 use crate::run::with_causes;
 
 /// A QUIC connection.
@@ -53,12 +57,11 @@ pub(super) async fn race(tls: rustls::ClientConfig, addresses: &[SocketAddr]) ->
 }
 
 async fn attempt(config: ClientConfig, address: SocketAddr) -> Result<Connection, ConnectError> {
-    let any: IpAddr = match address {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
+    let address = one_peer::peer_of(address);
     let failed = |error: &dyn std::fmt::Display| ConnectError::NoAnswer(format!("{address}: {error}"));
-    let endpoint = Endpoint::client(SocketAddr::new(any, 0)).map_err(|error| failed(&error))?;
+    let endpoint = one_peer::open(address)
+        .and_then(|socket| Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)));
+    let endpoint = endpoint.map_err(|error| failed(&error))?;
     // Raw public keys have no name; the name is sent nowhere.
     let connecting = endpoint.connect_with(config, address, "collector").map_err(|error| failed(&error))?;
     match timeout(CONNECT_TIMEOUT, connecting).await {

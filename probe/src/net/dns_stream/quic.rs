@@ -1,6 +1,6 @@
 //! DNS over QUIC (RFC 9250): one stream of a connection of its own, on a socket of its own.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use quinn::crypto::rustls::QuicClientConfig;
@@ -10,7 +10,7 @@ use sonde_protocol::result::Why;
 
 use super::{Failed, Notes};
 use crate::net::stream::words;
-use crate::net::tls;
+use crate::net::{one_peer, tls};
 use crate::run::with_causes;
 
 /// What RFC 9250, 4.1.1 has servers speak.
@@ -61,11 +61,7 @@ pub(super) async fn converse(plan: &StreamPlan, notes: &mut Notes) -> Result<(),
 
 /// A client of its own, so that no port, key or path is shared with another exchange.
 fn endpoint(plan: &StreamPlan) -> std::io::Result<Endpoint> {
-    let any: IpAddr = match plan.dst {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    let socket = one_peer::open(SocketAddr::new(plan.dst, plan.port))?;
     let options = socket2::SockRef::from(&socket);
     match (plan.hop_limit, plan.dst) {
         (Some(limit), IpAddr::V4(_)) => options.set_ttl_v4(limit.into())?,
