@@ -4,6 +4,7 @@
 //! is resolved, before the first packet, and again whenever the machine's addresses change while the run goes on. What a kind
 //! does behind that stands in the module of its name.
 
+mod denied;
 mod dns;
 mod http;
 mod lateness;
@@ -80,6 +81,7 @@ pub struct Runner {
     lengths: Mutex<HashMap<MeasurementId, u8>>,
     /// Runs under way.
     running: AtomicU32,
+    denied: denied::Denied,
 }
 
 /// What an engine's run gave, and how good its times are.
@@ -111,7 +113,16 @@ impl Runner {
         resolver: Resolver,
         policy: watch::Receiver<Arc<Policy>>,
     ) -> Self {
-        Self { driver, clock, wall, resolver, policy, lengths: Mutex::default(), running: AtomicU32::new(0) }
+        Self {
+            driver,
+            clock,
+            wall,
+            resolver,
+            policy,
+            lengths: Mutex::default(),
+            running: AtomicU32::new(0),
+            denied: denied::Denied::default(),
+        }
     }
 
     /// This moment on both clocks.
@@ -229,7 +240,11 @@ impl Runner {
         match seen {
             Ok(seen) => Seen { time_to_resolve, ..seen },
             Err(error) => {
-                let failure = Failure::Socket(Why::cut(with_causes(&error)));
+                let why = with_causes(&error);
+                if let Some(advice) = denied::advice(&error) {
+                    self.denied.note(kind, &why, advice);
+                }
+                let failure = Failure::Socket(Why::cut(why));
                 Seen { time_to_resolve, src: source_address(dst).ok(), ..Seen::failed(failure, kind, Some(dst)) }
             }
         }

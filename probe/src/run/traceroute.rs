@@ -13,7 +13,7 @@ use sonde_protocol::result::{Failure, HopReply, Outcome, TracerouteOutcome, Why}
 use sonde_protocol::spec::{Kind, TracerouteSpec};
 use sonde_protocol::time::Nanos;
 
-use super::{Request, Runner, Seen, random, seen};
+use super::{Request, Runner, Seen, denied, random, seen};
 use crate::net::clock::Moment;
 use crate::net::{Job, NetError, raw_allowed, source_address};
 
@@ -41,7 +41,7 @@ impl Runner {
             flow: u32::try_from(flow.rem_euclid(1 << 30)).unwrap_or(0),
             path_length: self.lengths().get(&request.measurement).copied(),
         };
-        let refused = Traceroute::new(config.clone(), Nanos(0)).err().or_else(|| missing_capability(spec, dst));
+        let refused = Traceroute::new(config.clone(), Nanos(0)).err().or_else(|| self.missing_capability(spec, dst));
         if let Some(failure) = refused {
             let src = source_address(dst).ok();
             return Ok(Seen { src, ..Seen::failed(failure, Kind::Traceroute, Some(dst)) });
@@ -80,24 +80,25 @@ impl Runner {
             }
         }
     }
-}
 
-/// Why this probe cannot send such packets, if it cannot: some need a capability. Asked before anything is sent.
-fn missing_capability(spec: &TracerouteSpec, dst: IpAddr) -> Option<Failure> {
-    let family = Family::of(dst);
-    let has_options = spec.hop_by_hop_option_size > 0 || spec.destination_option_size > 0;
-    let what = match (spec.protocol, family) {
-        (Transport::Tcp, _) => "traceroute over TCP",
-        (_, Family::V6) if has_options => "traceroute with IPv6 options headers",
-        _ => return None,
-    };
-    let error = raw_allowed(family).err()?;
-    Some(match error.kind() {
-        ErrorKind::PermissionDenied => Failure::Unsupported(Why::cut(format!(
-            "{what} needs raw sockets, which this probe may not open: it lacks the capability CAP_NET_RAW"
-        ))),
-        _ => Failure::Socket(Why::cut(error.to_string())),
-    })
+    /// Why this probe cannot send such packets, if it cannot: some need a capability. Asked before anything is sent.
+    fn missing_capability(&self, spec: &TracerouteSpec, dst: IpAddr) -> Option<Failure> {
+        let family = Family::of(dst);
+        let has_options = spec.hop_by_hop_option_size > 0 || spec.destination_option_size > 0;
+        let what = match (spec.protocol, family) {
+            (Transport::Tcp, _) => "traceroute over TCP",
+            (_, Family::V6) if has_options => "traceroute with IPv6 options headers",
+            _ => return None,
+        };
+        let error = raw_allowed(family).err()?;
+        if error.kind() != ErrorKind::PermissionDenied {
+            return Some(Failure::Socket(Why::cut(error.to_string())));
+        }
+        let why =
+            format!("{what} needs raw sockets, which this probe may not open: it lacks the capability CAP_NET_RAW");
+        self.denied.note(Kind::Traceroute, &why, denied::RAW_ADVICE);
+        Some(Failure::Unsupported(Why::cut(why)))
+    }
 }
 
 /// Neighbouring measurements, which may run at the same time, have different ones.
