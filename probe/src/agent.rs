@@ -99,7 +99,7 @@ pub enum AgentError {
     #[error("the network cannot be used")]
     Net(#[from] NetError),
     /// The sandbox.
-    #[error("the sandbox that sonde.toml asks for (`[sandbox] enabled`) cannot be entered")]
+    #[error("the sandbox cannot be entered (`[sandbox] enabled = false` in sonde.toml switches it off)")]
     Sandbox(#[from] SandboxError),
     /// Something of the system's.
     #[error("{what}")]

@@ -198,14 +198,68 @@ impl Limits {
 }
 
 /// `[sandbox]`: see [`crate::sandbox`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SandboxSection {
-    /// Whether a running probe closes itself off. Off, unless the host asks for it.
+    /// Whether a running probe closes itself off.
     pub enabled: bool,
-    /// Whether it keeps CAP_NET_RAW, if it was given it: for traceroute over TCP, IPv6 options headers and the details of ICMP
-    /// errors. No other capability is ever kept.
-    pub raw: bool,
+    /// Whether it does not run at all where a wall is missing.
+    pub required: bool,
+    /// Whether it keeps CAP_NET_RAW, if it was given it.
+    pub raw: Raw,
+}
+
+impl Default for SandboxSection {
+    fn default() -> Self {
+        Self { enabled: true, required: false, raw: Raw::Pings }
+    }
+}
+
+/// `sandbox.raw`: when CAP_NET_RAW is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "RawText", into = "RawText")]
+pub enum Raw {
+    /// Where the system lets nobody ping without it.
+    #[default]
+    Pings,
+    /// Always: for traceroute over TCP, IPv6 options headers and the details of ICMP errors.
+    Yes,
+    /// Never.
+    No,
+}
+
+/// As it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "`raw` is true, false or \"pings\"")]
+enum RawText {
+    Flag(bool),
+    Word(RawWord),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawWord {
+    Pings,
+}
+
+impl From<RawText> for Raw {
+    fn from(text: RawText) -> Self {
+        match text {
+            RawText::Flag(true) => Self::Yes,
+            RawText::Flag(false) => Self::No,
+            RawText::Word(RawWord::Pings) => Self::Pings,
+        }
+    }
+}
+
+impl From<Raw> for RawText {
+    fn from(raw: Raw) -> Self {
+        match raw {
+            Raw::Yes => Self::Flag(true),
+            Raw::No => Self::Flag(false),
+            Raw::Pings => Self::Word(RawWord::Pings),
+        }
+    }
 }
 
 /// Why a file cannot be used.
@@ -509,6 +563,7 @@ mod tests {
         config.limits.kinds = vec![Kind::Ping, Kind::Dns];
         config.limits.hours = vec![Window::read("22:00-06:00").unwrap(), Window::read("12:00-13:00").unwrap()];
         config.limits.pause = true;
+        config.sandbox = SandboxSection { enabled: false, required: true, raw: Raw::Yes };
         let token = config.network.as_mut().unwrap().token.replace("secret".into());
         assert!(token.is_some(), "the sample shows one");
         let text = config.effective();
@@ -531,6 +586,8 @@ mod tests {
             ("[limits]\nkinds = [\"ping\", \"arp\"]", ["line 2", "\"arp\"", "ping, traceroute"]),
             ("[limits]\nkinds = []", ["line 2", "kinds = []", "pause = true"]),
             ("[limits]\nhours = [\"22-6\"]", ["line 2", "\"22-6\"", "\"22:00-06:00\""]),
+            ("[sandbox]\nraw = \"ping\"", ["line 2", "raw = \"ping\"", "true, false or \"pings\""]),
+            ("[sandbox]\nenabled = 1", ["line 2", "enabled = 1", "boolean"]),
             ("[network]\nname = \"x\"\nroots = []\ncollectors = []", ["line 1", "network", "root key"]),
         ] {
             let message = failure(text);

@@ -209,9 +209,14 @@ impl Status {
         let note = self.key_note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
         let ago = span(Duration::from_secs(now().saturating_sub(self.since)));
         let why = self.reason();
+        let walls = if self.sandbox.missing().is_empty() {
+            ""
+        } else {
+            "; a wall of the sandbox is missing (sonde-probe doctor)"
+        };
         let trouble = self.spool_trouble.as_ref().map(|why| format!(", in memory alone: {why}")).unwrap_or_default();
         format!(
-            "{who} of {}: {state} for {ago}{why}; {} orders, {} running, {} reports waiting{trouble}{}{note}",
+            "{who} of {}: {state} for {ago}{why}; {} orders, {} running, {} reports waiting{trouble}{}{walls}{note}",
             self.network,
             self.orders,
             self.running,

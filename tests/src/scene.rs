@@ -23,8 +23,9 @@ const API_PORT: u16 = 8080;
 /// Where the collector listens on [`Host::Server`] (UDP, both families).
 pub const COLLECTOR_PORT: u16 = 8333;
 
-/// A probe's `sonde.toml` for tests: everything allowed to be as fast as it likes, and no exception to the address rules.
-pub const UNHURRIED_BY_LIMITS: &str = "[limits]\npackets_per_second = 5000\nconcurrent = 512\ntarget_interval_ms = 0\n\
+/// A probe's `sonde.toml` for tests: everything allowed to be as fast as it likes, raw sockets too, and no exception to the address
+/// rules. More limits may follow.
+pub const UNHURRIED_BY_LIMITS: &str = "[sandbox]\nraw = true\n[limits]\npackets_per_second = 5000\nconcurrent = 512\ntarget_interval_ms = 0\n\
                                        target_packets_per_second = 1000\n";
 
 /// A lab, or `None` and a word on standard error where this machine cannot have one.

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests, the helpers between them too")]
 
 use std::fs;
+use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::process::{Command, Stdio};
 use nix::libc;
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
-use sonde_tests::lab::{Family, Host, LabOptions};
+use sonde_tests::lab::{Family, Host, LabOptions, Namespace};
 use sonde_tests::scene::{self, Scene};
 use sonde_tests::world::{EMAIL, program, wait_for};
 use tempfile::TempDir;
@@ -158,6 +159,107 @@ fn without_the_sandbox_the_same_attempts_work() {
     }
 }
 
+/// A line of `/proc/net/udp`: the port that a socket of this process has, and how many datagrams the kernel has dropped for it.
+fn udp_sockets(process: u32) -> Vec<(Family, u16, u64)> {
+    let links = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let links: Vec<String> =
+        links.filter_map(|link| Some(fs::read_link(link.ok()?.path()).ok()?.to_str()?.to_owned())).collect();
+    let mut sockets = Vec::new();
+    for (family, table) in [(Family::V4, "udp"), (Family::V6, "udp6")] {
+        let text = fs::read_to_string(format!("/proc/{process}/net/{table}")).unwrap();
+        for line in text.lines().skip(1) {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            if links.contains(&format!("socket:[{}]", columns[9])) {
+                let (_, port) = columns[1].rsplit_once(':').unwrap();
+                sockets.push((family, u16::from_str_radix(port, 16).unwrap(), columns[12].parse().unwrap()));
+            }
+        }
+    }
+    sockets
+}
+
+/// What somebody else sends to the probe's connection is dropped before it reaches the program.
+fn hears_no_stranger(probe: u32, host: &Namespace) {
+    let before = udp_sockets(probe);
+    assert!(!before.is_empty(), "the connection has a socket");
+    host.run(|| {
+        for (family, port, _) in &before {
+            let own = Host::Dual.address(*family).unwrap();
+            let stranger = UdpSocket::bind((own, 0)).unwrap();
+            for _ in 0..3 {
+                stranger.send_to(&[0xc0; 1200], (own, *port)).unwrap();
+            }
+        }
+    });
+    let expected: Vec<_> = before.iter().map(|(family, port, drops)| (*family, *port, drops + 3)).collect();
+    assert_eq!(udp_sockets(probe), expected);
+}
+
+/// A probe alone, started with these words before it, and what it says of itself when it is up; it is ended then. Or, if it does not
+/// come up, what it said instead.
+fn alone(stage: &Stage, name: &str, before: &[&str], owner: u32, config: &str) -> Result<Value, String> {
+    let state = stage.directory(name, owner);
+    let file = |what: &str, text: &str| {
+        let path = stage.folder.path().join(format!("{name}-{what}"));
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let key = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let network =
+        format!("name = \"x\"\nroots = [\"{key}\"]\n[[collectors]]\nkey = \"{key}\"\naddresses = [\"127.0.0.1:9\"]\n");
+    let (network, config) = (file("network.toml", &network), file("sonde.toml", config));
+    let mut command = Command::new(before[0]);
+    command.args(&before[1..]).arg(stage.program("sonde-probe")).arg("run").arg("--network").arg(network);
+    command.arg("--config").arg(config).arg("--state").arg(&state).stdin(Stdio::null());
+    let mut probe = command
+        .stderr(fs::File::create(stage.folder.path().join(name).with_extension("log")).unwrap())
+        .spawn()
+        .unwrap();
+    let status = wait_for("the probe to be up or to end", || {
+        let mut ask = Command::new(stage.program("sonde-probe"));
+        let output = ask.args(["status", "--json", "--state"]).arg(&state).output()?;
+        let status = serde_json::from_slice::<Value>(&output.stdout).ok();
+        Ok(status.map(Some).or_else(|| probe.try_wait().ok().flatten().map(|_| None)))
+    });
+    let _ = nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(probe.id()).unwrap()),
+        nix::sys::signal::SIGTERM,
+    );
+    let _ = probe.wait();
+    let said = fs::read_to_string(stage.folder.path().join(name).with_extension("log")).unwrap();
+    status.unwrap().ok_or(said)
+}
+
+#[test]
+fn what_is_kept_depends_on_the_host_and_on_what_the_machine_allows() {
+    if !geteuid().is_root() {
+        return eprintln!("SKIPPED: needs root, to show what root keeps");
+    }
+    let stage = Stage::new();
+    let capabilities = |status: &Value| status["sandbox"]["capabilities"].clone();
+    // In a network of its own, where the kernel lets nobody open ping sockets.
+    let new = ["unshare", "--net"];
+    let pings = alone(&stage, "pings", &new, 0, "").unwrap();
+    assert_eq!(capabilities(&pings), json!(["CAP_NET_RAW"]), "{pings}");
+    let never = alone(&stage, "never", &new, 0, "[sandbox]\nraw = false\n").unwrap();
+    assert_eq!(capabilities(&never), json!([]), "{never}");
+    let open =
+        ["unshare", "--net", "sh", "-c", "echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range; exec \"$@\"", "sh"];
+    let open = alone(&stage, "open", &open, 0, "").unwrap();
+    assert_eq!(capabilities(&open), json!([]), "{open}");
+
+    // Somebody else's state directory: it runs, and says what that costs.
+    let foreign = alone(&stage, "foreign", &new, NOBODY, "[sandbox]\nraw = false\n").unwrap();
+    assert_eq!(capabilities(&foreign), json!(["CAP_DAC_OVERRIDE"]), "{foreign}");
+    let refused = alone(&stage, "refused", &new, NOBODY, "[sandbox]\nrequired = true\n").unwrap_err();
+    assert!(refused.contains("required = true") && refused.contains("another user"), "{refused}");
+    let required = alone(&stage, "required", &new, 0, "[sandbox]\nrequired = true\n").unwrap();
+    assert_eq!(required["sandbox"]["seccomp"], true, "{required}");
+
+    let off = alone(&stage, "off", &new, 0, "[sandbox]\nenabled = false\n").unwrap();
+    assert_eq!((&off["sandbox"]["enabled"], &off["sandbox"]["seccomp"]), (&json!(false), &json!(false)), "{off}");
+}
+
 #[test]
 fn nobody_in_the_sandbox_measures_and_says_what_is_in_force() {
     let Some(lab) = scene::lab(LabOptions::default()) else { return };
@@ -168,7 +270,8 @@ fn nobody_in_the_sandbox_measures_and_says_what_is_in_force() {
     scene.server.network_file(EMAIL, &network).unwrap();
     fs::set_permissions(&network, fs::Permissions::from_mode(0o644)).unwrap();
     let config = stage.folder.path().join("sonde.toml");
-    fs::write(&config, "[sandbox]\nenabled = true\n").unwrap();
+    // Nothing has to be asked for.
+    fs::write(&config, "").unwrap();
     fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
     let host = lab.host(Host::Dual);
     let (setpriv, words) = AS_NOBODY.split_first().unwrap();
@@ -195,6 +298,8 @@ fn nobody_in_the_sandbox_measures_and_says_what_is_in_force() {
             assert!(text.contains(line), "no {line} in {text}");
         }
     }
+
+    hears_no_stranger(probe.id(), host);
 
     let number = status["probe"].as_u64().unwrap();
     let sources = json!([{"type": "probes", "value": number.to_string(), "requested": 1}]);

@@ -1,5 +1,5 @@
 //! What happens before the probe runs: whatever the sandbox will not allow later is opened, and then the sandbox is entered,
-//! if the host has asked for it. No runtime and no thread exists yet. Each boot within the process ([`Life`]) begins with copies of it.
+//! unless the host has switched it off. No runtime and no thread exists yet. Each boot within the process ([`Life`]) begins with copies of it.
 
 use std::fs::File;
 use std::os::unix::net::UnixListener;
@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sonde_protocol::directory::NetworkFile;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{AgentError, system};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Raw};
 use crate::control;
 use crate::identity::Identity;
 use crate::local_time::LocalTime;
 use crate::net::clock::{ClockSource, SystemClock};
-use crate::net::raise_descriptor_limit;
+use crate::net::{icmp_socket, raise_descriptor_limit};
 use crate::resolve::{RESOLV_CONF, Resolver};
 use crate::sandbox::reader::Reader;
 use crate::sandbox::{self, Plan, Report};
@@ -25,6 +25,21 @@ use crate::status::StatusSocket;
 /// The places of the files that the process apart reads.
 const RESOLVERS: u8 = 0;
 const CONFIGURATION: u8 = 1;
+
+/// Says what the host may not expect of raw sockets.
+fn tell_about_raw(wanted: Raw, report: &Report) {
+    let kept = report.capabilities.iter().any(|name| name == "CAP_NET_RAW");
+    match (wanted, kept) {
+        (Raw::Yes, false) => {
+            warn!("sandbox: raw sockets are asked for in sonde.toml, but the process was not given CAP_NET_RAW");
+        }
+        (Raw::Pings, true) => info!(
+            "CAP_NET_RAW is kept, because this system lets nobody ping without it: `sysctl net.ipv4.ping_group_range=\"0 \
+             2147483647\"` would make it superfluous"
+        ),
+        _ => {}
+    }
+}
 
 /// What the probe is started with.
 #[derive(Debug, Clone)]
@@ -89,7 +104,7 @@ pub(super) struct Life {
 }
 
 impl Start {
-    /// Opens what is needed, and enters the sandbox if the host has asked for it; there must be no threads yet then.
+    /// Opens what is needed, and enters the sandbox unless the host has switched it off; there must be no threads yet then.
     ///
     /// # Errors
     /// When something cannot be opened, or the sandbox not be entered.
@@ -120,7 +135,15 @@ impl Start {
         // Reads files that are closed later.
         let local_time = LocalTime::of_this_machine();
         let sandbox = if sandboxed {
-            sandbox::enter(&Plan { writable: vec![state.clone()], raw: config.sandbox.raw })?
+            let raw = match config.sandbox.raw {
+                Raw::Yes => true,
+                Raw::No => false,
+                Raw::Pings => icmp_socket::needs_raw(),
+            };
+            let plan = Plan { writable: vec![state.clone()], raw, required: config.sandbox.required };
+            let report = sandbox::enter(&plan)?;
+            tell_about_raw(config.sandbox.raw, &report);
+            report
         } else {
             Report::default()
         };

@@ -184,7 +184,7 @@ fn ping(sockets: &PingSockets, seen: &Seen) -> Finding {
                 format!(
                     "Allow it now (this rules IPv4 and IPv6):\n  sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"\n\
                      and for ever:\n  echo 'net.ipv4.ping_group_range = 0 2147483647' > /etc/sysctl.d/60-sonde.conf\n\
-                     or give the program the capability:\n  setcap cap_net_raw+ep {}",
+                     or give the program the capability, which its sandbox then keeps:\n  setcap cap_net_raw+ep {}",
                     seen.program
                 ),
             );
@@ -479,6 +479,10 @@ mod tests {
         assert_eq!(of(&raw), (Level::Ok, "Landlock 7, seccomp, CAP_NET_RAW".into()));
         let (level, words) = of(&Report { landlock_abi: None, ..whole.clone() });
         assert!(level == Level::Warning && words.contains("5.13"), "{words}");
+        let (level, words) = of(&Report { capabilities: vec!["CAP_DAC_OVERRIDE".into()], ..whole.clone() });
+        assert!(level == Level::Warning && words.contains("another user"), "{words}");
+        let (level, words) = of(&Report { refused: vec!["cannot close the files: no".into()], ..whole.clone() });
+        assert!(level == Level::Warning && words.contains("close the files: no"), "{words}");
         let (level, words) = of(&Report { seccomp: false, ..whole });
         assert!(level == Level::Warning && words.contains("system calls"), "{words}");
         let (level, words) = of(&Report::default());

@@ -55,6 +55,15 @@ pub fn open<T: Copy>(family: Family, mode: IcmpMode, identifier: u16, now: Nanos
     })
 }
 
+/// Whether this process can ping by raw sockets alone: the system lets its group open no other, and it has the capability.
+pub fn needs_raw() -> bool {
+    [Family::V4, Family::V6].into_iter().any(|family| {
+        let (domain, protocol) = parameters(family);
+        let open = |kind| Socket::new(domain, kind, Some(protocol));
+        open(Type::DGRAM).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) && open(Type::RAW).is_ok()
+    })
+}
+
 fn parameters(family: Family) -> (Domain, Protocol) {
     match family {
         Family::V4 => (Domain::IPV4, Protocol::ICMPV4),

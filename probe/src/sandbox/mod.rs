@@ -24,6 +24,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use crate::run::with_causes;
+
+/// Kept where the state directory is somebody else's.
+const FOREIGN_FILES: &str = "CAP_DAC_OVERRIDE";
+
 /// What the probe keeps.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -31,6 +36,8 @@ pub struct Plan {
     pub writable: Vec<PathBuf>,
     /// Whether CAP_NET_RAW stays, if it is there.
     pub raw: bool,
+    /// Whether a missing wall is an error.
+    pub required: bool,
 }
 
 /// What is in force, for `status` and `doctor`.
@@ -49,25 +56,34 @@ pub struct Report {
     pub capabilities: Vec<String>,
     /// Whether no program can give the process new privileges.
     pub no_new_privs: bool,
+    /// Walls that the kernel has and would not set up, and what it said.
+    pub refused: Vec<String>,
 }
 
 impl Report {
     /// What is missing of what the host has asked for, for people; nothing when all walls stand, or none is wanted.
-    pub fn missing(&self) -> Vec<&'static str> {
+    pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if !self.enabled {
             return missing;
         }
+        missing.extend(self.refused.iter().cloned());
         if self.landlock_abi.is_none() {
-            missing
-                .push("files are not closed: this kernel has no Landlock (Linux 5.13, and `landlock` among its LSMs)");
+            let why = "files are not closed: this kernel has no Landlock (Linux 5.13, and `landlock` among its LSMs)";
+            missing.push(why.to_owned());
         }
         if !self.seccomp {
-            missing.push(if calls::known() {
+            let why = if calls::known() {
                 "system calls are not filtered: this kernel has no seccomp filters"
             } else {
                 "system calls are not filtered: the program has no list for this processor"
-            });
+            };
+            missing.push(why.to_owned());
+        }
+        if self.capabilities.iter().any(|name| name == FOREIGN_FILES) {
+            missing.push(format!(
+                "{FOREIGN_FILES} is kept: files of the state directory belong to another user than the one that the probe runs as"
+            ));
         }
         missing
     }
@@ -118,6 +134,9 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
+    /// A wall is missing, and the host has said that none may be.
+    #[error("`[sandbox] required = true` in sonde.toml, and a wall is missing: {0}")]
+    Missing(String),
     /// Without its privileges the process cannot write where it has to: somebody else owns the directory.
     #[error("{} belongs to another user: run the probe as that user, or give the directory to this one", path.display())]
     NotOurs {
@@ -126,27 +145,36 @@ pub enum SandboxError {
     },
 }
 
-/// Gives up whatever the plan does not name, for this process and for good.
+/// Gives up whatever the plan does not name, for this process and for good. What a kernel does not have, or will not set up, is left
+/// out and told, unless the plan requires it: a probe that measures with three walls is worth more than one that does not run.
 ///
 /// # Errors
-/// When a wall that the kernel has could not be set up. The process may be half closed then and has to end.
+/// When there are threads already, the process cannot write where it has to, or a wall is missing that is required. The process
+/// may be half closed then and has to end.
 pub fn enter(plan: &Plan) -> Result<Report, SandboxError> {
     let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(SandboxError::Threads(threads));
     }
-    privileges::harden()?;
-    let files = files::close(plan)?;
-    privileges::keep(plan.raw)?;
+    let mut refused = Vec::new();
+    let mut note = |error: SandboxError| refused.push(with_causes(&error));
+    privileges::harden().unwrap_or_else(&mut note);
+    let files = files::close(plan).unwrap_or_else(|error| {
+        note(error.into());
+        files::Closed { abi: None, tcp_bind_denied: false }
+    });
+    privileges::keep(plan.raw, &plan.writable).unwrap_or_else(&mut note);
     for path in &plan.writable {
-        // Root without capabilities is a user like any other.
         if rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
             return Err(SandboxError::NotOurs { path: path.clone() });
         }
     }
     let capabilities = privileges::held();
     let no_new_privs = privileges::no_new_privs();
-    let seccomp = filter::set(plan.raw)?;
+    let seccomp = filter::set(plan.raw).unwrap_or_else(|error| {
+        note(error);
+        false
+    });
     let report = Report {
         enabled: true,
         landlock_abi: files.abi,
@@ -154,13 +182,15 @@ pub fn enter(plan: &Plan) -> Result<Report, SandboxError> {
         seccomp,
         capabilities,
         no_new_privs,
+        refused,
     };
-    info!(sandbox = %report.line(), "sandbox entered");
-    for missing in report.missing() {
-        warn!("sandbox: {missing}");
+    let missing = report.missing();
+    if plan.required && !missing.is_empty() {
+        return Err(SandboxError::Missing(missing.join("; ")));
     }
-    if plan.raw && report.capabilities.is_empty() {
-        warn!("sandbox: raw sockets are asked for in sonde.toml, but the process was not given CAP_NET_RAW");
+    info!(sandbox = %report.line(), "sandbox entered");
+    for missing in missing {
+        warn!("sandbox: {missing}");
     }
     Ok(report)
 }

@@ -95,7 +95,7 @@ fn serve(mut stream: UnixStream, list: &[PathBuf]) -> Result<(), SandboxError> {
     let _ = rustix::thread::set_name(c"sonde-resolv");
     privileges::harden()?;
     files::close_but(list.iter().map(|file| directory(file)))?;
-    privileges::keep(false)?;
+    privileges::keep(false, &[])?;
     filter::set_for_reader()?;
     let mut asked = [0];
     while stream.read_exact(&mut asked).is_ok() {

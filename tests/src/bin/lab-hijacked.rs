@@ -104,7 +104,7 @@ fn main() -> Result<()> {
         bail!("usage: lab-hijacked probe|none STATE ATTEMPT");
     };
     if sandbox == "probe" {
-        enter(&Plan { writable: vec![PathBuf::from(&state)], raw: false })?;
+        enter(&Plan { writable: vec![PathBuf::from(&state)], raw: false, required: true })?;
     }
     let done = thread::spawn(move || try_it(&attempt, &state)).join();
     let done = done.ok().context("the thread died")?;
