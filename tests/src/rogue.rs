@@ -272,8 +272,13 @@ impl Served {
             boot_started_at: UnixNanos(now().0.saturating_sub(i64::try_from(uptime).unwrap_or(0))),
             public_address: address,
             directory: Some(self.directory.clone()),
-            // After a storm, none that it may have used.
-            revision: if matches!(self.manners, Manners::Plain) { Revision(1 << 40) } else { Revision(1) },
+            revision: match self.manners {
+                // After a storm, none that it may have used.
+                Manners::Plain => Revision(1 << 40),
+                Manners::Flood(_) => Revision(1),
+                // Another for each connection, so that the probe says each time that it has its orders.
+                Manners::Rage(..) => Revision((2 + lock(&self.memory).raged.connections) << 20),
+            },
             orders: self.orders.get(&address).cloned().unwrap_or_default(),
         }
     }

@@ -102,7 +102,11 @@ impl Rage {
                 said(Down::Orders(match n % 3 {
                     0 => update(None, List::cut(add(MANY)), List::default()),
                     1 => update(Some(Revision(u64::MAX)), List::cut(add(10)), List::default()),
-                    _ => update(Some(Revision(n + 1)), List::default(), List::cut((0..MANY).map(MeasurementId))),
+                    // Takes back what came two messages before.
+                    _ => {
+                        let gone = (0..MANY).map(|place| MeasurementId(1 + (n - 2) * MANY + place));
+                        update(Some(Revision(n)), List::default(), List::cut(gone))
+                    }
                 }))
             }
             Rage::Addresses => said(Down::SeenAt(address)),
