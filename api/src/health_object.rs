@@ -1,9 +1,13 @@
-//! How a probe is, for its owner and the operator: what it told, and what the server itself knows. In the words of
+//! How a probe is, for its owner and the operator: what it told of itself and of its host's limits, and what the server itself knows. In the words of
 //! [`sonde_protocol::condition`], each with its meaning and what to do.
+
+use std::time::Duration;
 
 use serde::Serialize;
 use sonde_protocol::condition::{Level, Word};
-use sonde_store::catalog::{Probe, ProbeHealth, ToldCondition};
+use sonde_protocol::message::HostState;
+use sonde_protocol::spec::Kind;
+use sonde_store::catalog::{Probe, ProbeHealth, ToldCondition, ToldHost};
 use utoipa::ToSchema;
 
 /// How a probe is.
@@ -18,6 +22,55 @@ pub(crate) struct HealthObject {
     conditions: Vec<ConditionObject>,
     /// What was wrong and is over, the newest first.
     past: Vec<ConditionObject>,
+    /// What its host allows, and what of it is used; absent for a probe that never told.
+    host: Option<HostObject>,
+}
+
+/// What a probe's host allows, as the probe told last. Days are UTC, by the probe's clock.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProbeHost)]
+pub(crate) struct HostObject {
+    /// When it told. It does so when it connects after a start, when something changes, and each hour.
+    told_at: i64,
+    /// The host has paused it.
+    paused: bool,
+    /// When the pause ends; absent without one, and when it lasts until the host says otherwise.
+    paused_until: Option<i64>,
+    /// Packets a second at most.
+    packets_per_second: u32,
+    /// Bytes a day at most, in both directions.
+    bytes_per_day: u64,
+    /// Bytes that counted against that on the day when it told.
+    measured_today: u64,
+    /// Bytes that its spool had written to the disk on that day.
+    written_today: u64,
+    /// The kinds that may be measured.
+    kinds: Vec<String>,
+    /// When measurements may begin, by the probe's local time; empty means always.
+    hours: Vec<String>,
+}
+
+impl HostObject {
+    fn of(told: &ToldHost) -> Self {
+        let HostState { written_today, measured_today, pause, packets_per_second, bytes_per_day, kinds, hours } =
+            &told.state;
+        let until = |seconds: u32| (told.told_at + Duration::from_secs(seconds.into())).as_secs();
+        // A probe may be newer than its server.
+        let kind = |number: &u8| {
+            Kind::from_number(*number).map_or_else(|| format!("unknown-{number}"), |kind| kind.name().to_owned())
+        };
+        Self {
+            told_at: told.told_at.as_secs(),
+            paused: pause.is_some(),
+            paused_until: pause.and_then(|pause| pause.remaining).map(until),
+            packets_per_second: *packets_per_second,
+            bytes_per_day: *bytes_per_day,
+            measured_today: *measured_today,
+            written_today: *written_today,
+            kinds: kinds.iter().map(kind).collect(),
+            hours: hours.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 /// Something that is wrong, or was.
@@ -91,6 +144,7 @@ impl HealthObject {
             told_at: health.told_at.map(|at| at.as_secs()),
             conditions: words.into_iter().map(|(_, object)| object).collect(),
             past: over.into_iter().map(ConditionObject::told).collect(),
+            host: health.host.as_ref().map(HostObject::of),
         }
     }
 }

@@ -13,7 +13,8 @@ use sonde_protocol::identity::{ClaimCode, KeyNotice};
 use sonde_protocol::ids::{ProbeId, SessionId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
-    BootRanges, Down, Drain, Frame, Health, Hello, MAX_CONTROL_UP, MAX_FRAME, RefusedReason, Up, from_cbor, to_cbor,
+    BootRanges, Down, Drain, Frame, Health, Hello, HostState, MAX_CONTROL_UP, MAX_FRAME, RefusedReason, Up, from_cbor,
+    to_cbor,
 };
 use sonde_protocol::session::CollectorSession;
 use sonde_protocol::session::collector::{Admitted, Command};
@@ -269,7 +270,7 @@ impl Served {
                         // A code ends after a day.
                         self.tell_code().await?;
                     }
-                    self.note_conditions(health.conditions.as_ref()).await?;
+                    self.note_health(health.conditions.as_ref(), health.host.as_ref()).await?;
                     debug!(probe_id = ?self.probe.map(|(probe, _)| probe.0), spool = health.spool_depth, "health");
                 }
                 Command::Rotate(rotation) => self.rotate(&rotation).await?,
@@ -353,7 +354,7 @@ impl Served {
         let known = self.known.insert(session);
         let session = self.shared.catalog.open_session(known).await.map_err(internal)?;
         self.probe = Some((probe.id, session));
-        self.note_conditions(hello.conditions.as_ref()).await?;
+        self.note_health(hello.conditions.as_ref(), None).await?;
         self.shared.locate(probe.id).await;
         self.shared.has_come(probe.id);
         let Some(outbox) = outbox.take() else { return Err(End::Internal("admitted twice".into())) };
@@ -406,17 +407,23 @@ impl Served {
         }
     }
 
-    /// The probe has told what is wrong with it.
-    async fn note_conditions(&mut self, told: Option<&Conditions>) -> Result<(), End> {
-        let (Some(told), Some((probe, _))) = (told, self.probe) else { return Ok(()) };
+    /// The probe has told what is wrong with it, or what its host allows.
+    async fn note_health(&mut self, told: Option<&Conditions>, host: Option<&HostState>) -> Result<(), End> {
+        let Some((probe, _)) = self.probe.filter(|_| told.is_some() || host.is_some()) else { return Ok(()) };
         let now = now();
         let (since, count) = self.told;
         self.told = if now.since(since) > TELL_WINDOW { (now, 1) } else { (since, count + 1) };
         if self.told.1 > MAX_TELLS {
             return Err(End::Malformed("the probe tells too often what is wrong with it".into()));
         }
-        let recorded = self.shared.catalog.record_health(probe, told, now).await;
-        recorded.map_err(|error| End::Internal(error.to_string()))
+        let internal = |error: sonde_store::StoreError| End::Internal(error.to_string());
+        if let Some(told) = told {
+            self.shared.catalog.record_health(probe, told, now).await.map_err(internal)?;
+        }
+        if let Some(host) = host {
+            self.shared.catalog.record_host(probe, host, now).await.map_err(internal)?;
+        }
+        Ok(())
     }
 
     /// The probe's own addresses have changed: what is known of its families changes with them.

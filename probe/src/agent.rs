@@ -10,6 +10,7 @@ mod keeping;
 mod key;
 mod line;
 mod link;
+mod own;
 mod record;
 mod runs;
 mod start;
@@ -44,6 +45,7 @@ use self::health::Surveying;
 use self::keeping::Keeping;
 use self::line::Line;
 use self::link::QuicAgain;
+use self::own::Own;
 use self::record::Record;
 use self::runs::Started;
 pub use self::start::{AgentOptions, Start};
@@ -57,6 +59,7 @@ use crate::kept::{KeptPause, Usage};
 use crate::local::{AddressWatch, LocalNetwork};
 use crate::local_time::LocalTime;
 use crate::net::{Driver, NetError, Options};
+use crate::page;
 use crate::policy::{Caps, Policy};
 use crate::resolve::MAX_RESOLVERS;
 use crate::run::{KINDS, Runner};
@@ -168,6 +171,7 @@ struct Agent {
     /// The collector holds this boot to be over.
     boot_is_over: bool,
     conditions: Conditions,
+    own: Own,
     surveying: Option<Surveying>,
     survey_due: Option<Nanos>,
     surveyed_at: Option<Nanos>,
@@ -213,10 +217,16 @@ enum End {
 
 /// One boot.
 async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<End, AgentError> {
-    let Life { identity, config, resolver, report_log, status, control, manager } = start.life()?;
+    let Life { identity, config, resolver, report_log, status, control, page, manager } = start.life()?;
     let status =
         StatusServer::new(status, start.sandbox.clone()).map_err(system("the status socket cannot be used"))?;
-    let commands = control::listen(control).map_err(system("the control socket cannot be used"))?;
+    let (to_agent, commands) = control::channel();
+    if let Some(control) = control {
+        control::listen(control, to_agent.clone()).map_err(system("the control socket cannot be used"))?;
+    }
+    if let Some(page) = page {
+        page::serve(page, to_agent, start.local_time.clone()).map_err(system("the page cannot be served"))?;
+    }
     let mut reload = signal(SignalKind::hangup()).map_err(system("SIGHUP cannot be heard"))?;
     let mut watch_addresses = AddressWatch::new().map_err(system("the kernel cannot be asked about addresses"))?;
     let local = LocalNetwork::read().map_err(system("the machine's addresses cannot be read"))?;
@@ -282,6 +292,7 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
         come_back_now: false,
         boot_is_over: false,
         conditions: Conditions::new(started),
+        own: Own::new(start.state.clone(), started),
         surveying: None,
         survey_due: None,
         surveyed_at: None,
@@ -291,6 +302,7 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
         closing: false,
         finished: false,
     };
+    agent.note_sandbox(&start.sandbox, started);
     agent.look_around();
     loop {
         agent.advance();
@@ -331,6 +343,7 @@ enum Event {
     Status,
     Command(Asked),
     Surveyed(Option<Vec<Found>>),
+    Disk(Result<Option<Found>, ()>),
 }
 
 impl Agent {
@@ -384,6 +397,7 @@ impl Agent {
             }
             Some(done) = self.runs.join_next_with_id() => Event::Run(done.map_err(|error| error.id())),
             done = self.keeping.done() => Event::Kept(done),
+            found = self.own.looked() => Event::Disk(found),
             () = sleep(wait) => Event::Timer,
             () = self.status.ready() => Event::Status,
             Some(asked) = self.commands.recv() => Event::Command(asked),
@@ -412,7 +426,8 @@ impl Agent {
         let health = self.health_due().map(|at| at.since(now));
         let keep = self.keep_at().map(|at| at.since(now));
         let manager = self.manager.due().map(|at| at.since(now));
-        let wakes = [session, schedule, silence, quic, health, keep, manager];
+        let own = self.own_due().map(|at| at.since(now));
+        let wakes = [session, schedule, silence, quic, health, keep, own, manager];
         wakes.into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 
@@ -448,6 +463,10 @@ impl Agent {
                 self.surveyed(found, now);
                 self.status.note_news();
             }
+            Event::Disk(found) => {
+                self.disk_seen(found, now);
+                self.status.note_news();
+            }
             Event::Kept(done) => self.kept(done),
             Event::Status => {
                 // Whoever lays down a key asks then how the probe is.
@@ -477,6 +496,7 @@ impl Agent {
         }
         self.check_silence(now);
         self.try_quic_again(now);
+        self.advance_own(now);
         self.advance_health(now);
         loop {
             let mut busy = false;

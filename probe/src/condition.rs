@@ -6,6 +6,7 @@
 //! the clock what it is off by. This module must not know who is told.
 
 pub mod diagnosis;
+pub mod disk;
 pub mod facts;
 pub mod survey;
 
@@ -70,6 +71,19 @@ impl Conditions {
         self.changed.get_or_insert(now);
     }
 
+    /// The word holds, with this detail, or it does not.
+    pub fn note(&mut self, word: Word, holds: Option<String>, now: Nanos) {
+        match holds {
+            Some(detail) => self.set(word, detail, now),
+            None => self.clear(word, now),
+        }
+    }
+
+    /// There is something else to tell.
+    pub fn mention(&mut self, now: Nanos) {
+        self.changed.get_or_insert(now);
+    }
+
     /// A word does not hold any more.
     pub fn clear(&mut self, word: Word, now: Nanos) {
         let Some(held) = self.held.remove(&word) else { return };
@@ -98,6 +112,11 @@ impl Conditions {
     /// The probe has no connection; what holds of these words is why.
     pub fn cut_off(&mut self, belongs: impl Fn(Word) -> bool) {
         self.held.values_mut().filter(|held| belongs(held.word)).for_each(|held| held.cut_off = true);
+    }
+
+    /// Does a word hold?
+    pub fn holds(&self, word: Word) -> bool {
+        self.held.contains_key(&word)
     }
 
     /// What holds, the first to be repaired first.

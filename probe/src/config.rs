@@ -9,6 +9,7 @@ pub mod hours;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -82,6 +83,8 @@ pub struct Config {
     pub spool: SpoolSection,
     /// What the program gives up before it starts.
     pub sandbox: SandboxSection,
+    /// The page for the host.
+    pub page: PageSection,
     /// The network to join; may come from a file of its own instead ([`read_network`]).
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "network")]
     pub network: Option<NetworkFile>,
@@ -260,6 +263,32 @@ impl From<Raw> for RawText {
             Raw::Pings => Self::Word(RawWord::Pings),
         }
     }
+}
+
+/// `[page]`: see [`crate::page`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PageSection {
+    /// Where it is, a loopback address and a port; nowhere when absent, which is written as nothing.
+    #[serde(serialize_with = "write_listen", deserialize_with = "listen")]
+    pub listen: Option<SocketAddr>,
+}
+
+fn write_listen<S: serde::Serializer>(listen: &Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&listen.map(|address| address.to_string()).unwrap_or_default())
+}
+
+fn listen<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let given = String::deserialize(deserializer)?;
+    if given.is_empty() {
+        return Ok(None);
+    }
+    let address = given.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback() && address.port() != 0);
+    address.map(Some).ok_or_else(|| {
+        serde::de::Error::custom(format_args!(
+            "listen = \"{given}\": allowed is a loopback address with a port, \"127.0.0.1:9090\" or \"[::1]:9090\", or nothing"
+        ))
+    })
 }
 
 /// Why a file cannot be used.
@@ -564,6 +593,7 @@ mod tests {
         config.limits.hours = vec![Window::read("22:00-06:00").unwrap(), Window::read("12:00-13:00").unwrap()];
         config.limits.pause = true;
         config.sandbox = SandboxSection { enabled: false, required: true, raw: Raw::Yes };
+        config.page.listen = Some("[::1]:9090".parse().unwrap());
         let token = config.network.as_mut().unwrap().token.replace("secret".into());
         assert!(token.is_some(), "the sample shows one");
         let text = config.effective();
@@ -584,6 +614,10 @@ mod tests {
             ("[policy]\nallow = [\"10.0.0.0/33\"]", ["line 2", "\"10.0.0.0/33\"", "192.0.2.0/24"]),
             ("[policy]\nresolvers = [\"dns.example\"]", ["line 2", "\"dns.example\"", "an IP address"]),
             ("[limits]\nkinds = [\"ping\", \"arp\"]", ["line 2", "\"arp\"", "ping, traceroute"]),
+            ("[page]\nlisten = \"0.0.0.0:9090\"", ["line 2", "0.0.0.0:9090", "a loopback address"]),
+            ("[page]\nlisten = \"[::ffff:127.0.0.1]:9090\"", ["line 2", "127.0.0.1", "a loopback address"]),
+            ("[page]\nlisten = \"127.0.0.1:0\"", ["line 2", "127.0.0.1:0", "with a port"]),
+            ("[page]\nlisten = \"localhost:9090\"", ["line 2", "localhost:9090", "a loopback address"]),
             ("[limits]\nkinds = []", ["line 2", "kinds = []", "pause = true"]),
             ("[limits]\nhours = [\"22-6\"]", ["line 2", "\"22-6\"", "\"22:00-06:00\""]),
             ("[sandbox]\nraw = \"ping\"", ["line 2", "raw = \"ping\"", "true, false or \"pings\""]),

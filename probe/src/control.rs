@@ -5,9 +5,8 @@
 //! has a time.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as Listener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use crate::meeting;
 use crate::policy::Pause;
 
 /// How long somebody may take to say what they want, and to listen.
@@ -46,6 +46,8 @@ pub enum Command {
     Resume,
     /// What has been measured today, which is not all on disk yet.
     Activity,
+    /// How the probe is, and what it measured today and yesterday: what its page shows.
+    Look,
 }
 
 /// A command, and where its answer goes: JSON, or why it was not done.
@@ -64,33 +66,29 @@ enum Reply {
     Failed(String),
 }
 
-fn socket(state: &Path) -> PathBuf {
-    state.join("control.sock")
-}
+/// The socket's name.
+const SOCKET: &str = "control.sock";
 
-/// Listens in the state directory. Before the sandbox, which allows no listening.
+/// Listens in the state directory, or where [`meeting`] says. Before the sandbox, which allows no listening.
+/// `None`: there is no place for it.
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub fn open(state: &Path) -> io::Result<Listener> {
-    let path = socket(state);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = Listener::bind(&path)?;
-    listener.set_nonblocking(true)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+pub fn open(state: &Path) -> io::Result<Option<Listener>> {
+    meeting::listen(state, SOCKET, 0o600)
 }
 
-/// Gives the commands that come. Its task ends with the receiver.
+/// A way for commands to the agent.
+pub fn channel() -> (mpsc::Sender<Asked>, mpsc::Receiver<Asked>) {
+    mpsc::channel(MAX_TALKING)
+}
+
+/// Gives the commands that come to `to`. Its task ends with the receiver.
 ///
 /// # Errors
 /// When the runtime cannot take the socket.
-pub fn listen(listener: Listener) -> io::Result<mpsc::Receiver<Asked>> {
+pub fn listen(listener: Listener, to: mpsc::Sender<Asked>) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
-    let (to, commands) = mpsc::channel(MAX_TALKING);
     tokio::spawn(async move {
         let places = Arc::new(Semaphore::new(MAX_TALKING));
         loop {
@@ -115,7 +113,7 @@ pub fn listen(listener: Listener) -> io::Result<mpsc::Receiver<Asked>> {
             }
         }
     });
-    Ok(commands)
+    Ok(())
 }
 
 async fn serve(mut stream: UnixStream, to: &mpsc::Sender<Asked>) -> io::Result<()> {
@@ -161,7 +159,7 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
 /// # Errors
 /// When none runs there, or it could not do it.
 pub fn ask(state: &Path, command: Command) -> io::Result<Value> {
-    let mut stream = std::os::unix::net::UnixStream::connect(socket(state))?;
+    let mut stream = meeting::connect(state, SOCKET)?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
     let mut text = serde_json::to_vec(&command)?;
     text.push(b'\n');
@@ -184,7 +182,7 @@ mod tests {
     use super::*;
 
     fn say(state: &Path, bytes: &[u8]) -> String {
-        let mut stream = Blocking::connect(socket(state)).unwrap();
+        let mut stream = Blocking::connect(state.join(SOCKET)).unwrap();
         let _ = stream.write_all(bytes);
         let _ = stream.shutdown(Shutdown::Write);
         let mut line = String::new();
@@ -195,17 +193,18 @@ mod tests {
     #[tokio::test]
     async fn commands_are_done_and_garbage_is_answered_in_words() {
         let dir = tempfile::tempdir().unwrap();
-        let mut commands = listen(open(dir.path()).unwrap()).unwrap();
+        let (to, mut commands) = channel();
+        listen(open(dir.path()).unwrap().unwrap(), to).unwrap();
         tokio::spawn(async move {
             while let Some(Asked { command, answer }) = commands.recv().await {
                 let _ = answer.send(match command {
                     Command::Pause(pause) => Ok(json!(pause.until)),
-                    Command::Resume | Command::Activity => Err("no".into()),
+                    _ => Err("no".into()),
                 });
             }
         });
         // Silent ones take places, for a time.
-        let silent: Vec<Blocking> = (0..20).map(|_| Blocking::connect(socket(dir.path())).unwrap()).collect();
+        let silent: Vec<Blocking> = (0..20).map(|_| Blocking::connect(dir.path().join(SOCKET)).unwrap()).collect();
         let state = dir.path().to_owned();
         tokio::task::spawn_blocking(move || {
             assert_eq!(ask(&state, Command::Pause(Pause { until: Some(7) })).unwrap(), json!(7));

@@ -34,6 +34,15 @@ pub enum StateError {
         #[source]
         source: io::Error,
     },
+    /// There is no key yet, and one that is not kept would be another probe after each start.
+    #[error("there is no key yet, and {path} cannot be written")]
+    NotKept {
+        /// The key's file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// The key's file is there but holds no key. It is not replaced: the probe would lose its identity.
     #[error("{0} holds no key; put the right one back, or remove it to become a new probe")]
     Key(PathBuf),
@@ -139,7 +148,8 @@ impl Identity {
             Some(key) => key,
             None => {
                 let key = SecretKey::generate().map_err(|_| StateError::Random)?;
-                write_whole(&path, key.to_pkcs8()).map_err(failed(&path))?;
+                let kept = write_whole(&path, key.to_pkcs8());
+                kept.map_err(|source| StateError::NotKept { path: path.clone(), source })?;
                 key
             }
         };
@@ -261,7 +271,8 @@ impl Identity {
         self.directory.iter().flat_map(|directory| directory.http_hosts.iter()).map(ToString::to_string).collect()
     }
 
-    /// Checks a directory and keeps it if it is newer than ours. `Ok(false)`: not newer.
+    /// Checks a directory and keeps it if it is newer than ours. `Ok(false)`: not newer. With [`AcceptError::State`] it is in
+    /// force until the process ends.
     pub fn accept(&mut self, signed: &SignedDirectory) -> Result<bool, AcceptError> {
         let roots: Vec<PublicKey> = match &self.directory {
             Some(directory) => directory.roots.iter().copied().collect(),
@@ -271,9 +282,10 @@ impl Identity {
         if directory.serial <= self.serial() {
             return Ok(false);
         }
+        // It counts from now on, whether it can be kept or not: a revoked key stays revoked.
+        self.directory = Some(directory);
         let path = self.dir.join(DIRECTORY);
         write_whole(&path, &to_cbor(signed)).map_err(|source| StateError::File { path, source })?;
-        self.directory = Some(directory);
         Ok(true)
     }
 }

@@ -25,6 +25,8 @@ const PARTS: u64 = 32;
 pub struct Usage {
     path: PathBuf,
     written: DayUse,
+    /// A write has failed, and nobody was told yet.
+    failed: bool,
 }
 
 impl Usage {
@@ -36,7 +38,7 @@ impl Usage {
             Kept::Value(used) => (used, false),
             Kept::Damaged => (DayUse { day: today, bytes: u64::MAX }, true),
         };
-        let mut usage = Self { path, written };
+        let mut usage = Self { path, written, failed: false };
         if damaged {
             // Written, so that it is this day that is lost and not also that of the next start.
             usage.write(written);
@@ -64,10 +66,16 @@ impl Usage {
         }
     }
 
+    /// Has a write failed since somebody last asked?
+    pub fn take_failed(&mut self) -> bool {
+        std::mem::take(&mut self.failed)
+    }
+
     fn write(&mut self, used: DayUse) {
         // On a disk that cannot be written the next part is tried; the budget in memory holds all the same.
         self.written = used;
         if let Err(error) = write(&self.path, &used) {
+            self.failed = true;
             warn!(%error, "the use of the day's bytes cannot be kept: after a restart it counts from where it last was");
         }
     }

@@ -8,5 +8,5 @@ pub mod disk;
 pub mod format;
 pub mod keeper;
 
-pub use self::disk::{Disk, FileDisk};
+pub use self::disk::{Disk, FileDisk, LEAST_FREE, free};
 pub use self::keeper::{Done, Job, Keeper};

@@ -1,9 +1,8 @@
 //! How the probe is, in one line: kept by the running probe, told over a socket in its state directory, printed by
 //! `sonde-probe status`.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,7 @@ use crate::agent::health::span;
 use crate::condition::Held;
 use crate::identity::Identity;
 use crate::local_time::LocalTime;
-use crate::sandbox;
+use crate::{meeting, sandbox};
 
 /// How long somebody who asks may take to listen.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -35,6 +34,9 @@ pub(crate) const DUPLICATE_ADVICE: &str = "on the machine that is to be a probe 
 
 /// The longest answer.
 const MAX_ANSWER: u64 = 64 * 1024;
+
+/// The socket's name.
+const SOCKET: &str = "status.sock";
 
 /// Where the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +113,8 @@ pub struct HostLimits {
     pub outside_hours: bool,
     /// Why the line counts as busy, if it does.
     pub line_busy: Option<String>,
+    /// Which limit measurements are skipped for, if one is reached.
+    pub limit_reached: Option<String>,
     /// Bytes used of this day (UTC).
     pub bytes_today: u64,
     /// Packets a second at most.
@@ -137,10 +141,10 @@ impl HostLimits {
             words += &format!("; waits for its hours ({})", self.hours.join(", "));
         }
         if let Some(why) = &self.line_busy {
-            words += &format!("; the line is busy ({why}), periodic measurements wait");
+            words += &format!("; quiet-line: the line is busy ({why}), periodic measurements wait");
         }
-        if self.bytes_today >= self.bytes_per_day && self.bytes_per_day > 0 {
-            words += "; the bytes of the day are used up";
+        if let Some(why) = &self.limit_reached {
+            words += &format!("; limit-reached: {why}");
         }
         if let Some(problem) = &self.config_problem {
             words += &format!("; the configuration was not read again: {problem}");
@@ -229,12 +233,14 @@ impl Status {
     fn reason(&self) -> String {
         // They come in the order of repair, so of equally bad ones the first counts.
         let level = |level: Level| self.conditions.iter().find(|one| one.level == level.name());
-        let worst = [Level::Problem, Level::Warning, Level::Note].into_iter().find_map(level);
+        // What the host wants is at the line's end, by its word.
+        let worst = [Level::Problem, Level::Warning].into_iter().find_map(level);
         // Who waits is told the code, which is in what the collector said.
         let Some(worst) = worst.filter(|_| self.state != State::Waiting) else {
             return self.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         };
-        let more = match self.conditions.len() - 1 {
+        let notes = self.conditions.iter().filter(|one| one.level == Level::Note.name()).count();
+        let more = match self.conditions.len().saturating_sub(notes + 1) {
             0 => String::new(),
             more => format!(" (and {more} more: sonde-probe doctor)"),
         };
@@ -246,29 +252,17 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn socket(state: &Path) -> PathBuf {
-    state.join("status.sock")
-}
-
 /// The socket, open and not yet listened at by anybody: made before the sandbox, which allows no listening.
 #[derive(Debug)]
 pub struct StatusSocket(std::os::unix::net::UnixListener);
 
 impl StatusSocket {
-    /// Listens in the state directory.
+    /// Listens in the state directory, or where [`meeting`] says. `None`: there is no place for it.
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub fn open(state: &Path) -> std::io::Result<Self> {
-        let path = socket(state);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = std::os::unix::net::UnixListener::bind(&path)?;
-        listener.set_nonblocking(true)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-        Ok(Self(listener))
+    pub fn open(state: &Path) -> std::io::Result<Option<Self>> {
+        Ok(meeting::listen(state, SOCKET, 0o660)?.map(Self))
     }
 
     /// The same socket once more, for a boot.
@@ -283,7 +277,8 @@ impl StatusSocket {
 /// The running probe's side.
 #[derive(Debug)]
 pub struct StatusServer {
-    listener: UnixListener,
+    /// Absent where no socket can be made.
+    listener: Option<UnixListener>,
     asking: Option<UnixStream>,
     state: State,
     since: u64,
@@ -306,8 +301,8 @@ impl StatusServer {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(socket: StatusSocket, sandbox: sandbox::Report) -> std::io::Result<Self> {
-        let listener = UnixListener::from_std(socket.0)?;
+    pub fn new(socket: Option<StatusSocket>, sandbox: sandbox::Report) -> std::io::Result<Self> {
+        let listener = socket.map(|socket| UnixListener::from_std(socket.0)).transpose()?;
         Ok(Self {
             listener,
             asking: None,
@@ -398,8 +393,9 @@ impl StatusServer {
 
     /// Completes when somebody asks. Dropping the future loses nothing.
     pub async fn ready(&mut self) {
+        let Some(listener) = &self.listener else { return std::future::pending().await };
         loop {
-            if let Ok((stream, _)) = self.listener.accept().await {
+            if let Ok((stream, _)) = listener.accept().await {
                 self.asking = Some(stream);
                 return;
             }
@@ -451,7 +447,7 @@ impl StatusServer {
 /// # Errors
 /// When none runs there.
 pub fn ask(state: &Path) -> std::io::Result<Status> {
-    let stream = std::os::unix::net::UnixStream::connect(socket(state))?;
+    let stream = meeting::connect(state, SOCKET)?;
     stream.set_read_timeout(Some(PATIENCE * 5))?;
     let mut line = String::new();
     BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut line)?;

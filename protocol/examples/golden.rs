@@ -17,8 +17,9 @@ use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
-    BootRanges, Bye, Down, Drain, Frame, Gap, GapReason, Health, Hello, MAX_CONTROL, MAX_CONTROL_UP, MAX_FRAME,
-    Refused, RefusedReason, SpooledBoot, TimeReply, TimeRequest, Up, VERSION, Welcome, to_cbor,
+    BootRanges, Bye, Down, Drain, Frame, Gap, GapReason, Health, Hello, HostPause, HostState, MAX_CONTROL,
+    MAX_CONTROL_UP, MAX_FRAME, Refused, RefusedReason, SpooledBoot, TimeReply, TimeRequest, Up, VERSION, Welcome,
+    to_cbor,
 };
 use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
@@ -147,6 +148,10 @@ fn gap(reason: GapReason, last: Option<Seq>) -> Gap {
     Gap { boot: BOOT, first: Seq(1), last, reason, from: NOW, to: UnixNanos(-1) }
 }
 
+fn host(pause: Option<HostPause>) -> HostState {
+    HostState { pause, kinds: List::cut([1]), hours: List::cut([Text::cut("22:00-06:00")]), ..HostState::default() }
+}
+
 fn conditions() -> Conditions {
     let holds = Condition {
         word: Word::DnsSilent.number(),
@@ -216,6 +221,9 @@ fn ups() -> Vec<Up> {
         Up::Rotate(Rotation::new(key(3), [1; 64], [2; 64]).expect("it fits")),
         Up::Health(Health { addresses: Some(List::cut([v6()])), ..Health::default() }),
         Up::Health(Health { conditions: Some(conditions()), ..Health::default() }),
+        Up::Health(Health { host: Some(host(None)), ..Health::default() }),
+        Up::Health(Health { host: Some(host(Some(HostPause { remaining: None }))), ..Health::default() }),
+        Up::Health(Health { host: Some(host(Some(HostPause { remaining: Some(60) }))), ..Health::default() }),
     ];
     ups.iter().for_each(every);
     ups

@@ -160,8 +160,8 @@ words! {
         "The state directory cannot be written.",
         "See whether the disk is damaged or mounted read-only: what cannot be sent meanwhile is kept in memory alone.";
     NoSandbox = 28 "no-sandbox" Warning:
-        "The program runs without its sandbox.",
-        "A newer kernel has what it needs; see whether sonde.toml switches it off.";
+        "A wall of the program's sandbox is missing.",
+        "A newer kernel has what is missing: Landlock (Linux 5.13) and filters of system calls.";
     LimitReached = 29 "limit-reached" Note:
         "The host's limits are used up, so measurements are skipped.",
         "Nothing is broken. Raise the limits in sonde.toml, section [limits], if you want more.";

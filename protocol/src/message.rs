@@ -278,6 +278,45 @@ pub struct Health {
     /// What is wrong with the probe, all of it, and what is over since it last told; absent when nothing has changed.
     #[n(4)]
     pub conditions: Option<Conditions>,
+    /// What the host allows and what of it is used; absent when there is nothing new to say.
+    #[n(5)]
+    pub host: Option<HostState>,
+}
+
+/// What a probe's host allows, and what of it is used. Days are UTC, by the probe's own clock.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct HostState {
+    /// Bytes that the spool has written to the disk today.
+    #[n(0)]
+    pub written_today: u64,
+    /// Bytes that count against the limit of the day.
+    #[n(1)]
+    pub measured_today: u64,
+    /// Nothing is measured, because the host says so.
+    #[n(2)]
+    pub pause: Option<HostPause>,
+    /// Packets a second at most.
+    #[n(3)]
+    pub packets_per_second: u32,
+    /// Bytes a day at most.
+    #[n(4)]
+    pub bytes_per_day: u64,
+    /// The numbers of the kinds that may be measured; of a newer version there may be others.
+    #[n(5)]
+    pub kinds: List<u8, 64>,
+    /// The hours in which measurements may begin, by the probe's local time, as `22:00-06:00`; empty means always.
+    #[n(6)]
+    pub hours: List<Text<16>, 16>,
+}
+
+/// A pause that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct HostPause {
+    /// Seconds until it ends; absent when it lasts until the host says otherwise.
+    #[n(0)]
+    pub remaining: Option<u32>,
 }
 
 /// A boot and some of its numbers.

@@ -17,8 +17,8 @@ use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
-    BootRanges, Bye, Down, Drain, Frame, Gap, GapReason, Health, Hello, Refused, RefusedReason, SpooledBoot, TimeReply,
-    TimeRequest, Up, Welcome, from_cbor, to_cbor,
+    BootRanges, Bye, Down, Drain, Frame, Gap, GapReason, Health, Hello, HostPause, HostState, Refused, RefusedReason,
+    SpooledBoot, TimeReply, TimeRequest, Up, Welcome, from_cbor, to_cbor,
 };
 use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
@@ -133,6 +133,16 @@ fn what_a_probe_says() {
         }),
     );
     check_up("health-bare", &Up::Health(Health::default()));
+    let host = HostState {
+        written_today: 4096,
+        measured_today: 123_456,
+        pause: Some(HostPause { remaining: Some(3600) }),
+        packets_per_second: 200,
+        bytes_per_day: 1 << 30,
+        kinds: List::cut([1, 3]),
+        hours: List::cut([Text::cut("22:00-06:00")]),
+    };
+    check_up("health-host", &Up::Health(Health { host: Some(host), ..Health::default() }));
     let rotation = Rotation::new(PublicKey([4; 32]), [5; 64], [6; 64]).unwrap();
     check_up("rotate", &Up::Rotate(rotation));
 }

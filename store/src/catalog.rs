@@ -29,7 +29,7 @@ pub use enrolment::{
     Rebound, TURNED_AWAY_FOR, UNVOUCHED_COUNTS_FOR, Waiting, network_of,
 };
 pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
-pub use health::{Healths, ProbeHealth, ToldCondition, merge as merge_health};
+pub use health::{Healths, ProbeHealth, ToldCondition, ToldHost, merge as merge_health};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,
     NumberField, ONEOFF_EXPIRY_SECS, ONEOFF_ONGOING_BASE_SECS, Origin, Participant, Status, TextField, TextMatch,

@@ -1,8 +1,10 @@
 //! What owners say of their probes, tags, rankings, what runs on a probe, and the object field by field.
 
 use serde_json::{Value, json};
+use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::ids::Asn;
-use sonde_store::catalog::{Anchors, NewAnchor, ProbeEdit, ProbeOrigin, Probes};
+use sonde_protocol::message::{HostPause, HostState};
+use sonde_store::catalog::{Anchors, Healths, NewAnchor, ProbeEdit, ProbeOrigin, Probes};
 
 use crate::lab::{Lab, NOW, asking, worldwide};
 
@@ -120,8 +122,18 @@ fn the_object_of_a_probe_field_by_field() {
         country: Some("NL".into()),
         company: Some("Example".into()),
     };
+    let host = HostState {
+        written_today: 8192,
+        measured_today: 123_456,
+        pause: Some(HostPause { remaining: Some(3600) }),
+        packets_per_second: 200,
+        bytes_per_day: 1 << 30,
+        kinds: List::cut([1, 200]),
+        hours: List::cut([Text::cut("22:00-06:00")]),
+    };
     lab.runtime.block_on(async {
         lab.catalog.edit_probe(probe, &edit).await.unwrap();
+        lab.catalog.record_host(probe, &host, lab.api.clock.now()).await.unwrap();
         lab.catalog.set_origins(&[origin]).await.unwrap();
         lab.catalog.add_anchor(&anchor, lab.api.clock.now()).await.unwrap();
     });

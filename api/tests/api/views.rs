@@ -4,6 +4,7 @@ use serde_json::json;
 use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::condition::{Condition, Word};
 use sonde_protocol::ids::MeasurementId;
+use sonde_protocol::message::{HostPause, HostState};
 use sonde_protocol::net::Transport;
 use sonde_protocol::result::{DnsOutcome, DnsReply, DnsResponse, DnsStray, Outcome, StrayKind};
 use sonde_protocol::time::UnixNanos;
@@ -52,6 +53,13 @@ fn scene() -> Scene {
         cut_off: false,
     };
     lab.runtime.block_on(lab.catalog.record_health(probe, &[resolver], UnixNanos::from_secs(NOW))).unwrap();
+    let habits = HostState {
+        measured_today: 7_777_777,
+        hours: List::cut([Text::cut("03:33-04:44")]),
+        pause: Some(HostPause { remaining: Some(60) }),
+        ..HostState::default()
+    };
+    lab.runtime.block_on(lab.catalog.record_host(probe, &habits, UnixNanos::from_secs(NOW))).unwrap();
     // A home that is an anchor: its host name is public, its addresses are not.
     let hostname = "good.example".to_owned();
     let anchor = NewAnchor { probe, hostname, city: None, country: None, company: None };

@@ -76,7 +76,8 @@ impl Agent {
         }
         if self.session.is_open() && self.conditions.take_news(now) {
             let running = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
-            self.session.conditions_changed(self.conditions.to_tell(now), running);
+            let host = self.host_to_tell(now);
+            self.session.conditions_changed(self.conditions.to_tell(now), host, running);
             self.conditions.told();
         }
     }
@@ -116,6 +117,7 @@ impl Agent {
             && let Err(error) = self.identity.remember(remote)
         {
             warn!(%error, "the collector's address cannot be kept");
+            self.look_at_disk();
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the host decides while the probe runs: a pause, another configuration; and how that is told.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sonde_protocol::condition::Word;
 use sonde_protocol::result::SkipReason;
 use tracing::{info, warn};
 
@@ -27,7 +28,15 @@ impl Agent {
                 let _ = asked.answer.send(self.record.answer());
                 return;
             }
+            Command::Look => {
+                let days = self.record.recent(2);
+                let _ = asked.answer.send(Ok(json!({"status": self.status(), "days": days})));
+                return;
+            }
         };
+        // Its word comes with the answer.
+        let now = self.now();
+        self.advance_own(now);
         let result = result.and_then(|()| serde_json::to_value(self.status()).map_err(|error| error.to_string()));
         // Whoever asked may have gone.
         let _ = asked.answer.send(result as Result<Value, String>);
@@ -35,6 +44,10 @@ impl Agent {
 
     fn pause(&mut self, pause: Option<Pause>) -> Result<(), String> {
         let kept = self.kept_pause.set(pause);
+        self.host_changed();
+        if kept.is_err() {
+            self.look_at_disk();
+        }
         match pause {
             Some(pause) => {
                 info!(until = pause.until, "paused by the host");
@@ -74,6 +87,7 @@ impl Agent {
         self.config.policy.site_prefix = config.policy.site_prefix;
         self.config.limits = config.limits;
         self.config.quiet = config.quiet;
+        self.host_changed();
         self.publish_policy();
         info!("the configuration has been read again");
         if self.config.limits.pause && was_on {
@@ -88,14 +102,25 @@ impl Agent {
         }
     }
 
+    /// The pause that holds, if one does, and when it ends; without an end it lasts until the host says otherwise.
+    pub(super) fn pause_now(&self) -> Option<Option<u64>> {
+        if self.config.limits.pause {
+            return Some(None);
+        }
+        let now = self.host_second();
+        self.kept_pause.get().filter(|pause| pause.holds(now)).map(|pause| pause.until)
+    }
+
     /// The host's limits, and what they do just now.
     pub(super) fn host_limits(&self) -> HostLimits {
         let now = self.host_second();
         let limits = &self.config.limits;
-        let pause = self.kept_pause.get().filter(|pause| pause.holds(now));
+        let pause = self.pause_now();
+        let reached = self.conditions.held().find(|held| held.word == Word::LimitReached);
         HostLimits {
-            paused: limits.pause || pause.is_some(),
-            paused_until: pause.and_then(|pause| pause.until).filter(|_| !limits.pause),
+            paused: pause.is_some(),
+            paused_until: pause.flatten(),
+            limit_reached: reached.map(|held| held.detail.clone()),
             outside_hours: !crate::config::hours::are_open(&limits.hours, self.local_time.at(now).minute),
             line_busy: self.line.busy(self.now()).map(|busy| busy.to_string()),
             bytes_today: self.bytes_today(now),

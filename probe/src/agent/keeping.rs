@@ -99,7 +99,8 @@ impl Agent {
         if trouble != self.keeping.reported {
             match &trouble {
                 Some(error) => {
-                    warn!(%error, "the spool's file cannot be written: what is not delivered is in memory alone")
+                    warn!(%error, "the spool's file cannot be written: what is not delivered is in memory alone");
+                    self.look_at_disk();
                 }
                 None => info!("the spool's file can be written again"),
             }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::{Agent, RESOLVE_TIMEOUT};
+use crate::identity::AcceptError;
 use crate::resolve::Resolver;
 use crate::run::with_causes;
 use crate::status::DUPLICATE_ADVICE;
@@ -222,7 +223,15 @@ impl Agent {
     }
 
     pub(super) fn accept_directory(&mut self, directory: &SignedDirectory) {
-        match self.identity.accept(directory) {
+        let accepted = match self.identity.accept(directory) {
+            Err(AcceptError::State(error)) => {
+                warn!(error = %with_causes(&error), "the network's directory cannot be kept: it is in force until a restart");
+                self.look_at_disk();
+                Ok(true)
+            }
+            other => other,
+        };
+        match accepted {
             Ok(true) => {
                 info!(serial = self.identity.serial(), "a newer directory of the network");
                 let now = self.now();

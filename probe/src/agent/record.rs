@@ -21,12 +21,14 @@ pub(super) struct Record {
     /// Not to be written before this Unix second; 0 before the first run.
     write_from: u64,
     is_new: bool,
+    /// A write has failed, and nobody was told yet.
+    failed: bool,
 }
 
 impl Record {
     /// Goes on with what the state directory has of this day.
     pub(super) fn open(state: &Path, today: i64) -> Self {
-        Self { state: state.to_owned(), today: files::read(state, today), write_from: 0, is_new: false }
+        Self { state: state.to_owned(), today: files::read(state, today), write_from: 0, is_new: false, failed: false }
     }
 
     /// A run has ended at this Unix second. One that sent nothing is not mentioned.
@@ -56,8 +58,21 @@ impl Record {
         if std::mem::take(&mut self.is_new)
             && let Err(error) = files::write(&self.state, &self.today)
         {
+            self.failed = true;
             warn!(%error, "the record of what was measured cannot be written");
         }
+    }
+
+    /// Has a write failed since somebody last asked?
+    pub(super) fn take_failed(&mut self) -> bool {
+        std::mem::take(&mut self.failed)
+    }
+
+    /// So many days up to today, the newest first, as far as something was measured on them.
+    pub(super) fn recent(&self, days: i64) -> Vec<Value> {
+        let before = files::recent(&self.state, self.today.number.saturating_sub(1), days.saturating_sub(1));
+        let all = [&self.today].into_iter().chain(&before).filter(|day| !day.rows().is_empty());
+        all.map(|day| json!({"day": files::date(day.number), "rows": day.rows()})).collect()
     }
 
     /// Today, for whoever asks.

@@ -65,6 +65,9 @@ impl Agent {
             match decision {
                 Decision::Start { order, planned_at } => self.start(&order, planned_at),
                 Decision::Skip(skipped) => {
+                    if skipped.reason == SkipReason::Limit {
+                        self.limited(now);
+                    }
                     let order = self.session.orders().get(skipped.measurement).cloned();
                     self.skip(Some(skipped), order.as_ref(), settled);
                 }

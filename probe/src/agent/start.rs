@@ -2,6 +2,7 @@
 //! unless the host has switched it off. No runtime and no thread exists yet. Each boot within the process ([`Life`]) begins with copies of it.
 
 use std::fs::File;
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::identity::Identity;
 use crate::local_time::LocalTime;
 use crate::net::clock::{ClockSource, SystemClock};
 use crate::net::{icmp_socket, raise_descriptor_limit};
+use crate::page;
 use crate::resolve::{RESOLV_CONF, Resolver};
 use crate::sandbox::reader::Reader;
 use crate::sandbox::{self, Plan, Report};
@@ -79,8 +81,9 @@ pub struct Start {
     network: NetworkFile,
     config: Config,
     reader: Option<Arc<Reader>>,
-    status: StatusSocket,
-    control: UnixListener,
+    status: Option<StatusSocket>,
+    control: Option<UnixListener>,
+    page: Option<TcpListener>,
     report_log: Option<File>,
     pub(super) state: PathBuf,
     pub(super) config_file: Option<ConfigFile>,
@@ -98,8 +101,9 @@ pub(super) struct Life {
     pub(super) config: Config,
     pub(super) resolver: Resolver,
     pub(super) report_log: Option<File>,
-    pub(super) status: StatusSocket,
-    pub(super) control: UnixListener,
+    pub(super) status: Option<StatusSocket>,
+    pub(super) control: Option<UnixListener>,
+    pub(super) page: Option<TcpListener>,
     pub(super) manager: ServiceManager,
 }
 
@@ -123,6 +127,17 @@ impl Start {
         })?;
         let status = StatusSocket::open(&state).map_err(system("the status socket cannot be opened"))?;
         let control = control::open(&state).map_err(system("the control socket cannot be opened"))?;
+        // The one TCP socket that listens, and only because the host has named it. A probe without its page measures.
+        let page = config.page.listen.and_then(|address| match page::open(address) {
+            Ok(listener) => {
+                info!(%address, "the page is there");
+                Some(listener)
+            }
+            Err(error) => {
+                warn!(%address, %error, "the page cannot be opened: the probe runs without it");
+                None
+            }
+        });
         let open = |path: PathBuf| File::options().create(true).append(true).open(path);
         let report_log = report_log.map(open).transpose().map_err(system("the report log cannot be opened"))?;
         if let Err(error) = raise_descriptor_limit() {
@@ -154,6 +169,7 @@ impl Start {
             reader,
             status,
             control,
+            page,
             report_log,
             state,
             config_file,
@@ -184,8 +200,9 @@ impl Start {
             config,
             resolver,
             report_log: self.report_log.as_ref().map(File::try_clone).transpose().map_err(system("no descriptor"))?,
-            status: self.status.try_clone().map_err(system("no descriptor"))?,
-            control: self.control.try_clone().map_err(system("no descriptor"))?,
+            status: self.status.as_ref().map(StatusSocket::try_clone).transpose().map_err(system("no descriptor"))?,
+            control: self.control.as_ref().map(UnixListener::try_clone).transpose().map_err(system("no descriptor"))?,
+            page: self.page.as_ref().map(TcpListener::try_clone).transpose().map_err(system("no descriptor"))?,
             manager: self.manager.try_clone().map_err(system("no descriptor"))?,
         })
     }

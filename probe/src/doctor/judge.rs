@@ -8,7 +8,7 @@ use sonde_protocol::condition::{self, Word};
 use sonde_protocol::net::Family;
 
 use super::{Finding, Level};
-use crate::condition::diagnosis::{diagnose, is_surveyed};
+use crate::condition::diagnosis::{Found, diagnose, is_surveyed};
 use crate::condition::facts::{Asked, CollectorFacts, Facts, Ping, Quic, ResolverFacts};
 use crate::sandbox::Report;
 use crate::status::{State, Status};
@@ -35,6 +35,8 @@ pub(super) struct Seen {
     /// What the running probe has given up.
     pub(super) sandbox: Option<Report>,
     pub(super) targets: Vec<Reached>,
+    /// What is wrong with the disk of the state directory, when no probe runs there that would know.
+    pub(super) disk: Option<Found>,
 }
 
 /// Which ICMP sockets of a family can be opened.
@@ -43,6 +45,12 @@ pub(super) struct PingSockets {
     pub(super) family: Family,
     pub(super) unprivileged: Opened,
     pub(super) raw: Opened,
+}
+
+impl PingSockets {
+    fn are_closed(&self) -> bool {
+        matches!((&self.unprivileged, &self.raw), (Opened::No(_), Opened::No(_)))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,13 +127,24 @@ fn conditions(seen: &Seen) -> Vec<Finding> {
     let mut found: Vec<(Word, String)> = diagnose(&seen.facts).into_iter().map(|one| (one.word, one.detail)).collect();
     if let Some(ProbeSeen::Running(status)) = &seen.probe {
         let known = status.conditions.iter().filter_map(|one| Some((one.known()?, one.detail.clone())));
-        found.extend(known.filter(|(word, _)| !is_surveyed(*word)));
+        found.extend(known.filter(|(word, _)| !is_surveyed(*word) && !has_a_finding(seen, *word)));
     }
+    found.extend(seen.disk.iter().map(|one| (one.word, one.detail.clone())));
     if seen.now < BEFORE_SONDE && found.iter().all(|(word, _)| *word != Word::ClockWrong) {
         found.push((Word::ClockWrong, "it shows a time before this program was written".into()));
     }
     found.sort_by_key(|(word, _)| (Reverse(word.level()), *word));
     found.into_iter().map(|(word, detail)| named(word, &detail)).collect()
+}
+
+/// Is it said with more detail below?
+fn has_a_finding(seen: &Seen, word: Word) -> bool {
+    match word {
+        Word::NoSandbox => seen.sandbox.as_ref().is_some_and(|report| !report.missing().is_empty()),
+        // The probe may run as somebody else than whoever asks.
+        Word::NoPing => seen.sockets.iter().any(PingSockets::are_closed),
+        _ => false,
+    }
 }
 
 fn named(word: Word, detail: &str) -> Finding {
@@ -288,7 +307,8 @@ fn sandbox(report: &Report) -> Finding {
     if missing.is_empty() {
         return ok("sandbox", report.line());
     }
-    warning("sandbox", report.line(), missing.join("\n"))
+    let degraded = warning("sandbox", report.line(), missing.join("\n"));
+    Finding { word: Some(Word::NoSandbox.name()), ..degraded }
 }
 
 fn shown(reached: &Reached) -> String {

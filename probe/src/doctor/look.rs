@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,11 +13,13 @@ use nix::sys::socket::{SockaddrStorage, getsockname};
 use socket2::{Domain, Protocol, Socket, Type};
 use sonde_engine::{Channel, Token, Transmit};
 use sonde_protocol::directory::Collector;
-use sonde_protocol::net::Family;
+use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::tls::SecretKey;
 
 use super::Doctor;
 use super::judge::{ClockSeen, Opened, PingSockets, ProbeSeen, Reached, Seen, Stamps};
+use crate::condition::diagnosis::Found;
+use crate::condition::disk;
 use crate::condition::facts::Facts;
 use crate::condition::survey::{Asking, USUAL, survey};
 use crate::identity::{kept_collector, kept_directory};
@@ -47,13 +50,16 @@ pub(super) async fn look(doctor: &Doctor) -> Seen {
         targets.extend(reach(target, &resolver, &FAMILIES).await);
     }
     let running = doctor.state.as_ref().map(|state| status::ask(state));
+    let mut facts = network(doctor, &resolver).await;
+    // Where it gets through over TCP alone, silence is not the collector's.
+    facts.by_tls = matches!(&running, Some(Ok(status)) if status.uplink.as_deref() == Some(Uplink::Tls.name()));
     Seen {
         sockets: FAMILIES.map(ping_sockets).to_vec(),
         group_range: group_range(),
         group: nix::unistd::getegid().as_raw(),
         program: std::env::current_exe().map_or_else(|_| "sonde-probe".into(), |path| path.display().to_string()),
         stamps: stamps(),
-        facts: network(doctor, &resolver).await,
+        facts,
         now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
         clock: match kernel_clock() {
             Ok(clock) if clock.synchronised => ClockSeen::Synchronised(clock.max_error),
@@ -65,8 +71,19 @@ pub(super) async fn look(doctor: &Doctor) -> Seen {
             Err(_) => ProbeSeen::NotRunning,
         }),
         sandbox: running.as_ref().and_then(|asked| asked.as_ref().ok()).map(|status| status.sandbox.clone()),
+        disk: match (&doctor.state, &running) {
+            (Some(state), Some(Err(_))) => disk_of(state),
+            _ => None,
+        },
         targets,
     }
+}
+
+/// What is wrong with the disk of a state directory. That it is not there, or is somebody else's, says nothing of the disk.
+fn disk_of(state: &Path) -> Option<Found> {
+    let is_ours = rustix::fs::access(state, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
+    let says_nothing = is_ours.is_err_and(|errno| errno != rustix::io::Errno::ROFS);
+    if says_nothing { None } else { disk::look(state) }
 }
 
 fn ping_sockets(family: Family) -> PingSockets {

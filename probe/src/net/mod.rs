@@ -34,6 +34,7 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sonde_protocol::net::Family;
+use sonde_protocol::time::Nanos;
 
 pub use driver::{Driver, Finished, Job, Options, RunInfo};
 pub use tcp_socket::raw_allowed;
@@ -99,6 +100,19 @@ pub enum NetError {
     /// The driver has ended.
     #[error("the network thread has ended")]
     Stopped,
+}
+
+/// Why this program may send no pings over a family that the system has; nothing when it may.
+pub fn may_not_ping(now: Nanos) -> Option<String> {
+    Family::BOTH.into_iter().find_map(|family| {
+        match icmp_socket::open::<()>(family, icmp_socket::IcmpMode::default(), 0, now) {
+            Err(NetError::NoIcmp { datagram, raw, .. }) => {
+                let why = datagram.or(raw).map_or_else(|| "not allowed".into(), |error| error.to_string());
+                Some(format!("IPv{family}: {why}"))
+            }
+            _ => None,
+        }
+    })
 }
 
 /// Lets this process have as many open files as the system allows it: a run over UDP has a socket of its own, and the usual

@@ -61,12 +61,22 @@ pub struct Caps {
     targets: BTreeMap<IpAddr, TargetUse>,
     day: DayUse,
     day_began: Nanos,
+    /// A run was refused for the bytes of this day.
+    refused: bool,
 }
 
 impl Caps {
     /// A budget of which `used` is gone already.
     pub fn new(limits: Limits, used: DayUse, now: Nanos) -> Self {
-        Self { limits, packets: Window::default(), running: 0, targets: BTreeMap::new(), day: used, day_began: now }
+        Self {
+            limits,
+            packets: Window::default(),
+            running: 0,
+            targets: BTreeMap::new(),
+            day: used,
+            day_began: now,
+            refused: false,
+        }
     }
 
     /// May a run of `spec` towards all of `targets` begin now? `wall` decides which day it is: give it the machine's own
@@ -78,6 +88,7 @@ impl Caps {
         self.turn_day(now, wall);
         let used = self.day.bytes.saturating_add(bytes);
         if used > self.limits.bytes_per_day || targets.len() > MAX_TARGETS {
+            self.refused |= used > self.limits.bytes_per_day;
             return Admit::Never(SkipReason::Limit);
         }
         let mut towards = BTreeMap::<IpAddr, u32>::new();
@@ -102,7 +113,14 @@ impl Caps {
 
     /// Other limits from now on. What was used stays used.
     pub fn set_limits(&mut self, limits: Limits) {
+        self.refused &= limits.bytes_per_day <= self.limits.bytes_per_day;
         self.limits = limits;
+    }
+
+    /// Are the bytes of the day used up, or did at least one run no longer fit? `wall` as for [`Self::admit`].
+    pub fn day_is_full(&mut self, now: Nanos, wall: UnixNanos) -> bool {
+        self.turn_day(now, wall);
+        self.refused || self.day.bytes >= self.limits.bytes_per_day
     }
 
     /// More bytes than a run was admitted with have come back.
@@ -159,6 +177,7 @@ impl Caps {
         if today > self.day.day || (today < self.day.day && now.since(self.day_began) >= DAY) {
             self.day = DayUse { day: today, bytes: 0 };
             self.day_began = now;
+            self.refused = false;
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::directory::SignedDirectory;
 use crate::identity::{ClaimCode, KeyNotice, Rotation};
 use crate::ids::{BootId, ProbeId, Seq};
 use crate::message::{
-    Bye, Down, Frame, Health, Hello, Refused, RefusedReason, TimeReply, TimeRequest, Up, VERSION, Welcome,
+    Bye, Down, Frame, Health, Hello, HostState, Refused, RefusedReason, TimeReply, TimeRequest, Up, VERSION, Welcome,
 };
 use crate::net::{Family, Ip};
 use crate::order::{Changes, OrderBook};
@@ -437,11 +437,11 @@ impl ProbeSession {
         }
     }
 
-    /// What is wrong has changed. `conditions` is all that is, and what is over.
-    pub fn conditions_changed(&mut self, conditions: Vec<Condition>, running: u32) {
+    /// What is wrong has changed, or what the host allows. `conditions` is all that is wrong, and what is over.
+    pub fn conditions_changed(&mut self, conditions: Vec<Condition>, host: Option<HostState>, running: u32) {
         if self.state == State::Open {
             let conditions = Some(List::cut(conditions));
-            let health = Health { spool_depth: self.spool.depth(), running, conditions, ..Health::default() };
+            let health = Health { spool_depth: self.spool.depth(), running, conditions, host, ..Health::default() };
             self.actions.push_back(Action::Send(Up::Health(health)));
         }
     }

@@ -14,8 +14,8 @@ use sonde_protocol::identity::{ClaimCode, KeyNotice, Rotation};
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Revision, Seq};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::{
-    BootRanges, Bye, Down, Drain, Frame, Gap, GapReason, Health, Hello, Refused, RefusedReason, SpooledBoot, TimeReply,
-    TimeRequest, Up, Welcome,
+    BootRanges, Bye, Down, Drain, Frame, Gap, GapReason, Health, Hello, HostPause, HostState, Refused, RefusedReason,
+    SpooledBoot, TimeReply, TimeRequest, Up, Welcome,
 };
 use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::order::{Order, OrdersUpdate, When};
@@ -171,13 +171,27 @@ pub fn hello() -> BoxedStrategy<Hello> {
 
 /// Any message of a probe.
 pub fn up() -> BoxedStrategy<Up> {
-    let health = (number(), small(), option::of(list(ip(), 16)), list(family(), 2), option::of(list(condition(), 64)))
-        .prop_map(|(spool_depth, running, addresses, families, conditions)| Health {
+    let pause = option::of(option::of(small()).prop_map(|remaining| HostPause { remaining }));
+    let host = (number(), number(), pause, small(), number(), list(any::<u8>(), 64), list(text(), 16)).prop_map(
+        |(written_today, measured_today, pause, packets_per_second, bytes_per_day, kinds, hours)| HostState {
+            written_today,
+            measured_today,
+            pause,
+            packets_per_second,
+            bytes_per_day,
+            kinds,
+            hours,
+        },
+    );
+    let conditions = option::of(list(condition(), 64));
+    let health = (number(), small(), option::of(list(ip(), 16)), list(family(), 2), conditions, option::of(host))
+        .prop_map(|(spool_depth, running, addresses, families, conditions, host)| Health {
             spool_depth,
             running,
             addresses,
             families,
             conditions,
+            host,
         });
     prop_oneof![
         hello().prop_map(Up::Hello),

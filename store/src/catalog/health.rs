@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sonde_protocol::condition::Condition;
 use sonde_protocol::ids::ProbeId;
+use sonde_protocol::message::HostState;
 use sonde_protocol::time::UnixNanos;
 
 use crate::StoreError;
@@ -39,6 +40,17 @@ pub struct ProbeHealth {
     pub told_at: Option<UnixNanos>,
     /// What holds, and what is over, the newest first.
     pub conditions: Vec<ToldCondition>,
+    /// What its host allows; absent when it never told.
+    pub host: Option<ToldHost>,
+}
+
+/// What a probe's host allows, as the probe told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldHost {
+    /// When, by the server's clock.
+    pub told_at: UnixNanos,
+    /// What.
+    pub state: HostState,
 }
 
 /// What is wrong with probes.
@@ -46,6 +58,9 @@ pub struct ProbeHealth {
 pub trait Healths: Send + Sync {
     /// Records what a probe tells: all that holds, and what is over ([`merge`]). Nothing happens when there is no such probe.
     async fn record_health(&self, probe: ProbeId, told: &[Condition], now: UnixNanos) -> Result<(), StoreError>;
+
+    /// Records what a probe tells of its host's limits. Nothing happens when there is no such probe.
+    async fn record_host(&self, probe: ProbeId, state: &HostState, now: UnixNanos) -> Result<(), StoreError>;
 
     /// What is known of some probes, in their order. A probe that nothing is known of has the default.
     async fn health(&self, probes: &[ProbeId]) -> Result<Vec<ProbeHealth>, StoreError>;

@@ -1,13 +1,14 @@
 //! What is wrong with probes.
 
-use sonde_protocol::bounded::Text;
+use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::condition::{Condition, Word};
 use sonde_protocol::ids::ProbeId;
+use sonde_protocol::message::{HostPause, HostState};
 
 use super::accounts::{account, probe};
 use super::{Fixture, at};
 use crate::Catalog;
-use crate::catalog::{ProbeHealth, ToldCondition};
+use crate::catalog::{ProbeHealth, ToldCondition, ToldHost};
 
 pub(super) async fn what_a_probe_tells_is_kept(place: &impl Fixture<dyn Catalog>) {
     let catalog = place.open().await;
@@ -37,9 +38,25 @@ pub(super) async fn what_a_probe_tells_is_kept(place: &impl Fixture<dyn Catalog>
     let found = catalog.health(&[two, one]).await.unwrap();
     assert_eq!(found[0], ProbeHealth::default());
     let expected = vec![kept(dns, 80, None, "192.0.2.53"), kept(newer, 10, Some(70), "")];
-    assert_eq!(found[1], ProbeHealth { told_at: Some(at(100)), conditions: expected });
+    assert_eq!(found[1], ProbeHealth { told_at: Some(at(100)), conditions: expected, host: None });
     catalog.record_health(one, &[], at(160)).await.unwrap();
     let found = catalog.health(&[one]).await.unwrap();
     let expected = vec![kept(dns, 80, Some(160), "192.0.2.53"), kept(newer, 10, Some(70), "")];
-    assert_eq!(found[0], ProbeHealth { told_at: Some(at(160)), conditions: expected });
+    assert_eq!(found[0], ProbeHealth { told_at: Some(at(160)), conditions: expected, host: None });
+
+    let state = |bytes| HostState {
+        measured_today: bytes,
+        pause: Some(HostPause { remaining: Some(60) }),
+        kinds: List::cut([1, u8::MAX]),
+        hours: List::cut([Text::cut("22:00-06:00")]),
+        ..HostState::default()
+    };
+    for (second, bytes) in [(200, 7), (260, u64::MAX)] {
+        catalog.record_host(one, &state(bytes), at(second)).await.unwrap();
+        let found = catalog.health(&[one, two]).await.unwrap();
+        let told = ToldHost { told_at: at(second), state: state(bytes) };
+        assert_eq!((found[0].host.as_ref(), found[0].told_at), (Some(&told), Some(at(160))), "the newest counts");
+        assert_eq!(found[1], ProbeHealth::default());
+    }
+    catalog.record_host(ProbeId(two.0 + 9), &state(1), at(300)).await.unwrap();
 }

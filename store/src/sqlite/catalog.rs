@@ -54,6 +54,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/14_searches.sql"),
         include_str!("catalog/15_kinds.sql"),
         include_str!("catalog/16_target_updates.sql"),
+        include_str!("catalog/17_host_state.sql"),
     ],
 };
 

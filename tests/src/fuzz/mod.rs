@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     ("network_file", texts::network_file),
     ("resolv_conf", texts::resolv_conf),
     ("definitions", texts::definitions),
+    ("page_request", texts::page_request),
 ];
 
 /// Runs the target of this name.

@@ -1,6 +1,7 @@
 //! Files that a host or an operator writes, and what a researcher sends.
 
 use sonde_probe::config::{Config, parse_network};
+use sonde_probe::page::request::{self, MAX_HEAD};
 use sonde_probe::resolve::parse_resolv_conf;
 
 /// `sonde.toml`. What is in force can be read back as such a file.
@@ -32,4 +33,17 @@ pub(super) fn resolv_conf(data: &[u8]) {
 /// The body of `POST measurements/`.
 pub(super) fn definitions(data: &[u8]) {
     let _ = sonde_api::check_body(data);
+}
+
+/// What a browser, or whoever else, says to the probe's page: as much as is read of it ends in an answer.
+pub(super) fn page_request(data: &[u8]) {
+    let read = request::read(data);
+    assert!(read.is_some() || data.len() < MAX_HEAD, "more is awaited than may come");
+    if let Some(Ok(_)) = read {
+        let text = String::from_utf8_lossy(data).to_ascii_lowercase();
+        assert!(["localhost", "127.", "["].iter().any(|name| text.contains(name)), "served to {text}");
+        // What follows the head changes nothing.
+        let more = [data, b"GET /nothing HTTP/1.1\r\n\r\n"].concat();
+        assert_eq!(request::read(&more), read);
+    }
 }

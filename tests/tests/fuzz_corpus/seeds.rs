@@ -160,6 +160,7 @@ fn texts() -> Vec<Seed> {
                     [limits]\npackets_per_second = 50\nbytes_per_day = 104857600\n";
     let resolv = "# a comment\nnameserver 192.0.2.53\nnameserver fe80::1%lo\nnameserver 2001:db8::53\noptions edns0\n\
                   nameserver x\nsearch lan\n";
+    let page = "GET /status.json?x=1 HTTP/1.1\r\nHost: [::1]:9090\r\nAccept: */*\r\nCookie: a=b; c=d\r\n\r\n";
     vec![
         ("definitions", "everything", definitions.to_string().into_bytes()),
         ("definitions", "nothing", b"{}".to_vec()),
@@ -168,6 +169,7 @@ fn texts() -> Vec<Seed> {
         ("probe_config", "settings", settings.into()),
         ("network_file", "whole", network.into()),
         ("resolv_conf", "odd", resolv.into()),
+        ("page_request", "browser", page.into()),
         ("resolv_conf", "many", (0..20).map(|n| format!("nameserver 192.0.2.{n}\n")).collect::<String>().into_bytes()),
     ]
 }

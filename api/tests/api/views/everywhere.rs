@@ -79,7 +79,8 @@ const FINDS: [&str; 7] = [
 ];
 
 /// What carol, its owner, sees of the probe.
-const HOME: [&str; 5] = ["20.0.0.9", "2a00:1:2:3::9", "home of carol", "192.168.1.53", "dns-silent"];
+const HOME: [&str; 7] =
+    ["20.0.0.9", "2a00:1:2:3::9", "home of carol", "192.168.1.53", "dns-silent", "7777777", "03:33-04:44"];
 
 /// Conditions that the probe meets by what only carol sees of it.
 const FINDS_HOME: [&str; 3] = ["?prefix=20.0.0.9/32", "?prefix_v4=20.0.0.9", "?prefix_v6=2a00:1:2:3::/64"];

@@ -4,19 +4,26 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use sonde_protocol::condition::Condition;
 use sonde_protocol::ids::ProbeId;
+use sonde_protocol::message::{HostState, from_cbor, to_cbor};
 use sonde_protocol::time::UnixNanos;
 
 use super::SqliteCatalog;
 use crate::StoreError;
-use crate::catalog::{Healths, ProbeHealth, ToldCondition, merge_health};
+use crate::catalog::{Healths, ProbeHealth, ToldCondition, ToldHost, merge_health};
 
 fn known(db: &Connection, probe: ProbeId) -> rusqlite::Result<ProbeHealth> {
     let id = probe.0.cast_signed();
-    let told_at = db
-        .prepare_cached("SELECT health_at FROM probe WHERE id = ?")?
-        .query_row([id], |row| row.get::<_, Option<i64>>(0))
+    let (told_at, host, host_at) = db
+        .prepare_cached("SELECT health_at, host_state, host_state_at FROM probe WHERE id = ?")?
+        .query_row([id], |row| {
+            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?, row.get::<_, Option<i64>>(2)?))
+        })
         .optional()?
-        .flatten();
+        .unwrap_or_default();
+    // One that cannot be read is as good as none: the probe tells again within the hour.
+    let host = host
+        .zip(host_at)
+        .and_then(|(bytes, at)| Some(ToldHost { told_at: UnixNanos(at), state: from_cbor(&bytes).ok()?? }));
     let conditions = db
         .prepare_cached(
             "SELECT word, since, ended, detail, cut_off FROM probe_condition WHERE probe = ?
@@ -32,7 +39,7 @@ fn known(db: &Connection, probe: ProbeId) -> rusqlite::Result<ProbeHealth> {
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(ProbeHealth { told_at: told_at.map(UnixNanos), conditions })
+    Ok(ProbeHealth { told_at: told_at.map(UnixNanos), conditions, host })
 }
 
 fn record(db: &Connection, probe: ProbeId, told: &[Condition], now: UnixNanos) -> rusqlite::Result<()> {
@@ -61,6 +68,15 @@ fn record(db: &Connection, probe: ProbeId, told: &[Condition], now: UnixNanos) -
 impl Healths for SqliteCatalog {
     async fn record_health(&self, probe: ProbeId, told: &[Condition], now: UnixNanos) -> Result<(), StoreError> {
         self.write("record what is wrong with a probe", |t| record(t, probe, told, now))
+    }
+
+    async fn record_host(&self, probe: ProbeId, state: &HostState, now: UnixNanos) -> Result<(), StoreError> {
+        let bytes = to_cbor(state);
+        self.write("record what a probe's host allows", |t| {
+            t.prepare_cached("UPDATE probe SET host_state = ?, host_state_at = ? WHERE id = ?")?
+                .execute(params![bytes, now.0, probe.0.cast_signed()])
+                .map(drop)
+        })
     }
 
     async fn health(&self, probes: &[ProbeId]) -> Result<Vec<ProbeHealth>, StoreError> {
