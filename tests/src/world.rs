@@ -279,7 +279,16 @@ impl<'a> Probe<'a> {
 
     /// Starts the process again.
     pub fn restart(&mut self) -> Result<()> {
+        self.restart_with(&[])
+    }
+
+    /// The same, with more in its environment.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
         let mut command = self.place.command(&program(self.program)?);
+        command.envs(variables.iter().copied());
         command.arg("run").arg("--network").arg(self.dir.join("network.toml")).arg("--state").arg(self.state());
         command.arg("--config").arg(self.dir.join("sonde.toml")).arg("--report-log").arg(self.report_log());
         self.process = Some(Process::start(command, &self.dir.join("probe.log"))?);

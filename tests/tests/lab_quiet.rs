@@ -52,10 +52,24 @@ fn periodic_measurements_wait_while_the_line_is_busy() {
             let status = scene.probes[&Host::Dual].probe.status()?;
             Ok(status.filter(|status| status["host"]["line_busy"].is_string()))
         });
+        let number = scene.number(Host::Dual);
+        let is_named = |list: &serde_json::Value| {
+            let mut all = list.as_array().into_iter().flatten();
+            all.any(|one| one["word"] == "quiet-line" && one["level"] == "note").then_some(())
+        };
+        let named = wait_for("status to name it", || {
+            let status = scene.probes[&Host::Dual].probe.status()?;
+            Ok(status.and_then(|status| is_named(&status["conditions"])))
+        });
+        let recorded = wait_for("the record to name it", || {
+            Ok(is_named(&scene.owner.get(&format!("/api/v2/probes/{number}/"))?["health"]["conditions"]))
+        });
         let once = scene.once(&[json!({"type": "ping", "af": 4, "target": target, "packets": 1})], &[Host::Dual]);
         let single = once.and_then(|ids| scene.owner.wait_results(ids[0], 1));
         stop.store(true, Ordering::Relaxed);
         said.unwrap();
+        named.unwrap();
+        recorded.unwrap();
         assert!(status.unwrap()["host"]["line_busy"].as_str().unwrap().contains("Mbit/s"));
         single.unwrap();
     });

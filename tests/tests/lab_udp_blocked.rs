@@ -5,9 +5,9 @@
 use serde_json::{Value, json};
 use sonde_protocol::ids::ProbeId;
 use sonde_tests::audit::{self, Subject};
-use sonde_tests::lab::{Family, Host, LabOptions};
+use sonde_tests::lab::{Family, Host, Lab, LabOptions};
 use sonde_tests::scene::{COLLECTOR_PORT, Scene, lab, say};
-use sonde_tests::world::{Client, wait_for};
+use sonde_tests::world::{Client, program, wait_for};
 
 /// One port for people and for probes.
 const TLS: &str = "listen_tls = [\"[::]:8443\"]";
@@ -25,6 +25,24 @@ fn record(client: &Client<'_>, number: u64) -> Value {
     client.get(&format!("/api/v2/probes/{number}/")).unwrap()
 }
 
+fn words(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(|one| one["word"].as_str()).collect()
+}
+
+/// The probe gets through by TLS, and everybody who asks hears all the same what is wrong: `status`, `doctor` and the record.
+fn is_called_blocked(lab: &Lab, scene: &Scene<'_>, number: u64) {
+    let probe = &scene.probes[&Host::Dual].probe;
+    let is_named = |list: &Value| (words(list) == ["udp-blocked"]).then_some(());
+    let status = wait_for("the word", || Ok(probe.status()?.filter(|one| is_named(&one["conditions"]).is_some())));
+    let status = status.unwrap_or_else(|error| panic!("{error}: {:?}", probe.status()));
+    assert_eq!(status["uplink"], "tls");
+    wait_for("the word in the record", || Ok(is_named(&record(&scene.owner, number)["health"]["conditions"]))).unwrap();
+    let mut doctor = lab.host(Host::Dual).command(program("sonde-probe").unwrap());
+    let output = doctor.args(["doctor", "--json", "--state"]).arg(probe.state()).output().unwrap();
+    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(words(&findings["findings"]).contains(&"udp-blocked"), "{findings}");
+}
+
 #[test]
 fn a_probe_behind_a_wall_for_udp_measures_all_the_same() {
     let Some(lab) = lab(LabOptions::default()) else { return };
@@ -38,6 +56,7 @@ fn a_probe_behind_a_wall_for_udp_measures_all_the_same() {
     wait_by(&scene, "tls");
     assert_eq!(record(&scene.owner, number)["uplink"], "tls");
     assert_eq!(record(&scene.public, number).get("uplink"), None, "what blocks UDP there is nobody's business");
+    is_called_blocked(&lab, &scene, number);
 
     // Bulk and one-offs, orders down and reports up.
     let target = Host::Target.address(Family::V6).unwrap();
@@ -67,6 +86,8 @@ fn a_probe_behind_a_wall_for_udp_measures_all_the_same() {
     lab.host(Host::Dual).feed("ip", &["-4", "-batch", "-"], more).unwrap();
     wait_by(&scene, "quic");
     assert_eq!(record(&scene.owner, number)["uplink"], "quic");
+    wait_for("the record to be well", || Ok((record(&scene.owner, number)["health"]["level"] == "ok").then_some(())))
+        .unwrap();
     let once = scene.once(&[ping], &[Host::Dual]).unwrap();
     assert_eq!(scene.one_each(&scene.owner, once[0], &[Host::Dual]).unwrap()[&Host::Dual]["rcvd"], 1);
 
