@@ -6,8 +6,8 @@ use sonde_protocol::address::tcp_port_allowed;
 use sonde_protocol::bounded::Text;
 use sonde_protocol::net::Transport;
 use sonde_protocol::spec::{
-    DnsSpec, HttpMethod, HttpSpec, Kind, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec, TracerouteSpec,
-    dns_class, dns_class_name, dns_type, dns_type_name,
+    DnsSpec, HttpMethod, HttpSpec, Ipv6Scope, Ipv6Spec, Kind, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec,
+    SslcertSpec, TracerouteSpec, dns_class, dns_class_name, dns_type, dns_type_name,
 };
 
 use crate::reader::Reader;
@@ -30,6 +30,7 @@ pub(crate) fn read(kind: Kind, fields: &mut Reader<'_>) -> Spec {
         Kind::Http => Spec::Http(http(fields)),
         Kind::Ntp => Spec::Ntp(ntp(fields)),
         Kind::PathMtu => Spec::PathMtu(path_mtu(fields)),
+        Kind::Ipv6 => Spec::Ipv6(Ipv6Spec { scope: fields.word("scope", Ipv6Scope::from_name).unwrap_or_default() }),
     };
     // Ranges have been looked at; what is left are fields that do not go together.
     for problem in spec.problems() {
@@ -246,6 +247,7 @@ pub fn write(spec: &Spec) -> Map<String, Value> {
         }),
         Spec::Ntp(n) => json!({ "packets": n.packets, "timeout": n.timeout }),
         Spec::PathMtu(p) => json!({ "packets": p.packets, "timeout": p.timeout }),
+        Spec::Ipv6(i) => json!({ "scope": i.scope.name() }),
     };
     match value {
         Value::Object(fields) => fields,

@@ -21,6 +21,7 @@ use crate::datetimes::Datetimes;
 use crate::error::{ApiError, Problem};
 use crate::fields::Selection;
 use crate::here::Here;
+use crate::kinds::OFFERED;
 use crate::measurement_filters;
 use crate::measurement_object;
 use crate::paging::{MAX_SIZE, Paging};
@@ -40,7 +41,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(routes!(list, create::create));
     routes.add(routes!(mine));
     routes.add_at("/api/v2/measurements/my/", routes!(create::create));
-    for kind in Kind::ALL {
+    for &kind in OFFERED {
         let (schemas, paths, methods) = routes!(list, create::create);
         let methods = methods.layer(Extension(OfKind(kind)));
         routes.add_at(&format!("/api/v2/measurements/{kind}/"), (schemas, paths, methods));

@@ -79,7 +79,7 @@ impl Metric {
         match self {
             Failed | Age => true,
             Loss => matches!(kind, Kind::Ping | Kind::Dns | Kind::Ntp),
-            Rtt => !matches!(kind, Kind::PathMtu),
+            Rtt => !matches!(kind, Kind::PathMtu | Kind::Ipv6),
             RttAvg | RttMax => matches!(kind, Kind::Ping | Kind::Ntp),
             Hops | Reached => matches!(kind, Kind::Traceroute),
             Rcode => matches!(kind, Kind::Dns),
@@ -113,7 +113,8 @@ impl Metric {
             (Outcome::Http(seen), Status) => seen.head.as_ref().map(|head| f64::from(head.status)),
             (Outcome::PathMtu(seen), Failed) => Some(flag(seen.forward.size().is_none())),
             (Outcome::PathMtu(seen), Mtu) => seen.forward.size().map(f64::from),
-            (Outcome::Sslcert(_) | Outcome::Http(_) | Outcome::PathMtu(_), _) => None,
+            (Outcome::Ipv6(seen), Failed) => Some(flag(!seen.verdicts.iter().any(|verdict| verdict.raw.votes()))),
+            (Outcome::Sslcert(_) | Outcome::Http(_) | Outcome::PathMtu(_) | Outcome::Ipv6(_), _) => None,
         }
     }
 

@@ -22,6 +22,7 @@ use sonde_protocol::spec::Kind;
 
 use self::hours::Window;
 use crate::resolve::{MAX_RESOLVERS, NameServer};
+use crate::run::KINDS;
 
 /// The greatest size of a file that is read.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -168,7 +169,7 @@ impl Default for Limits {
             concurrent: default_of(&CONCURRENT),
             target_interval_ms: default_of(&TARGET_INTERVAL_MS),
             target_packets_per_second: default_of(&TARGET_PACKETS_PER_SECOND),
-            kinds: Kind::ALL.into(),
+            kinds: KINDS.into(),
             hours: Vec::new(),
             pause: false,
         }
@@ -487,6 +488,7 @@ mod texts {
 
     use super::hours::Window;
     use crate::resolve::NameServer;
+    use crate::run::KINDS;
 
     /// What may stand in such a list.
     pub(super) trait Entry: Sized {
@@ -512,7 +514,7 @@ mod texts {
     impl Entry for Kind {
         const ALLOWED: &'static str = "ping, traceroute, dns, sslcert, http, ntp, pathmtu";
         fn read(text: &str) -> Option<Self> {
-            Kind::ALL.into_iter().find(|kind| kind.name() == text)
+            KINDS.into_iter().find(|kind| kind.name() == text)
         }
     }
 

@@ -19,7 +19,7 @@ use crate::net::clock::{ClockSource, SystemClock};
 use crate::net::{Driver, NetError, Options};
 use crate::policy::{HttpHosts, Policy};
 use crate::resolve::Resolver;
-use crate::run::{Request, Runner};
+use crate::run::{KINDS, Request, Runner};
 use crate::wall_clock::WallClock;
 
 /// What is to be measured, from the command line.
@@ -49,10 +49,10 @@ impl Measure {
     /// # Errors
     /// When a name is unknown or a value is not allowed.
     pub fn parse(kind: &str, target: &str, options: &[String]) -> Result<Self, UsageError> {
-        let kind: Kind = match kind.parse() {
-            Ok(kind) => kind,
-            Err(()) => {
-                let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        let kind = match kind.parse::<Kind>() {
+            Ok(kind) if KINDS.contains(&kind) => kind,
+            _ => {
+                let names: Vec<&str> = KINDS.iter().map(|kind| kind.name()).collect();
                 return usage(format!("{kind} is no kind of measurement; there are {}", names.join(", ")));
             }
         };

@@ -143,6 +143,7 @@ impl Runner {
         let seeing = async {
             match &request.spec {
                 Spec::Dns(dns) if dns.use_probe_resolver => Box::pin(self.own_resolvers(probe, request, dns)).await,
+                Spec::Ipv6(_) => not_yet(Kind::Ipv6),
                 _ => self.to_target(probe, request).await,
             }
         };
@@ -219,6 +220,7 @@ impl Runner {
                 Spec::Http(spec) => Box::pin(self.http(request, spec, dst)).await,
                 Spec::Ntp(spec) => self.ntp(spec, dst).await,
                 Spec::PathMtu(spec) => self.path_mtu(spec, dst).await,
+                Spec::Ipv6(_) => Ok(not_yet(Kind::Ipv6)),
             }
         };
         // A network that appears under a running measurement may be the host's own; a new directory may not list a host
@@ -260,6 +262,11 @@ impl Runner {
         let first = addresses.first().ok_or_else(|| format!("the name has no IPv{} address", request.af))?;
         Ok((*first, Some(took)))
     }
+}
+
+/// A kind that is agreed upon and that no probe of this version can run; [`KINDS`] does not have it.
+fn not_yet(kind: Kind) -> Seen {
+    Seen::failed(Failure::Unsupported(Why::cut(format!("this version cannot measure {kind}"))), kind, None)
 }
 
 fn longest(spec: &Spec) -> Duration {

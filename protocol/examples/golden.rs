@@ -6,6 +6,9 @@
 
 #![allow(clippy::print_stdout)]
 
+#[path = "../tests/samples/mod.rs"]
+mod samples;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use sonde_protocol::bounded::{Bytes, List, Text};
@@ -27,7 +30,9 @@ use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::reference::echo::{TOKEN, Token};
 use sonde_protocol::reference::{Ask, MAX_MESSAGE, Seen};
 use sonde_protocol::result::*;
-use sonde_protocol::spec::{DnsCarrier, DnsSpec, HttpMethod, HttpSpec, Kind, Spec, SslcertSpec, Target};
+use sonde_protocol::spec::{
+    DnsCarrier, DnsSpec, HttpMethod, HttpSpec, Ipv6Scope, Ipv6Spec, Kind, Spec, SslcertSpec, Target,
+};
 use sonde_protocol::time::UnixNanos;
 
 const BOOT: BootId = BootId(u64::MAX);
@@ -341,6 +346,7 @@ fn specs() -> Vec<Spec> {
     let https = DnsSpec { https: true, path: Some(Text::cut("/q")), port: 443, ..root.clone() };
     specs.push(Spec::Dns(DnsSpec { quic: true, hostname: Some(Target::cut("a.example")), ..root.clone() }));
     specs.extend([Spec::Dns(root), Spec::Dns(https)]);
+    specs.push(Spec::Ipv6(Ipv6Spec { scope: Ipv6Scope::Full }));
     specs.push(Spec::Sslcert(SslcertSpec { hostname: Some(Target::cut("a.example")), ..SslcertSpec::default() }));
     for method in [HttpMethod::Get, HttpMethod::Head, HttpMethod::Post] {
         let query_string = Some(Text::cut("q"));
@@ -502,6 +508,8 @@ fn outcomes() -> Vec<Outcome> {
     outcomes.extend(http_outcomes().into_iter().map(|seen| Outcome::Http(Box::new(seen))));
     outcomes.extend(ntp_outcomes().into_iter().map(Outcome::Ntp));
     outcomes.extend(path_mtu_outcomes().into_iter().map(|outcome| Outcome::PathMtu(Box::new(outcome))));
+    let ipv6 = samples::full("2001:db8::2", "192.0.2.2", "192.0.2.3", "192.0.2.53", "192.0.2.254");
+    outcomes.extend([samples::bare(), ipv6].map(|outcome| Outcome::Ipv6(Box::new(outcome))));
     outcomes
 }
 

@@ -26,9 +26,11 @@
 
 mod dns;
 mod dns_message;
+mod each;
 mod extra;
 mod http;
 mod icmp_extension;
+mod ipv6;
 mod ntp;
 mod path_mtu;
 mod ping;
@@ -184,6 +186,7 @@ impl Serialize for Line<'_> {
             (Outcome::Http(seen), _) => http::write(self, &mut line, seen)?,
             (Outcome::Ntp(seen), _) => ntp::write(self, &mut line, seen)?,
             (Outcome::PathMtu(seen), _) => path_mtu::write(self, &mut line, seen)?,
+            (Outcome::Ipv6(seen), _) => ipv6::write(self, &mut line, seen)?,
             (Outcome::Failed(failure, _), Some(Kind::Ping)) => ping::write_failure(self, &mut line, failure)?,
             (Outcome::Failed(failure, _), Some(Kind::Traceroute)) => {
                 traceroute::write_failure(self, &mut line, failure)?
@@ -193,6 +196,7 @@ impl Serialize for Line<'_> {
             (Outcome::Failed(failure, _), Some(Kind::Http)) => http::write_failure(self, &mut line, failure)?,
             (Outcome::Failed(failure, _), Some(Kind::Ntp)) => ntp::write_failure(self, &mut line, failure)?,
             (Outcome::Failed(failure, _), Some(Kind::PathMtu)) => path_mtu::write_failure(self, &mut line, failure)?,
+            (Outcome::Failed(failure, _), Some(Kind::Ipv6)) => ipv6::write_failure(self, &mut line, failure)?,
             (Outcome::Failed(failure, _), None) => {
                 self.target(&mut line)?;
                 failure_entry(&mut line, failure)?;

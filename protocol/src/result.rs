@@ -26,6 +26,7 @@ use crate::time::UnixNanos;
 
 pub use self::dns::*;
 pub use self::http::*;
+pub use self::ipv6::Ipv6Outcome;
 pub use self::ntp::*;
 pub use self::path_mtu::*;
 pub use self::ping::*;
@@ -298,6 +299,9 @@ pub enum Outcome {
     /// Sizes that pass. Boxed, because it would make every outcome larger.
     #[n(7)]
     PathMtu(#[n(0)] Box<PathMtuOutcome>),
+    /// What both families are worth. Boxed likewise.
+    #[n(8)]
+    Ipv6(#[n(0)] Box<Ipv6Outcome>),
 }
 
 impl Outcome {
@@ -312,6 +316,7 @@ impl Outcome {
             Outcome::Http(_) => crate::spec::Kind::Http.number(),
             Outcome::Ntp(_) => crate::spec::Kind::Ntp.number(),
             Outcome::PathMtu(_) => crate::spec::Kind::PathMtu.number(),
+            Outcome::Ipv6(_) => crate::spec::Kind::Ipv6.number(),
         }
     }
 }

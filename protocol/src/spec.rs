@@ -91,12 +91,14 @@ pub enum Kind {
     Ntp = 6,
     /// The greatest packet that passes (ours, not Atlas's).
     PathMtu = 7,
+    /// What both address families are worth (ours, not Atlas's). Nothing runs it yet.
+    Ipv6 = 8,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 7] =
-        [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp, Kind::PathMtu];
+    pub const ALL: [Kind; 8] =
+        [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp, Kind::PathMtu, Kind::Ipv6];
 
     /// Its number on the wire and in the store; never reused.
     pub const fn number(self) -> u8 {
@@ -118,6 +120,7 @@ impl Kind {
             Kind::Http => "http",
             Kind::Ntp => "ntp",
             Kind::PathMtu => "pathmtu",
+            Kind::Ipv6 => "ipv6",
         }
     }
 
@@ -131,6 +134,7 @@ impl Kind {
             Kind::Http => "HTTPGet",
             Kind::Ntp => "Ntp",
             Kind::PathMtu => "PathMTU",
+            Kind::Ipv6 => "IPv6",
         }
     }
 
@@ -138,7 +142,7 @@ impl Kind {
     pub const fn default_interval(self) -> u32 {
         match self {
             Kind::Ping | Kind::Dns => 240,
-            Kind::Traceroute | Kind::Sslcert => 900,
+            Kind::Traceroute | Kind::Sslcert | Kind::Ipv6 => 900,
             Kind::Http | Kind::Ntp | Kind::PathMtu => 1800,
         }
     }
@@ -180,6 +184,8 @@ pub enum Spec {
     Ntp(NtpSpec),
     /// The greatest packet that passes.
     PathMtu(PathMtuSpec),
+    /// What both address families are worth.
+    Ipv6(Ipv6Spec),
 }
 
 impl Spec {
@@ -196,6 +202,7 @@ impl Spec {
             Kind::Http => Spec::Http(HttpSpec::default()),
             Kind::Ntp => Spec::Ntp(NtpSpec::default()),
             Kind::PathMtu => Spec::PathMtu(PathMtuSpec::default()),
+            Kind::Ipv6 => Spec::Ipv6(Ipv6Spec::default()),
         }
     }
 
@@ -209,12 +216,17 @@ impl Spec {
             Spec::Http(_) => Kind::Http,
             Spec::Ntp(_) => Kind::Ntp,
             Spec::PathMtu(_) => Kind::PathMtu,
+            Spec::Ipv6(_) => Kind::Ipv6,
         }
     }
 
-    /// Does this run without a target? Only dns with the probe's own resolvers does.
+    /// Does this run without a target? Dns with the probe's own resolvers does, and ipv6, whose targets the directory lists.
     pub const fn needs_no_target(&self) -> bool {
-        matches!(self, Spec::Dns(dns) if dns.use_probe_resolver)
+        match self {
+            Spec::Dns(dns) => dns.use_probe_resolver,
+            Spec::Ipv6(_) => true,
+            _ => false,
+        }
     }
 
     /// The destination port that a policy has to look at, where the kind opens a connection (TCP).
@@ -246,6 +258,7 @@ impl Spec {
             Spec::Ntp(n) => n.packets,
             // A search over the sizes, and one along the path: the engine stops there.
             Spec::PathMtu(p) => p.packets.saturating_mul(32).saturating_add(96),
+            Spec::Ipv6(ipv6) => ipv6.packets_at_most(),
         }
     }
 
@@ -268,6 +281,7 @@ impl Spec {
             Spec::Ntp(_) => 48,
             // Most are as long as the usual link's MTU or shorter; the longest are refused before they leave.
             Spec::PathMtu(_) => 1452,
+            Spec::Ipv6(ipv6) => ipv6.packet_size(),
         }
     }
 
@@ -358,6 +372,7 @@ impl Spec {
                 PathMtuSpec::PACKETS.check(p.packets, problems);
                 PathMtuSpec::TIMEOUT.check(p.timeout, problems);
             }
+            Spec::Ipv6(Ipv6Spec { scope: _ }) => {}
         }
         found
     }
@@ -372,6 +387,7 @@ impl Spec {
             Spec::Http(s) => minicbor::to_vec(s),
             Spec::Ntp(s) => minicbor::to_vec(s),
             Spec::PathMtu(s) => minicbor::to_vec(s),
+            Spec::Ipv6(s) => minicbor::to_vec(s),
         };
         // Writing into memory cannot fail; the error type is `Infallible`.
         encoded.unwrap_or_default()
@@ -387,6 +403,7 @@ impl Spec {
             Kind::Http => Spec::Http(minicbor::decode(bytes)?),
             Kind::Ntp => Spec::Ntp(minicbor::decode(bytes)?),
             Kind::PathMtu => Spec::PathMtu(minicbor::decode(bytes)?),
+            Kind::Ipv6 => Spec::Ipv6(minicbor::decode(bytes)?),
         };
         match spec.problems().into_iter().next() {
             None => Ok(spec),

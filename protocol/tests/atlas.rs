@@ -6,6 +6,8 @@
 // The helpers are test code too, which clippy sees only inside #[test].
 #![allow(clippy::unwrap_used)]
 
+mod samples;
+
 use std::net::IpAddr;
 
 use proptest::prelude::*;
@@ -723,6 +725,15 @@ fn shapes() -> Vec<Shape> {
         let tries = [1500, 68].map(|size| mtu_try(Transport::Icmp, size, MtuAnswer::Timeout));
         path_mtu(PathMtuOutcome { tries: List::cut(tries), ..PathMtuOutcome::default() })
     });
+    let ipv6 = |outcome| MeasurementResult {
+        af: Family::V6,
+        dst_name: None,
+        dst_addr: None,
+        src_addr: None,
+        ..result(Outcome::Ipv6(Box::new(outcome)))
+    };
+    works("ipv6: a full run behind a hole", ipv6(samples::full("fd00::53", OWN, SEEN_FROM, RESOLVER, FIRST_HOP)));
+    works("ipv6: nothing answers", ipv6(samples::bare()));
     for (name, result, spec) in sslcert_shapes().into_iter().chain(http_shapes()) {
         shapes.push(Shape { name, expect_error: false, result, spec });
     }
@@ -824,6 +835,7 @@ fn shapes() -> Vec<Shape> {
     fails("http: address or host not allowed", failed(Kind::Http, Failure::NotAllowed), Some(Spec::Http(http_spec())));
     fails("http: no socket", failed(Kind::Http, Failure::Socket(why("too many open files"))), None);
     fails("sslcert: not supported", failed(Kind::Sslcert, Failure::Unsupported(why("not in this version"))), None);
+    fails("ipv6: not supported", failed(Kind::Ipv6, Failure::Unsupported(why("not in this version"))), None);
     fails("pathmtu: name does not resolve", unresolved(Kind::PathMtu), None);
     fails("pathmtu: address not allowed", failed(Kind::PathMtu, Failure::NotAllowed), None);
     fails("pathmtu: no socket", failed(Kind::PathMtu, Failure::Socket(why("too many measurements at once"))), None);

@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "an error must end the test")]
 
+mod samples;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -496,6 +498,13 @@ fn an_http_result() {
         ..HttpOutcome::new(HttpMethod::Post)
     };
     check_report("result-http", &result(Family::V4, Outcome::Http(Box::new(seen))));
+}
+
+#[test]
+fn an_ipv6_result() {
+    let full = samples::full("2001:db8::9", "192.0.2.9", "198.51.100.7", "192.0.2.53", "192.0.2.1");
+    check_report("result-ipv6", &result(Family::V6, Outcome::Ipv6(Box::new(full))));
+    check_report("result-ipv6-bare", &result(Family::V6, Outcome::Ipv6(Box::new(samples::bare()))));
 }
 
 #[test]

@@ -27,7 +27,7 @@ from ripe.atlas.sagan import Result, ResultParseError
 
 
 # Kinds that Atlas has not: sagan cannot know them. They are counted, and must be objects of their type.
-OURS = ("pathmtu",)
+OURS = ("pathmtu", "ipv6")
 
 
 def failed_by_content(result):

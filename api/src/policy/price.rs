@@ -19,7 +19,7 @@ pub(crate) fn price(policy: &CreditsPolicy, spec: &Spec, is_oneoff: bool) -> Pri
         Spec::Sslcert(_) => policy.sslcert,
         Spec::Http(_) => policy.http,
         Spec::Ntp(_) => policy.ntp,
-        Spec::PathMtu(_) => policy.pathmtu,
+        Spec::PathMtu(_) | Spec::Ipv6(_) => policy.pathmtu,
     };
     let credits = if is_oneoff { each.saturating_mul(policy.oneoff_factor) } else { each };
     Price { credits, packets: packets(spec) }
@@ -59,6 +59,7 @@ fn packets(spec: &Spec) -> u32 {
         Spec::Dns(_) | Spec::Sslcert(_) | Spec::Http(_) => 10,
         Spec::Ntp(ntp) => ntp.packets,
         Spec::PathMtu(path) => path.packets.saturating_mul(10),
+        Spec::Ipv6(ipv6) => ipv6.packets_at_most(),
     }
 }
 

@@ -34,6 +34,22 @@ fn both_forms_of_every_path_that_makes_measurements() {
 }
 
 #[test]
+fn a_kind_that_no_probe_runs_yet_is_refused_in_words() {
+    let lab = Lab::new();
+    let anna = lab.person("anna");
+    lab.probe(&anna, "20.0.0.9", &[]);
+    let mut body = asking("ipv6", "1.1.1.1", worldwide(1));
+    for target in [json!("1.1.1.1"), json!(null)] {
+        body["definitions"][0]["target"] = target;
+        let reply = lab.post_as(&anna, "/api/v2/measurements/", &body);
+        assert_eq!(reply.refused(400, 102), ["/definitions/0/type"]);
+        assert!(reply.text.contains("not offered yet"), "{reply:?}");
+    }
+    assert_eq!(lab.post_as(&anna, "/api/v2/measurements/ipv6/", &body).status, 404);
+    assert_eq!(lab.dispatched(), [[0_u64; 0]; 0]);
+}
+
+#[test]
 fn the_chosen_probes_orders_have_changed() {
     let lab = Lab::new();
     let anna = lab.person("anna");

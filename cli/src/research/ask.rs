@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use sonde_probe::run::KINDS;
 use sonde_protocol::spec::Kind;
 
 use super::access::AccessArgs;
@@ -113,7 +114,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 impl Subcommand for Ask {
     fn augment_subcommands(command: Command) -> Command {
-        Kind::ALL.into_iter().fold(command, |command, kind| {
+        KINDS.into_iter().fold(command, |command, kind| {
             let own = Common::augment_args(Command::new(kind.name())).args(options::arguments(kind));
             let own = own.about(options::about(kind)).after_help(EXAMPLES);
             // The one option that both halves must know: whom dns asks.
@@ -127,7 +128,7 @@ impl Subcommand for Ask {
     }
 
     fn has_subcommand(name: &str) -> bool {
-        name.parse::<Kind>().is_ok()
+        name.parse::<Kind>().is_ok_and(|kind| KINDS.contains(&kind))
     }
 }
 

@@ -106,6 +106,7 @@ impl Request {
             Spec::Http(_) => Duration::from_secs(30),
             Spec::Ntp(ntp) => ms(ntp.timeout).saturating_mul(ntp.packets),
             Spec::PathMtu(_) => Duration::from_secs(300),
+            Spec::Ipv6(_) => Duration::from_secs(60),
         }
     }
 }
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_the_api_accepts() {
         // Whom http may ask only a server knows.
-        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Http) {
+        for kind in sonde_probe::run::KINDS.into_iter().filter(|kind| *kind != Kind::Http) {
             let body = body(&format!("{kind} a.example --af 4 --from DE*3,probes:1-2 --tag home"));
             assert_eq!(sonde_api::check_body(body.to_string().as_bytes()), Ok(1), "{body}");
         }

@@ -92,6 +92,7 @@ fn of(kind: Kind) -> Options {
         Kind::Http => HTTP,
         Kind::Ntp => NTP,
         Kind::PathMtu => PATH_MTU,
+        Kind::Ipv6 => &[],
     }
 }
 
@@ -105,6 +106,7 @@ pub fn about(kind: Kind) -> &'static str {
         Kind::Http => "Asks a web server from probes of a network; the operator lists which",
         Kind::Ntp => "Asks a server for the time from probes of a network",
         Kind::PathMtu => "Finds the longest packets that pass between probes and a target",
+        Kind::Ipv6 => "Finds out what both address families are worth to probes",
     }
 }
 
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn every_option_is_one_of_the_kind() {
-        for kind in Kind::ALL {
+        for kind in sonde_probe::run::KINDS {
             for (name, value, _) in of(kind) {
                 let word = if value.is_empty() { format!("--{name}") } else { format!("--{name}=1") };
                 // A value may be wrong; the option must not be.

@@ -5,6 +5,7 @@
 //! [`hysteresis`] says when that may be believed. Everything here is pure: the same evidence gives the same verdict, also
 //! for somebody who reads the result years later.
 
+pub mod cost;
 pub mod decide;
 mod facts;
 pub mod hysteresis;

@@ -100,6 +100,10 @@ pub fn spent(result: &MeasurementResult) -> Cost {
             MtuAnswer::Timeout => cost.plus(1, u64::from(one.size)),
             MtuAnswer::SendError(_) | MtuAnswer::TooLong => cost,
         }),
+        Outcome::Ipv6(seen) => {
+            let (packets, bytes) = sonde_engine::ipv6::cost::spent(&seen.evidence);
+            none.plus(packets, bytes)
+        }
     }
 }
 

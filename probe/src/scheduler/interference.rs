@@ -27,7 +27,7 @@ use std::net::IpAddr;
 
 use sonde_protocol::net::Transport;
 use sonde_protocol::order::Order;
-use sonde_protocol::spec::{HttpMethod, PingSpec, Spec, Target, TracerouteSpec};
+use sonde_protocol::spec::{HttpMethod, Ipv6Scope, Ipv6Spec, PingSpec, Spec, Target, TracerouteSpec};
 
 /// A run that sends or receives so many bytes at once is bulk.
 const BULK: u64 = 8 * 1024;
@@ -80,6 +80,7 @@ impl Footprint {
             Spec::PathMtu(_) => Asks::Path { echo: true },
             Spec::Dns(dns) if dns.use_probe_resolver => Asks::OwnResolvers,
             Spec::Ntp(_) => Asks::Time,
+            Spec::Ipv6(_) => Asks::OwnResolvers,
             Spec::Dns(_) | Spec::Sslcert(_) | Spec::Http(_) => Asks::Nothing,
         };
         Self { bulk: bytes_at_once(spec) >= BULK, asks, address, name }
@@ -127,13 +128,13 @@ fn bytes_at_once(spec: &Spec) -> u64 {
             packets(TRACEROUTE_WINDOW.min(spec.packets_at_most()), size)
         }
         // It tries how much fits, packets of different sizes at once.
-        Spec::PathMtu(_) => u64::MAX,
+        Spec::PathMtu(_) | Spec::Ipv6(Ipv6Spec { scope: Ipv6Scope::Full }) => u64::MAX,
         Spec::Http(http) => match http.method {
             HttpMethod::Head => 0,
             HttpMethod::Get | HttpMethod::Post => u64::from(http.max_bytes_read.unwrap_or(u32::MAX)),
         },
         // A chain of certificates, a few answers, a few packets of 48 bytes.
-        Spec::Sslcert(_) | Spec::Dns(_) | Spec::Ntp(_) => 0,
+        Spec::Sslcert(_) | Spec::Dns(_) | Spec::Ntp(_) | Spec::Ipv6(Ipv6Spec { scope: Ipv6Scope::Light }) => 0,
     }
 }
 

@@ -5,8 +5,9 @@ use alloc::borrow::Cow;
 use core::net::IpAddr;
 
 use serde::Serialize;
-use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+use serde::ser::SerializeMap;
 
+use super::each::Each;
 use super::{Line, Millis, UNKNOWN_HOP, entry, failure_entry, send_failure};
 use crate::result::{Failure, Mtu, MtuAnswer, MtuDirection, MtuEnd, MtuHole, MtuHop, MtuLimit, MtuTry, PathMtuOutcome};
 
@@ -46,19 +47,6 @@ fn end(seen: &PathMtuOutcome) -> &'static str {
         MtuEnd::Complete => "complete",
         MtuEnd::Loss => "loss",
         MtuEnd::Bound => "bound",
-    }
-}
-
-/// A list, each item in its form as JSON.
-struct Each<'a, T, F>(&'a [T], F);
-
-impl<'a, T, J: Serialize, F: Fn(&'a T) -> J> Serialize for Each<'a, T, F> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
-        for item in self.0 {
-            list.serialize_element(&(self.1)(item))?;
-        }
-        list.end()
     }
 }
 

@@ -129,3 +129,25 @@ pub struct Evidence {
     #[n(17)]
     pub errors: List<Why, 16>,
 }
+
+impl Evidence {
+    /// The target at a place.
+    pub fn target(&self, place: u8) -> Option<&Target> {
+        self.targets.get(usize::from(place))
+    }
+
+    /// Did an answer about a name of a reference's zone hold that reference's own address, as the signed directory has it?
+    /// Where the directory has none, any address does.
+    pub fn tells_truth(&self, check: &DnsCheck) -> bool {
+        /// NOERROR (RFC 1035, 4.1.1).
+        const NOERROR: u8 = 0;
+        let Some(seen) = check.answer() else { return false };
+        let target = check.target.and_then(|place| self.target(place));
+        let truth = target.and_then(|target| if check.qtype == DnsCheck::AAAA { target.v6 } else { target.v4 });
+        seen.rcode == NOERROR
+            && match truth {
+                Some(truth) => seen.addresses.contains(&truth),
+                None => !seen.addresses.is_empty(),
+            }
+    }
+}

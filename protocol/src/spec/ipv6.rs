@@ -39,3 +39,27 @@ pub struct Ipv6Spec {
     #[n(0)]
     pub scope: Ipv6Scope,
 }
+
+impl Ipv6Spec {
+    /// The packets of a light run at most. Plans are made to fit, so that caps and prices can go by it.
+    pub const LIGHT_PACKETS: u32 = 1000;
+
+    /// The packets of a full run at most.
+    pub const FULL_PACKETS: u32 = 3000;
+
+    /// The greatest number of packets one run sends.
+    pub const fn packets_at_most(&self) -> u32 {
+        match self.scope {
+            Ipv6Scope::Light => Self::LIGHT_PACKETS,
+            Ipv6Scope::Full => Self::FULL_PACKETS,
+        }
+    }
+
+    /// The payload bytes of a packet, on average: questions and handshakes, and in full runs packets of all sizes.
+    pub const fn packet_size(&self) -> u32 {
+        match self.scope {
+            Ipv6Scope::Light => 200,
+            Ipv6Scope::Full => 700,
+        }
+    }
+}

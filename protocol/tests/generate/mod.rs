@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "lists are made within their bounds")]
 
+mod ipv6;
+
 use std::net::IpAddr;
 
 use proptest::collection::vec;
@@ -22,8 +24,8 @@ use sonde_protocol::order::{Order, OrdersUpdate, When};
 use sonde_protocol::range_set::RangeSet;
 use sonde_protocol::result::*;
 use sonde_protocol::spec::{
-    DnsCarrier, DnsSpec, HttpMethod, HttpSpec, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec, SslcertSpec,
-    TracerouteSpec,
+    DnsCarrier, DnsSpec, HttpMethod, HttpSpec, Ipv6Scope, Ipv6Spec, Limits, NtpSpec, PathMtuSpec, PingSpec, Spec,
+    SslcertSpec, TracerouteSpec,
 };
 use sonde_protocol::time::UnixNanos;
 
@@ -377,8 +379,19 @@ fn within(limits: Limits) -> impl Strategy<Value = u32> {
 
 /// Any definition that is allowed, of every kind.
 pub fn spec() -> BoxedStrategy<Spec> {
-    prop_oneof![ping_spec(), traceroute_spec(), dns_spec(), sslcert_spec(), http_spec(), ntp_spec(), path_mtu_spec()]
-        .boxed()
+    let ipv6 =
+        prop_oneof![Just(Ipv6Scope::Light), Just(Ipv6Scope::Full)].prop_map(|scope| Spec::Ipv6(Ipv6Spec { scope }));
+    prop_oneof![
+        ping_spec(),
+        traceroute_spec(),
+        dns_spec(),
+        sslcert_spec(),
+        http_spec(),
+        ntp_spec(),
+        path_mtu_spec(),
+        ipv6
+    ]
+    .boxed()
 }
 
 fn ping_spec() -> BoxedStrategy<Spec> {
@@ -588,6 +601,7 @@ fn outcome() -> BoxedStrategy<Outcome> {
         http().prop_map(|seen| Outcome::Http(Box::new(seen))),
         ntp().prop_map(Outcome::Ntp),
         path_mtu().prop_map(|outcome| Outcome::PathMtu(Box::new(outcome))),
+        ipv6::outcome().prop_map(|outcome| Outcome::Ipv6(Box::new(outcome))),
     ]
     .boxed()
 }

@@ -50,7 +50,7 @@ impl Facts {
     /// Counts. References of the names in `ignored` do not count: they are known to be ill.
     pub fn new(evidence: &Evidence, ignored: &[&str]) -> Self {
         let counts = |index: u8| {
-            let target = evidence.targets.get(usize::from(index));
+            let target = evidence.target(index);
             target.is_some_and(|target| target.is_reference && !ignored.contains(&&*target.name))
         };
         let mut tried: Vec<u8> = evidence.pairs.iter().map(|pair| pair.target).filter(|index| counts(*index)).collect();
@@ -133,7 +133,7 @@ impl FamilyFacts {
     }
 
     fn other(&mut self, evidence: &Evidence, index: u8, mine: Option<&Connect>, theirs: Option<&Connect>) {
-        let is_reference = evidence.targets.get(usize::from(index)).is_none_or(|target| target.is_reference);
+        let is_reference = evidence.target(index).is_none_or(|target| target.is_reference);
         let Some(mine) = mine.filter(|_| !is_reference) else { return };
         let reached = is_done(mine.tcp.as_ref());
         self.answered |= reached;

@@ -37,14 +37,14 @@ impl Names {
         let own = || evidence.dns.iter().filter(|check| check.asks == Asks::OwnResolver);
         let gives = |qtype: u16| {
             let mut asked = own().filter(|check| is(check, Asked::Ds, qtype)).peekable();
-            asked.peek().is_some().then(|| asked.any(|check| tells_truth(evidence, check)))
+            asked.peek().is_some().then(|| asked.any(|check| evidence.tells_truth(check)))
         };
         let resolvers = resolvers(evidence);
         let aaaa_filter = resolvers.iter().any(|resolver| {
             let told = |qtype| {
                 let mut asked =
                     own().filter(|check| check.server.0 == *resolver && is(check, Asked::Ds, qtype)).peekable();
-                asked.peek().is_some().then(|| asked.any(|check| tells_truth(evidence, check)))
+                asked.peek().is_some().then(|| asked.any(|check| evidence.tells_truth(check)))
             };
             told(DnsCheck::A) == Some(true) && told(DnsCheck::AAAA) == Some(false)
         });
@@ -80,18 +80,6 @@ fn resolvers(evidence: &Evidence) -> Vec<IpAddr> {
     all.sort_unstable();
     all.dedup();
     all
-}
-
-/// Did the answer hold the reference's own address? Where the directory has none, any does.
-fn tells_truth(evidence: &Evidence, check: &DnsCheck) -> bool {
-    let Some(seen) = check.answer() else { return false };
-    let target = check.target.and_then(|index| evidence.targets.get(usize::from(index)));
-    let truth = target.and_then(|target| if check.qtype == DnsCheck::AAAA { target.v6 } else { target.v4 });
-    seen.rcode == NOERROR
-        && match truth {
-            Some(truth) => seen.addresses.contains(&truth),
-            None => !seen.addresses.is_empty(),
-        }
 }
 
 /// The prefixes that the network tells of.
@@ -130,7 +118,7 @@ fn lying(evidence: &Evidence) -> Option<bool> {
 /// Does the address hold the reference's IPv4 address where a prefix that nobody told of would have it? A resolver that the
 /// host has chosen may know one.
 fn is_embedding(evidence: &Evidence, check: &DnsCheck, address: IpAddr) -> bool {
-    let target = check.target.and_then(|index| evidence.targets.get(usize::from(index)));
+    let target = check.target.and_then(|index| evidence.target(index));
     let (Some(IpAddr::V4(truth)), IpAddr::V6(v6)) = (target.and_then(|target| target.v4).map(|ip| ip.0), address)
     else {
         return false;
@@ -162,7 +150,7 @@ fn intercepted(evidence: &Evidence, af: Family) -> Option<bool> {
 fn reaches_v6ns(evidence: &Evidence) -> Option<bool> {
     let own = evidence.dns.iter().filter(|check| check.asks == Asks::OwnResolver && check.asked == Asked::V6Ns);
     let mut own = own.peekable();
-    own.peek().is_some().then(|| own.any(|check| tells_truth(evidence, check)))
+    own.peek().is_some().then(|| own.any(|check| evidence.tells_truth(check)))
 }
 
 /// Does a resolver make an IPv6 address for the name that has an IPv4 one alone?
