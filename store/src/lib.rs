@@ -5,6 +5,7 @@
 //! and the embedded ones complete when polled. Nobody else in Sonde speaks SQL.
 //!
 //! [`system_tags`] says what probes can do, from what they did; [`places`] where their addresses come from.
+//! [`reachability`] sums up what probes say of IPv6 and IPv4.
 //! [`bus`] tells what has just been stored to whoever listens (the live streams).
 //!
 //! [`view`] decides who may see what of it (addresses, private measurements); every output goes through it.
@@ -13,6 +14,7 @@ pub mod bus;
 pub mod catalog;
 pub mod conformance;
 pub mod places;
+pub mod reachability;
 pub mod results;
 pub mod sqlite;
 pub mod system_tags;

@@ -136,17 +136,17 @@ impl Evidence {
         self.targets.get(usize::from(place))
     }
 
-    /// Did an answer about a name of a reference's zone hold that reference's own address, as the signed directory has it?
-    /// Where the directory has none, any address does.
+    /// Did an answer about a name of the references' zone hold an address of a reference, as the signed directory has them?
+    /// Where the directory has none of that family, any address does.
     pub fn tells_truth(&self, check: &DnsCheck) -> bool {
         /// NOERROR (RFC 1035, 4.1.1).
         const NOERROR: u8 = 0;
         let Some(seen) = check.answer() else { return false };
-        let target = check.target.and_then(|place| self.target(place));
-        let truth = target.and_then(|target| if check.qtype == DnsCheck::AAAA { target.v6 } else { target.v4 });
+        let of = |target: &Target| if check.qtype == DnsCheck::AAAA { target.v6 } else { target.v4 };
+        let mut truth = self.targets.iter().filter(|target| target.is_reference).filter_map(of).peekable();
         seen.rcode == NOERROR
-            && match truth {
-                Some(truth) => seen.addresses.contains(&truth),
+            && match truth.peek() {
+                Some(_) => truth.any(|address| seen.addresses.contains(&address)),
                 None => !seen.addresses.is_empty(),
             }
     }

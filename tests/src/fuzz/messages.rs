@@ -111,6 +111,12 @@ pub(super) fn lanes(data: &[u8]) {
 
 /// The answer of a name server, as the JSON shows it.
 pub(super) fn dns_message(data: &[u8]) {
+    // What the checks of ipv6 read of an answer.
+    for qtype in [1, 28] {
+        if let Some(seen) = sonde_engine::ipv6::answer::read(data, qtype, 1, &[target(Family::V6)]) {
+            assert!(seen.addresses.iter().all(|ip| (Family::of(ip.0) == Family::V6) == (qtype == 28)));
+        }
+    }
     let Some(message) = Bytes::new(data) else { return };
     let answer = DnsAnswer {
         rt: 1,

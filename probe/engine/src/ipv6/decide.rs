@@ -143,6 +143,7 @@ impl View<'_> {
         let mut parts: Vec<Because> = Vec::new();
         if !mine.is_full() || mine.others_fail() {
             parts.push(Reason::SomeDestinations.into());
+            parts.push(Because { reason: Reason::Reached, detail: u32::try_from(mine.reached).ok() });
         }
         if self.path(af).has_hole() {
             parts.push(Reason::Mtu.into());

@@ -129,14 +129,15 @@ fn is_embedding(evidence: &Evidence, check: &DnsCheck, address: IpAddr) -> bool 
 /// The lengths of prefixes that RFC 6052 allows.
 const LENGTHS: [u8; 6] = [96, 64, 56, 48, 40, 32];
 
-/// An answer from where no name server runs; or one that a root server does not give: with recursion and no authority.
+/// An answer with recursion and without authority, from where none is to be had: of a root server, or of a reference, where at
+/// most a server of its own zone runs.
 fn intercepted(evidence: &Evidence, af: Family) -> Option<bool> {
     let mut tested = false;
     for check in evidence.dns.iter().filter(|check| Family::of(check.server.0) == af) {
         let by_another = |seen: &DnsSeen| seen.has(DnsSeen::RECURSION_AVAILABLE) && !seen.has(DnsSeen::AUTHORITATIVE);
         let is_intercepted = match (check.asks, &check.saw) {
-            (Asks::Nobody, saw) => matches!(saw, DnsSaw::Answer(_)),
-            (Asks::RootServer, DnsSaw::Answer(seen)) => by_another(seen),
+            (Asks::Nobody | Asks::RootServer, DnsSaw::Answer(seen)) => by_another(seen),
+            (Asks::Nobody, _) => false,
             _ => continue,
         };
         tested = true;

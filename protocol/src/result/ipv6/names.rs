@@ -44,7 +44,7 @@ words! {
     OwnResolver = 1 "resolver",
     /// The name server of a reference's zone.
     ZoneServer = 2 "server",
-    /// An address of a reference where no name server runs.
+    /// An address of a reference, which asks nobody for others.
     Nobody = 3 "nobody",
     /// A root name server, without asking for recursion.
     RootServer = 4 "root",
