@@ -45,7 +45,10 @@ fn a_kind_that_no_probe_runs_yet_is_refused_in_words() {
         assert_eq!(reply.refused(400, 102), ["/definitions/0/type"]);
         assert!(reply.text.contains("not offered yet"), "{reply:?}");
     }
-    assert_eq!(lab.post_as(&anna, "/api/v2/measurements/ipv6/", &body).status, 404);
+    // There is no such path, as there is none of a word that is no kind.
+    for path in ["/api/v2/measurements/ipv6/", "/api/v2/measurements/wifi/"] {
+        assert_eq!(lab.post_as(&anna, path, &body).status, 405, "{path}");
+    }
     assert_eq!(lab.dispatched(), [[0_u64; 0]; 0]);
 }
 
