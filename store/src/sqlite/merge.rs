@@ -3,7 +3,7 @@
 //! log longer.
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Drop for Merger {
     }
 }
 
-fn watch(path: &PathBuf, pages: u32, ended: &Receiver<Infallible>) {
+fn watch(path: &Path, pages: u32, ended: &Receiver<Infallible>) {
     let mut connection = None;
     let mut failing = false;
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(EVERY) {
@@ -98,6 +98,8 @@ fn state(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     /// A file whose own connection merges nothing.
