@@ -97,9 +97,16 @@ async fn the_page_says_how_the_probe_is_and_nothing_of_it_is_obeyed() {
             assert!(head.contains(policy), "{policy}: {head}");
         }
         assert!(!page.contains("<script") && !page.contains(EVIL), "{page}");
-        for words in
-            ["Probe 7", "dns-silent", "123456 B", "8192 B", "1008 B", "2026-11-28", "resolv.conf", "&lt;script&gt;"]
-        {
+        for words in [
+            "Probe 7",
+            "dns-silent",
+            "123 kB of 1073 MB",
+            "8192 B",
+            "1008 B",
+            "2026-11-28",
+            "resolv.conf",
+            "&lt;script&gt;",
+        ] {
             assert!(page.contains(words), "{words}: {page}");
         }
         let (head, style) = get(address, "/style.css");
