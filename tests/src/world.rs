@@ -67,6 +67,22 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A copy of such a program in this folder, which everybody may run.
+///
+/// Another process makes it: a file that this one has open for writing can be inherited by what another test's thread is about
+/// to start, and cannot be run until that has closed it ("text file busy").
+///
+/// # Errors
+/// When the program is not built, or cannot be copied.
+pub fn runnable_copy(name: &str, folder: &Path) -> Result<PathBuf> {
+    let copy = folder.join(name);
+    let status = Command::new("install").args(["--mode=755"]).arg(program(name)?).arg(&copy).status()?;
+    if !status.success() {
+        bail!("{} cannot be written", copy.display());
+    }
+    Ok(copy)
+}
+
 /// Waits until `look` gives something.
 ///
 /// # Errors

@@ -191,7 +191,8 @@ fn each_is_called_by_its_name(reached: bool) {
         .unwrap_or_else(|error| panic!("{error:#}: {:?} {}", scene.probes[&HOME].probe.status(), record(scene)))
     };
     // In its sandbox, as far as this kernel has one.
-    let config = format!("{UNHURRIED_BY_LIMITS}[sandbox]\nenabled = true\nraw = false\n");
+    let config = UNHURRIED_BY_LIMITS.replace("raw = true", "enabled = true\nraw = false");
+    assert!(config.contains("raw = false"), "{config}");
     std::fs::write(scene.probes[&HOME].probe.dir().join("sonde.toml"), config).unwrap();
     let probe = &mut scene.probes.get_mut(&HOME).unwrap().probe;
     probe.stop().unwrap();

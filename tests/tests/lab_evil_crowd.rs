@@ -26,7 +26,7 @@ use sonde_protocol::time::UnixNanos;
 use sonde_tests::lab::{CapturedPacket, Family, Host, Lab, LabOptions};
 use sonde_tests::rogue::{Orders, Rogue};
 use sonde_tests::scene::{self, collector_addresses, say};
-use sonde_tests::world::{program, wait_for};
+use sonde_tests::world::{runnable_copy, wait_for};
 
 const PROBES: u8 = 100;
 
@@ -119,9 +119,7 @@ impl Crowd {
         ip(lines(&|user, _| format!("rule add uidrange {user}-{user} lookup {user}\n")));
         // The build folder may be closed to others.
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
-        let copy = folder.join("sonde-probe");
-        fs::copy(program("sonde-probe").unwrap(), &copy).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = runnable_copy("sonde-probe", folder).unwrap();
         let file = folder.join("network.toml");
         fs::write(&file, toml::to_string(&network.network_file(None)).unwrap()).unwrap();
         let config = folder.join("sonde.toml");

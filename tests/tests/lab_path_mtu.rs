@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sonde_protocol::spec::Kind;
 use sonde_tests::lab::{Family, Host, Lab, LabOptions, Link, Node, Router};
 use sonde_tests::scene::{Scene, lab, record, say};
-use sonde_tests::world::program;
+use sonde_tests::world::runnable_copy;
 
 /// The target's addresses: behind links of 1500, behind a link whose MTU R1 names, behind one of which R2 says nothing.
 const WHOLE: usize = 0;
@@ -66,10 +66,7 @@ fn set_up(lab: &Lab) {
 /// `sonde-probe` where everybody may run it.
 fn for_everybody(folder: &Path) -> PathBuf {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = folder.join("sonde-probe");
-    fs::copy(program("sonde-probe").unwrap(), &copy).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-    copy
+    runnable_copy("sonde-probe", folder).unwrap()
 }
 
 /// What the engine finds from this host, run by a user who may do nothing but open ping sockets.

@@ -15,7 +15,7 @@ use sonde_tests::lab::time_server::{Manners, TimeServer};
 use sonde_tests::lab::{Family, Host, Lab, LabOptions};
 use sonde_tests::scene::{self, Scene};
 use sonde_tests::web::Web;
-use sonde_tests::world::{EMAIL, program};
+use sonde_tests::world::{EMAIL, program, runnable_copy};
 use tempfile::TempDir;
 
 const RANGE: &str = "net.ipv4.ping_group_range";
@@ -32,10 +32,7 @@ impl Nobody {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let copy = folder.path().join("sonde-probe");
-        fs::copy(program("sonde-probe").unwrap(), &copy).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-        Self { program: copy, folder }
+        Self { program: runnable_copy("sonde-probe", folder.path()).unwrap(), folder }
     }
 
     fn command(&self, lab: &Lab) -> Command {

@@ -16,7 +16,7 @@ use nix::unistd::geteuid;
 use serde_json::{Value, json};
 use sonde_tests::lab::{Family, Host, LabOptions, Namespace};
 use sonde_tests::scene::{self, Scene};
-use sonde_tests::world::{EMAIL, program, wait_for};
+use sonde_tests::world::{EMAIL, runnable_copy, wait_for};
 use tempfile::TempDir;
 
 /// uid and gid of nobody.
@@ -83,11 +83,7 @@ impl Stage {
 
     fn program(&self, name: &str) -> PathBuf {
         let copy = self.folder.path().join(name);
-        if !copy.exists() {
-            fs::copy(program(name).unwrap(), &copy).unwrap();
-            fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        copy
+        if copy.exists() { copy } else { runnable_copy(name, self.folder.path()).unwrap() }
     }
 
     /// A new directory that belongs to this user.

@@ -15,8 +15,7 @@ fn nobody_can_ask_over_everything_that_carries_a_query() {
     // Where nobody may read it.
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let program = folder.path().join("sonde-probe");
-    fs::copy(world::program("sonde-probe").unwrap(), &program).unwrap();
+    let program = world::runnable_copy("sonde-probe", folder.path()).unwrap();
     for family in Family::ALL {
         let server = Host::Dns.address(family).unwrap().to_string();
         for carrier in CARRIERS {
