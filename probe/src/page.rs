@@ -6,7 +6,7 @@
 //! connection at a time with one deadline, and nothing is read but the head of a GET. What it shows it asks of the agent, as
 //! every command of the host's does.
 //!
-//! [`request`] reads a head and [`html`] writes the page; both are pure.
+//! `request` reads a head and `html` writes the page; both are pure.
 
 mod html;
 pub mod request;
