@@ -18,6 +18,7 @@ use sonde_collector::{Network, network::NetworkError};
 use sonde_protocol::directory::Reference;
 use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::key::PublicKey;
+use sonde_protocol::net::is_host_label;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::Catalog;
 use sonde_store::catalog::{AnchorAdded, ApiKey, Digest, Grant, NOBODY, NewAnchor};
@@ -304,14 +305,8 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 
 /// A host name in lower case: labels of letters, digits and hyphens (RFC 1123, 2.1).
 fn host_name(text: &str) -> Result<String> {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
     let name = text.trim_end_matches('.').to_ascii_lowercase();
-    if name.len() > 253 || name.parse::<std::net::IpAddr>().is_ok() || !name.split('.').all(label) {
+    if name.len() > 253 || name.parse::<std::net::IpAddr>().is_ok() || !name.split('.').all(is_host_label) {
         bail!("{text:?} is no host name");
     }
     Ok(name)

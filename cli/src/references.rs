@@ -252,7 +252,6 @@ mod tests {
     #[test]
     fn the_card_is_a_command_that_lists_the_server() {
         let dir = tempfile::tempdir().unwrap();
-        // Whatever byte the key begins with.
         let options = ReferenceOptions {
             data: dir.path().into(),
             listen: vec!["2001:db8::1".parse().unwrap(), "192.0.2.1".parse().unwrap()],

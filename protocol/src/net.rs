@@ -102,6 +102,15 @@ impl<'b, C> Decode<'b, C> for Ip {
     }
 }
 
+/// Is this a label of a host name: letters, digits and hyphens within (RFC 1123, 2.1), at most 63 of them? Names that are only
+/// measured may have more in them; this is for those that we make ourselves.
+pub fn is_host_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
 /// What a probe's connection to its collector runs over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Uplink {

@@ -16,6 +16,8 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use sonde_protocol::net::is_host_label;
+
 /// How long answers may be kept, in seconds. Queries invent their first label, so this is for what they share.
 const TTL: u32 = 300;
 
@@ -82,7 +84,7 @@ impl Zone {
     pub fn files(&self) -> Result<[ZoneFile; 3], ZoneError> {
         let labels = self.name_servers.iter().map(|server| server.label.as_str());
         for name in labels.chain(self.origin.split('.')) {
-            if !is_label(name) {
+            if !is_host_label(name) {
                 return Err(ZoneError::Name(name.into()));
             }
         }
@@ -174,14 +176,6 @@ const fn kind(address: &IpAddr) -> &'static str {
 fn line(text: &mut String, name: &str, kind: &str, data: &impl std::fmt::Display) {
     // Writing into memory cannot fail.
     let _ = writeln!(text, "{name}\t{kind}\t{data}");
-}
-
-/// Letters, digits and hyphens, as host names have them.
-fn is_label(label: &str) -> bool {
-    (1..=63).contains(&label.len())
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        && !label.starts_with('-')
-        && !label.ends_with('-')
 }
 
 #[cfg(test)]
