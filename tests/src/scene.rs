@@ -23,10 +23,17 @@ const API_PORT: u16 = 8080;
 /// Where the collector listens on [`Host::Server`] (UDP, both families).
 pub const COLLECTOR_PORT: u16 = 8333;
 
-/// A probe's `sonde.toml` for tests: everything allowed to be as fast as it likes, raw sockets too, and no exception to the address
-/// rules. More limits may follow.
-pub const UNHURRIED_BY_LIMITS: &str = "[sandbox]\nraw = true\n[limits]\npackets_per_second = 5000\nconcurrent = 512\ntarget_interval_ms = 0\n\
-                                       target_packets_per_second = 1000\n";
+/// A probe's `sonde.toml` for tests, with these lines about its sandbox: everything allowed to be as fast as it likes, and no
+/// exception to the address rules. More limits may follow.
+pub fn unhurried(sandbox: &str) -> String {
+    format!(
+        "[sandbox]\n{sandbox}\n[limits]\npackets_per_second = 5000\nconcurrent = 512\ntarget_interval_ms = 0\n\
+         target_packets_per_second = 1000\n"
+    )
+}
+
+/// What [`unhurried`] is given where all kinds are to be measured: some need raw sockets.
+pub const RAW_SOCKETS: &str = "raw = true";
 
 /// A lab, or `None` and a word on standard error where this machine cannot have one.
 ///
@@ -120,7 +127,7 @@ impl<'a> Scene<'a> {
             let dir = folder.path().join(host.name());
             fs::create_dir(&dir)?;
             server.network_file(EMAIL, &dir.join("network.toml"))?;
-            starting.insert(host, start(Place::In(lab.host(host)), &dir, UNHURRIED_BY_LIMITS)?);
+            starting.insert(host, start(Place::In(lab.host(host)), &dir, &unhurried(RAW_SOCKETS))?);
         }
         let mut probes = BTreeMap::new();
         for (host, mut probe) in starting {

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use sonde_tests::lab::{Family, Host, LabOptions};
-use sonde_tests::scene::{self, Scene, UNHURRIED_BY_LIMITS};
+use sonde_tests::scene::{self, RAW_SOCKETS, Scene, unhurried};
 use sonde_tests::world::wait_for;
 
 /// The port that nobody listens at (discard).
@@ -34,7 +34,7 @@ fn periodic_measurements_wait_while_the_line_is_busy() {
     let mut scene = Scene::start(&lab, &[Host::Dual]).unwrap();
     let target = Host::Target.address(Family::V4).unwrap();
     let member = scene.probes.get_mut(&Host::Dual).unwrap();
-    let config = format!("{UNHURRIED_BY_LIMITS}[quiet]\nbusy_mbits = 1\n");
+    let config = unhurried(RAW_SOCKETS) + "[quiet]\nbusy_mbits = 1\n";
     fs::write(member.probe.state().parent().unwrap().join("sonde.toml"), config).unwrap();
     kill(Pid::from_raw(i32::try_from(member.probe.process().unwrap().id()).unwrap()), Signal::SIGHUP).unwrap();
 

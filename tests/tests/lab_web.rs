@@ -22,7 +22,7 @@ use sonde_protocol::spec::{HttpSpec, Spec, SslcertSpec, Target};
 use sonde_protocol::time::UnixNanos;
 use sonde_tests::lab::{Family, Host, LabOptions};
 use sonde_tests::rogue::{Orders, Rogue};
-use sonde_tests::scene::{self, Scene, UNHURRIED_BY_LIMITS, collector_addresses, say};
+use sonde_tests::scene::{self, RAW_SOCKETS, Scene, collector_addresses, say, unhurried};
 use sonde_tests::web::{BODY, PLAIN, TLS_1_2, TLS_1_3, Visit, Web};
 use sonde_tests::world::{Place, Probe, wait_for};
 
@@ -349,7 +349,7 @@ fn a_collector_with_the_right_key_sends_no_request_elsewhere() {
     let dir = folder.path().join("probe");
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("network.toml"), toml::to_string(&network.network_file(None)).unwrap()).unwrap();
-    let _probe = Probe::start(Place::In(lab.host(Host::Dual)), &dir, UNHURRIED_BY_LIMITS).unwrap();
+    let _probe = Probe::start(Place::In(lab.host(Host::Dual)), &dir, &unhurried(RAW_SOCKETS)).unwrap();
     let reports = wait_for("a report about every order", || {
         let reports = rogue.reports();
         Ok((reports.len() >= count).then_some(reports))

@@ -16,7 +16,7 @@ use sonde_protocol::spec::{DnsSpec, HttpSpec, PingSpec, Spec, SslcertSpec, Targe
 use sonde_protocol::time::UnixNanos;
 use sonde_tests::lab::{Family, Host, Lab, LabOptions};
 use sonde_tests::rogue::{Orders, Rogue};
-use sonde_tests::scene::{self, UNHURRIED_BY_LIMITS, collector_addresses};
+use sonde_tests::scene::{self, RAW_SOCKETS, collector_addresses, unhurried};
 use sonde_tests::world::{Place, Probe, wait_for};
 
 use crate::{FORBIDDEN_QUESTION, HOSTS, Proof, near, record, resolver_of, special, target};
@@ -198,7 +198,7 @@ fn a_collector_with_the_right_key_gets_no_packet_out_either() {
         let dir = folder.path().join(host.name());
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("network.toml"), toml::to_string(&network.network_file(None)).unwrap()).unwrap();
-        probes.push(Probe::start(Place::In(lab.host(host)), &dir, UNHURRIED_BY_LIMITS).unwrap());
+        probes.push(Probe::start(Place::In(lab.host(host)), &dir, &unhurried(RAW_SOCKETS)).unwrap());
     }
     let count: usize = expected.values().map(Vec::len).sum();
     let reports = wait_for("a report about every order", || {
