@@ -5,6 +5,7 @@
 //! Some calls are known on some processors only, so there are three lists. Where there is none for a processor the program
 //! says so ([`known`]) and does without: a filter that nobody has tried would stop probes that nobody can reach.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use nix::libc;
 
 /// When a call is allowed. Arguments that are pointers cannot be looked at.
@@ -50,6 +51,7 @@ pub const fn known() -> bool {
     cfg!(any(target_arch = "x86_64", target_arch = "aarch64"))
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! calls {
     ($($why:literal: $($name:ident $(if $when:expr)?),+;)*) => {
         &[$($(Call { name: stringify!($name), number: numbers::$name, when: calls!(@when $($when)?), why: $why },)+)*]
@@ -59,8 +61,10 @@ macro_rules! calls {
 }
 
 /// `PR_SET_NAME` (linux/prctl.h).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const SET_NAME: &[u64] = &[15];
 /// `FIONBIO`, `FIOCLEX`, `FIONREAD`, `TCGETS`, `TIOCGWINSZ` (asm-generic/ioctls.h).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const IOCTLS: &[u64] = &[0x5421, 0x5451, 0x541b, 0x5401, 0x5413];
 
 /// Those of every processor.
