@@ -22,7 +22,8 @@ pub(crate) fn routes(routes: &mut Routes) {
 }
 
 /// `POST measurements/estimate/`: takes what `POST measurements/` takes and says what it would cost, and whether it would be
-/// allowed. Nothing is made; probes are chosen anew when it is.
+/// allowed. Nothing is made. Probes are chosen anew when it is, unless `probe_sources` of the answer is sent as `probes`: its seeds
+/// choose `probe_ids` again, as long as the same probes are there.
 #[utoipa::path(post, path = "/api/v2/measurements/estimate/", tag = "measurements", request_body = serde_json::Value,
     responses((status = 200, body = serde_json::Value)))]
 async fn estimate(
@@ -35,12 +36,16 @@ async fn estimate(
     admission::open_ledger(&api, account).await?;
     let usage = api.catalog.usage(account, &priced.new, api.clock.now()).await?;
     let reasons = priced.against(&api, &usage);
+    // Written by this server, so it reads; the same for all.
+    let probe_sources: Value =
+        priced.new.first().and_then(|new| serde_json::from_str(&new.probe_sources).ok()).unwrap_or_default();
     let costs = priced.asked(&api).costs();
     let measurements = priced.new.iter().zip(&priced.prices).zip(costs).map(|((new, price), cost)| {
         json!({
             "type": new.spec.kind().name(),
             "target": new.target,
             "probes": new.probes.len(),
+            "probe_ids": new.probes,
             "credits_per_result": price.credits,
             "estimated_results_per_day": cost.results_per_day,
             "credits_per_day": cost.credits_per_day,
@@ -49,6 +54,7 @@ async fn estimate(
     });
     Ok(Json(json!({
         "measurements": measurements.collect::<Vec<_>>(),
+        "probe_sources": probe_sources,
         "balance": usage.balance,
         "reserved": usage.reserved,
         "allowed": reasons.is_empty(),

@@ -75,6 +75,8 @@ mod probe_edit;
 mod probe_enrolment;
 mod probe_filters;
 mod probe_object;
+mod probe_places;
+mod probe_uptime;
 mod probes;
 mod query;
 mod reader;
@@ -165,6 +167,8 @@ pub fn router(api: Api) -> Router {
     skipped::routes(&mut routes);
     probe_enrolment::routes(&mut routes);
     probes::routes(&mut routes);
+    probe_places::routes(&mut routes);
+    probe_uptime::routes(&mut routes);
     anchors::routes(&mut routes);
     keys::routes(&mut routes);
     accounts::routes(&mut routes);

@@ -72,6 +72,8 @@ pub(crate) struct ProbeObject {
     status_since: Option<i64>,
     /// Those of its owner and those of the system.
     tags: Vec<ProbeTag>,
+    /// Name and version of its software, as it last told; null for one that never connected. Ours.
+    software: Option<String>,
     /// What its last connection ran over, `quic`, or `tls` where UDP is blocked; for whoever may see it whole. Ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     uplink: Option<&'static str>,
@@ -160,6 +162,7 @@ impl ProbeObject {
             status: ProbeStatus { id, name, since: since.map(iso) },
             status_since: since.map(UnixNanos::as_secs),
             tags: probe.tags.iter().map(|slug| ProbeTag::of(slug)).collect(),
+            software: probe.software.clone(),
             uplink: probe.uplink.filter(|_| whole).map(Uplink::name),
             kinds: probe.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| kind.name()).collect()),
             health: None,

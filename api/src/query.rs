@@ -12,6 +12,8 @@ use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn}
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Required, Schema};
 
+use crate::probe_uptime::WINDOW_NAMES;
+
 /// What values a parameter takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Form {
@@ -179,6 +181,11 @@ const PROBES: &[Query] = &[
          with commas between, each with a - before it for descending",
     ),
 ];
+const WINDOW: &[Query] = &[query(
+    "window",
+    Form::OneOf(WINDOW_NAMES),
+    "The last day in quarters of an hour (24h), or the last 90 days by days",
+)];
 const ANCHORS: &[Query] = &[
     query("country", Form::Text, "Two letters (ISO 3166)"),
     query("search", Form::Text, "In the host name, the city or the company"),
@@ -243,6 +250,10 @@ sets! {
     TagList = TAGS, PAGE;
     /// Of a list of probes.
     ProbeList = PROBES, PAGE, FIELDS, OPTIONAL_FIELDS, DATETIME;
+    /// Of probes on a map.
+    ProbePlaces = PROBES;
+    /// Of when a probe was connected.
+    ProbeUptime = WINDOW;
     /// Of one probe.
     OneProbe = FIELDS, OPTIONAL_FIELDS, DATETIME;
     /// Of the measurements that run on a probe.

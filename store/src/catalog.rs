@@ -41,7 +41,7 @@ pub use participation::{
 };
 pub use people::{Confirmed, Invite, Invited, People, SignUp, SignedUp, WebSession};
 pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
-pub use probes::{Admission, Connection, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
+pub use probes::{Admission, Connection, GridPlace, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
 pub use quotas::{Check, Checked, ONCE_SECS, ONEOFF_BURST_SECS, Once, Price, Quotas, Remembered, TargetUse, Usage};
 pub use target_updates::{TargetUpdate, TargetUpdates};
 

@@ -103,6 +103,7 @@ suite! {
         probe_filters::probes_by_where_they_are,
         probe_filters::what_is_hidden_is_not_found_by_it_either,
         probe_filters::orders_of_probes,
+        probe_filters::places_of_probes_are_those_of_the_grid,
         enrolment::a_waiting_key_is_claimed_by_its_code,
         enrolment::a_key_with_a_used_token_waits_for_the_tokens_owner,
         enrolment::waiting_is_bounded_by_network,

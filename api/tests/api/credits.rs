@@ -181,14 +181,20 @@ fn an_estimate_makes_nothing() {
     lab.probe(&anna, "20.0.1.9", &[]);
     let estimate = |body: &Value| lab.post_as(&anna, "/api/v2/measurements/estimate", body);
     let reply = estimate(&asking("ping", "1.1.1.1", worldwide(2))).json();
+    let seed = &reply["probe_sources"][0]["seed"];
+    let ids = &reply["measurements"][0]["probe_ids"];
     assert_eq!(
         reply,
         json!({
-            "measurements": [{"type": "ping", "target": "1.1.1.1", "probes": 2, "credits_per_result": 6,
+            "measurements": [{"type": "ping", "target": "1.1.1.1", "probes": 2, "probe_ids": ids, "credits_per_result": 6,
                 "estimated_results_per_day": 2, "credits_per_day": 12, "total": 12}],
+            "probe_sources": [{"requested": 2, "type": "area", "value": "WW", "tags_include": "", "tags_exclude": "",
+                "diversity": false, "seed": seed}],
             "balance": 1000, "reserved": 0, "allowed": true, "reasons": [],
         })
     );
+    let again = estimate(&asking("ping", "1.1.1.1", reply["probe_sources"].clone())).json();
+    assert_eq!(&again["measurements"][0]["probe_ids"], ids, "what it says can be asked for");
     let mut day = periodic("1.1.1.1", worldwide(2));
     let reply = estimate(&day).json();
     assert_eq!(reply["measurements"][0]["credits_per_day"], 2 * 24 * 30);

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 use sonde_api::{ApiConfig, LimitsConfig};
+use sonde_store::catalog::{ProbeEdit, Probes};
 
 use crate::lab::{self, Lab, NOW, Person, Reply, asking, worldwide};
 use crate::status_check::ping;
@@ -222,6 +223,40 @@ fn a_key() {
     for permission in permissions["results"].as_array().unwrap() {
         holds(permission, &["permission str", "has_targets bool", "type str"]);
     }
+}
+
+#[test]
+fn where_and_when_probes_are() {
+    let lab = Lab::new();
+    let anna = lab.person("anna");
+    let (here, away) = (lab.probe(&anna, "20.0.0.9", &[]), lab.new_probe(&anna));
+    lab.set_clock(NOW + 1000);
+    lab.disconnect(lab.connect(away, "20.0.1.9", &[]));
+    lab.set_clock(NOW + 2000);
+    let place = Some(Some((52.3731, 4.8922)));
+    for probe in [here, away] {
+        let edit = ProbeEdit { place, ..Default::default() };
+        lab.runtime.block_on(lab.catalog.edit_probe(probe, &edit)).unwrap();
+    }
+    let never = lab.new_probe(&anna);
+    let mut kept = Map::new();
+    for path in [
+        "places/".to_owned(),
+        "places/?status=2".to_owned(),
+        format!("{here}/uptime/"),
+        format!("{here}/uptime/?window=90d"),
+        format!("{never}/uptime/?window=24h"),
+    ] {
+        let object = ok(&lab.get(&format!("/api/v2/probes/{path}")));
+        let table = if path.starts_with("places") { table::PLACES } else { table::UPTIME };
+        holds(&object, &[table]);
+        kept.insert(path, object);
+    }
+    golden(&lab, "probe-places-uptime", &Value::Object(kept));
+    let refused = lab.get(&format!("/api/v2/probes/{here}/uptime/?window=1y"));
+    assert_eq!(refused.refused(400, 104), ["window"]);
+    assert_eq!(lab.get("/api/v2/probes/999/uptime/").status, 404);
+    assert_eq!(lab.get("/api/v2/probes/0/uptime/").status, 404);
 }
 
 #[test]

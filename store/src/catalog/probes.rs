@@ -147,6 +147,17 @@ pub struct ProbeOrigin {
     pub country: Option<Option<String>>,
 }
 
+/// A place on the public grid ([`crate::view::snapped`]), and who is there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GridPlace {
+    /// Latitude and longitude in degrees.
+    pub place: (f64, f64),
+    /// How many of its probes are connected.
+    pub connected: u64,
+    /// How many there are.
+    pub probes: u64,
+}
+
 /// What connected probes are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ranking {
@@ -175,6 +186,10 @@ pub trait Probes: Send + Sync {
 
     /// Some probes, in the order that the filter names.
     async fn probes(&self, filter: &ProbeFilter, slice: Slice) -> Result<Page<Probe>, StoreError>;
+
+    /// Where the probes of a filter are, as everybody may know it, by latitude and longitude; its order does not count. Probes
+    /// whose place nobody knows are left out.
+    async fn probe_places(&self, filter: &ProbeFilter) -> Result<Vec<GridPlace>, StoreError>;
 
     /// Records that a probe has connected, with its addresses, and gives the session its number. An address family that
     /// the probe shows a global address of (seen from outside, or own), or says it has a way out by, gets the tags

@@ -10,7 +10,8 @@ use super::probes::{ALL, session};
 use super::{EPOCH, Fixture, at};
 use crate::Catalog;
 use crate::catalog::{
-    Circle, Coordinate, Limit, ProbeEdit, ProbeFilter, ProbeNumber, ProbeOrder, ProbeOrigin, ProbeState, Ranking, Slice,
+    Circle, Coordinate, GridPlace, Limit, ProbeEdit, ProbeFilter, ProbeNumber, ProbeOrder, ProbeOrigin, ProbeState,
+    Ranking, Slice,
 };
 use crate::view::Viewer;
 
@@ -260,4 +261,17 @@ pub(super) async fn orders_of_probes(place: &impl Fixture<dyn Catalog>) {
     };
     let page = catalog.probes(&filter, Slice { offset: 1, limit: 2, descending: false }).await.unwrap();
     assert_eq!((page.total, page.items.iter().map(|probe| probe.id).collect::<Vec<_>>()), (4, vec![ids[0], ids[2]]));
+}
+
+pub(super) async fn places_of_probes_are_those_of_the_grid(place: &impl Fixture<dyn Catalog>) {
+    let catalog = place.open().await;
+    let (ada, _, ids) = world(&catalog).await;
+    let cell = |place, connected, probes| GridPlace { place: crate::view::snapped(place), connected, probes };
+    let (sydney, amsterdam, berlin) = ((-33.8688, 151.2093), (52.3731, 4.8922), (52.52, 13.405));
+    let all = catalog.probe_places(&ProbeFilter::default()).await.unwrap();
+    assert_eq!(all, [cell(sydney, 1, 1), cell(amsterdam, 2, 2), cell(berlin, 0, 1)], "also of who shows more");
+    let owner = ProbeFilter { viewer: Viewer::Account(ada), ids: Some(vec![ids[0], ids[4]]), ..ProbeFilter::default() };
+    assert_eq!(catalog.probe_places(&owner).await.unwrap(), [cell(amsterdam, 1, 1)], "the last is nowhere");
+    let away = ProbeFilter { states: Some(vec![ProbeState::Disconnected]), ..ProbeFilter::default() };
+    assert_eq!(catalog.probe_places(&away).await.unwrap(), [cell(berlin, 0, 1)]);
 }

@@ -81,10 +81,7 @@ impl Filter {
     /// What lists the rows of `from` that meet the conditions; `descending` is the order of their numbers if there is no
     /// other.
     pub(super) fn statements(self, columns: &str, from: &str, descending: bool) -> Statements {
-        let conditions = match self.conditions.as_slice() {
-            [] => String::new(),
-            all => format!("WHERE ({})", all.join(") AND (")),
-        };
+        let conditions = where_all(&self.conditions);
         let direction = if descending || self.descends { "DESC" } else { "ASC" };
         let last = if self.ordered { String::new() } else { format!("id {direction}") };
         Statements {
@@ -93,6 +90,19 @@ impl Filter {
             values: self.values,
             order_values: self.order_values,
         }
+    }
+
+    /// What `columns` give for each group of the rows of `from` that meet the conditions, where `end` groups and orders them.
+    pub(super) fn groups<T>(
+        self,
+        connection: &Connection,
+        columns: &str,
+        from: &str,
+        end: &str,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<T>> {
+        let sql = format!("SELECT {columns} FROM {from} {} {end}", where_all(&self.conditions));
+        connection.prepare_cached(&sql)?.query_map(params_from_iter(&self.values), read)?.collect()
     }
 
     /// The part `slice` of the rows of `from` that meet the conditions, by `id`.
@@ -115,6 +125,13 @@ impl Filter {
         let mut statement = connection.prepare_cached(&page)?;
         let items = statement.query_map(params_from_iter(&values), read)?.collect::<rusqlite::Result<_>>()?;
         Ok(Page { total: total.cast_unsigned(), items })
+    }
+}
+
+fn where_all(conditions: &[Cow<'static, str>]) -> String {
+    match conditions {
+        [] => String::new(),
+        all => format!("WHERE ({})", all.join(") AND (")),
     }
 }
 

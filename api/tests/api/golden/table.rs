@@ -158,6 +158,19 @@ pub const STATUS_CHECK: &str = "global_alert bool\n total_alerts int\n probes ob
 
 pub const STATUS_CHECK_OF_PROBE: &str = "alert bool\n last num?\n last_packet_loss num\n source str\n all [num?]";
 
+pub const PLACES: &str = "placed int\n connected int\n places [[num]]";
+
+pub const UPTIME: &str = "
+    probe int
+    window str
+    start int
+    now int
+    step int
+    first_connected int?
+    connected [int?]
+    connected_seconds int
+    counted_seconds int";
+
 pub const ERROR: &str = "
     error obj
     error.status int

@@ -116,6 +116,9 @@ fn rows() -> Vec<Row> {
         row("probes/{id}/").carol(&HOME),
         row("probes/{id}/measurements/").asked(&["", ALL]).rita(&plan),
         row("probes/{id}/tags/"),
+        row("probes/{id}/uptime/").asked(&["", "?window=90d"]),
+        // Whoever asks sees the grid alone, so that the owner's place is in no answer.
+        row("probes/places/").asked(&["", "?is_public=false"]),
         row("probes/claim/"),
         row("probes/pending/"),
         row("probes/pending/{code}/"),

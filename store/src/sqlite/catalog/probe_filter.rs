@@ -13,7 +13,9 @@ use sonde_protocol::net::Family;
 
 use super::super::filter::{Filter, address_range, numbers, texts};
 use super::probes::bit_of;
-use crate::catalog::{Circle, Coordinate, Limit, Page, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState, Slice};
+use crate::catalog::{
+    Circle, Coordinate, GridPlace, Limit, Page, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState, Slice,
+};
 use crate::view::Viewer;
 
 /// Binds what [`account`] gives.
@@ -40,10 +42,7 @@ fn number(state: ProbeState) -> u64 {
 
 /// The numbers of the probes of one part of a list, and how long the whole is.
 pub(super) fn list(db: &Connection, filter: &ProbeFilter, slice: Slice) -> rusqlite::Result<Page<ProbeId>> {
-    let mut conditions = Filter::default();
-    who(&mut conditions, filter);
-    tags(db, &mut conditions, filter)?;
-    places(db, &mut conditions, filter)?;
+    let mut conditions = conditions(db, filter)?;
     for &(key, descending) in &filter.order {
         let column = match key {
             ProbeOrder::Id => "id",
@@ -59,6 +58,30 @@ pub(super) fn list(db: &Connection, filter: &ProbeFilter, slice: Slice) -> rusql
         conditions.order_by(column, descending, []);
     }
     conditions.page(db, "id", "probe", slice, |row| Ok(ProbeId(row.get::<_, i64>(0)?.cast_unsigned())))
+}
+
+/// How many probes of a filter are where, on the public grid.
+pub(super) fn on_grid(db: &Connection, filter: &ProbeFilter) -> rusqlite::Result<Vec<GridPlace>> {
+    let mut conditions = conditions(db, filter)?;
+    conditions.and("latitude_snapped IS NOT NULL", []);
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(GridPlace {
+            place: (row.get(0)?, row.get(1)?),
+            connected: row.get::<_, i64>(2)?.cast_unsigned(),
+            probes: row.get::<_, i64>(3)?.cast_unsigned(),
+        })
+    };
+    let columns = "latitude_snapped, longitude_snapped, count(*) FILTER (WHERE connected = 1), count(*)";
+    let end = "GROUP BY latitude_snapped, longitude_snapped ORDER BY latitude_snapped, longitude_snapped";
+    conditions.groups(db, columns, "probe", end, read)
+}
+
+fn conditions(db: &Connection, filter: &ProbeFilter) -> rusqlite::Result<Filter> {
+    let mut conditions = Filter::default();
+    who(&mut conditions, filter);
+    tags(db, &mut conditions, filter)?;
+    places(db, &mut conditions, filter)?;
+    Ok(conditions)
 }
 
 /// Conditions on what everybody may know.

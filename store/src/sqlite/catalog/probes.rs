@@ -19,8 +19,8 @@ use super::accounts::TokenUse;
 use super::{SqliteCatalog, accounts, probe_edits, probe_filter};
 use crate::StoreError;
 use crate::catalog::{
-    Admission, Connection as Connected, Consent, Digest, NewSession, Page, Probe, ProbeEdit, ProbeFilter, ProbeOrigin,
-    Probes, Ranking, Slice,
+    Admission, Connection as Connected, Consent, Digest, GridPlace, NewSession, Page, Probe, ProbeEdit, ProbeFilter,
+    ProbeOrigin, Probes, Ranking, Slice,
 };
 use crate::view::snapped;
 
@@ -326,6 +326,10 @@ impl Probes for SqliteCatalog {
 
     async fn probes(&self, filter: &ProbeFilter, slice: Slice) -> Result<Page<Probe>, StoreError> {
         self.read("list probes", |t| list(t, filter, slice))
+    }
+
+    async fn probe_places(&self, filter: &ProbeFilter) -> Result<Vec<GridPlace>, StoreError> {
+        self.read("count probes by place", |t| probe_filter::on_grid(t, filter))
     }
 
     async fn open_session(&self, session: &NewSession) -> Result<SessionId, StoreError> {
