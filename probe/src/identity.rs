@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use sonde_protocol::directory::{Collector, Directory, DirectoryError, NetworkFile, SignedDirectory};
+use sonde_protocol::directory::{Collector, Directory, DirectoryError, NetworkFile, Reference, SignedDirectory};
 use sonde_protocol::identity::Rotation;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::to_cbor;
@@ -269,6 +269,11 @@ impl Identity {
     /// The hosts that http measurements may ask: none before the first directory.
     pub fn http_hosts(&self) -> Vec<String> {
         self.directory.iter().flat_map(|directory| directory.http_hosts.iter()).map(ToString::to_string).collect()
+    }
+
+    /// The references that reachability is measured against: none before the first directory.
+    pub fn references(&self) -> Vec<Reference> {
+        self.directory.iter().flat_map(|directory| directory.references.iter()).cloned().collect()
     }
 
     /// Checks a directory and keeps it if it is newer than ours. `Ok(false)`: not newer. With [`AcceptError::State`] it is in

@@ -19,7 +19,7 @@ use crate::net::clock::{ClockSource, SystemClock};
 use crate::net::{Driver, NetError, Options};
 use crate::policy::{HttpHosts, Policy};
 use crate::resolve::Resolver;
-use crate::run::{KINDS, Request, Runner};
+use crate::run::{KINDS, Occasion, Request, Runner};
 use crate::wall_clock::WallClock;
 
 /// What is to be measured, from the command line.
@@ -242,6 +242,7 @@ pub async fn measure(measure: &Measure, config: &Config) -> Result<String, NetEr
         addresses: Vec::new(),
         planned_at: runner.time_of_day(runner.moment()),
         interval: None,
+        occasion: Occasion::default(),
     };
     let result = runner.run(ProbeId(0), &request).await;
     let mut line = Vec::new();
@@ -253,7 +254,12 @@ pub async fn measure(measure: &Measure, config: &Config) -> Result<String, NetEr
 /// The host asks about its own network too, and whom it likes by HTTP.
 fn everything_allowed() -> Policy {
     let all = [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())];
-    Policy { exceptions: all.into(), neighbourhood: Neighbourhood::default(), http_hosts: HttpHosts::Any }
+    Policy {
+        exceptions: all.into(),
+        neighbourhood: Neighbourhood::default(),
+        http_hosts: HttpHosts::Any,
+        references: Vec::new(),
+    }
 }
 
 /// The family of a literal; of a name the first that it has and this machine has a route for, IPv6 first; of the own

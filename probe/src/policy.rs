@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use sonde_protocol::address::{Neighbourhood, Refusal, tcp_port_allowed};
-use sonde_protocol::directory::same_host;
+use sonde_protocol::directory::{Reference, same_host};
 use sonde_protocol::spec::{DnsCarrier, DnsSpec, Spec};
 
 pub use caps::{Admit, Caps, DayUse};
@@ -47,6 +47,8 @@ pub struct Policy {
     pub neighbourhood: Neighbourhood,
     /// The hosts that http measurements may ask.
     pub http_hosts: HttpHosts,
+    /// The references of the network's newest directory: the only targets of ipv6.
+    pub references: Vec<Reference>,
 }
 
 /// Which hosts http measurements may ask.
@@ -75,6 +77,14 @@ impl Policy {
         {
             return Err(Denied::Port(port));
         }
+        self.check_address(address)
+    }
+
+    /// May this address be measured at all?
+    ///
+    /// # Errors
+    /// When it may not: the reason.
+    pub fn check_address(&self, address: IpAddr) -> Result<(), Denied> {
         Ok(self.neighbourhood.check(address, &self.exceptions)?)
     }
 
@@ -143,6 +153,7 @@ mod tests {
                 ..Neighbourhood::default()
             },
             http_hosts: HttpHosts::Listed(vec!["Anchor.example.net.".into(), "2001:db8::1".into()]),
+            references: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@
 mod denied;
 mod dns;
 mod http;
+pub(crate) mod ipv6;
 mod lateness;
 mod load;
 mod ntp;
@@ -29,6 +30,7 @@ use sonde_protocol::time::UnixNanos;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+pub use self::ipv6::{Occasion, Settling};
 use crate::net::clock::{ClockSource, Moment};
 use crate::net::{Driver, Finished, RunInfo, source_address};
 use crate::policy::Policy;
@@ -36,8 +38,8 @@ use crate::resolve::Resolver;
 use crate::wall_clock::WallClock;
 
 /// Kinds that this version can run.
-pub const KINDS: [Kind; 7] =
-    [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp, Kind::PathMtu];
+pub const KINDS: [Kind; 8] =
+    [Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp, Kind::PathMtu, Kind::Ipv6];
 
 /// How long a name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,6 +65,8 @@ pub struct Request {
     pub planned_at: UnixNanos,
     /// Seconds between runs.
     pub interval: Option<u32>,
+    /// For ipv6: why it runs.
+    pub occasion: Occasion,
 }
 
 /// What every run uses.
@@ -82,6 +86,8 @@ pub struct Runner {
     /// Runs under way.
     running: AtomicU32,
     denied: denied::Denied,
+    /// What runs of ipv6 are settling.
+    pub settling: Mutex<Settling>,
 }
 
 /// What an engine's run gave, and how good its times are.
@@ -122,6 +128,7 @@ impl Runner {
             lengths: Mutex::default(),
             running: AtomicU32::new(0),
             denied: denied::Denied::default(),
+            settling: Mutex::default(),
         }
     }
 
@@ -143,7 +150,7 @@ impl Runner {
         let seeing = async {
             match &request.spec {
                 Spec::Dns(dns) if dns.use_probe_resolver => Box::pin(self.own_resolvers(probe, request, dns)).await,
-                Spec::Ipv6(_) => not_yet(Kind::Ipv6),
+                Spec::Ipv6(spec) => Box::pin(self.ipv6(request, spec)).await,
                 _ => self.to_target(probe, request).await,
             }
         };
@@ -220,7 +227,8 @@ impl Runner {
                 Spec::Http(spec) => Box::pin(self.http(request, spec, dst)).await,
                 Spec::Ntp(spec) => self.ntp(spec, dst).await,
                 Spec::PathMtu(spec) => self.path_mtu(spec, dst).await,
-                Spec::Ipv6(_) => Ok(not_yet(Kind::Ipv6)),
+                // It has no target, and never comes here.
+                Spec::Ipv6(spec) => Ok(Box::pin(self.ipv6(request, spec)).await),
             }
         };
         // A network that appears under a running measurement may be the host's own; a new directory may not list a host
@@ -262,11 +270,6 @@ impl Runner {
         let first = addresses.first().ok_or_else(|| format!("the name has no IPv{} address", request.af))?;
         Ok((*first, Some(took)))
     }
-}
-
-/// A kind that is agreed upon and that no probe of this version can run; [`KINDS`] does not have it.
-fn not_yet(kind: Kind) -> Seen {
-    Seen::failed(Failure::Unsupported(Why::cut(format!("this version cannot measure {kind}"))), kind, None)
 }
 
 fn longest(spec: &Spec) -> Duration {

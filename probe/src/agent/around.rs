@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 
 use super::Agent;
 use crate::config::Config;
+use crate::identity::Identity;
 use crate::local::LocalNetwork;
 use crate::policy::{HttpHosts, Policy};
 
@@ -58,7 +59,7 @@ impl Agent {
 
     pub(super) fn publish_policy(&mut self) {
         let near = self.local.neighbourhood(&self.public, &self.nat64, self.config.policy.site_prefix);
-        self.policy.send_replace(Arc::new(policy_of(&self.config, near, self.identity.http_hosts())));
+        self.policy.send_replace(Arc::new(policy_of(&self.config, near, &self.identity)));
     }
 
     pub(super) fn note_kernel_clock(&self, now: Nanos) {
@@ -70,7 +71,8 @@ impl Agent {
     }
 }
 
-pub(super) fn policy_of(config: &Config, neighbourhood: Neighbourhood, http_hosts: Vec<String>) -> Policy {
-    let http_hosts = HttpHosts::Listed(http_hosts);
-    Policy { exceptions: config.policy.allow.clone(), neighbourhood, http_hosts }
+pub(super) fn policy_of(config: &Config, neighbourhood: Neighbourhood, identity: &Identity) -> Policy {
+    let http_hosts = HttpHosts::Listed(identity.http_hosts());
+    let references = identity.references();
+    Policy { exceptions: config.policy.allow.clone(), neighbourhood, http_hosts, references }
 }

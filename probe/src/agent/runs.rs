@@ -20,7 +20,7 @@ use super::Agent;
 use crate::policy::cost::{at_most, spent};
 use crate::policy::quiet::LOOK_EVERY;
 use crate::policy::{Admit as CapsAdmit, Caps, refused};
-use crate::run::Request;
+use crate::run::{Occasion, Request};
 use crate::scheduler::{Admit, Decision, span_of};
 
 /// A run under way.
@@ -94,6 +94,7 @@ impl Agent {
             },
             planned_at,
             interval: order.interval(),
+            occasion: Occasion::default(),
         };
         debug!(measurement_id = %order.measurement, "run starts");
         let (runner, probe) = (self.runner.clone(), self.probe);

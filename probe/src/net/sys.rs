@@ -1,4 +1,4 @@
-//! The one system call that neither nix nor socket2 offers for what we need: `setsockopt` with any option. The only module
+//! The system calls that neither nix nor socket2 offers for what we need: `setsockopt` and `getsockopt` with any option. The only module
 //! of the socket layer with `unsafe`.
 
 #![allow(unsafe_code)]
@@ -52,4 +52,23 @@ pub(super) fn set<T: OptionValue>(
         libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<T>() as libc::socklen_t)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Reads one socket option into `value`, and gives how many bytes of it the kernel has filled.
+pub(super) fn get_bytes(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &mut [u8],
+) -> io::Result<usize> {
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open as long as it is borrowed; the kernel writes at most `length` bytes into `value`, which
+    // outlives the call, says in `length` how many, and keeps no pointer to either.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length) };
+    if result == 0 {
+        Ok(usize::try_from(length).unwrap_or(0).min(value.len()))
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
