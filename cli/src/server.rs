@@ -1,7 +1,8 @@
 //! `sonde serve`: collector and API over one data directory.
 
+use std::env;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use sonde_protocol::ids::ProbeId;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::Drain;
 use sonde_store::bus::local::LocalBus;
+use sonde_web::Site;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -37,6 +39,9 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The soonest a drained probe comes back, in milliseconds: a restart takes about as long.
 const DRAIN_AFTER_MS: u32 = 1_000;
+
+/// Names a folder to read the site's assets from, each time anew, for whoever works on them (`api/web/assets`).
+const ASSETS: &str = "SONDE_WEB_ASSETS";
 
 /// The API's way to the collector in the same process: a function call.
 struct Direct(Handle);
@@ -171,7 +176,13 @@ impl Server {
             // An error means that the server is gone, which is a stop too.
             let _ = stopped.wait_for(|&stop| stop).await;
         };
-        let api = tokio::spawn(sonde_api::serve(listeners, sonde_api::router(api), shutdown));
+        let site = Site {
+            network: config.network.name.clone(),
+            public_url: config.api.public_url.clone(),
+            assets: env::var_os(ASSETS).map(PathBuf::from),
+        };
+        let router = sonde_web::router(sonde_api::router(api), site);
+        let api = tokio::spawn(sonde_api::serve(listeners, router, shutdown));
         for address in &addresses {
             info!(url = %format!("http://{address}/"), "API listens");
         }

@@ -1,0 +1,31 @@
+// On every page: the choice of colours, and tables that scroll sideways by keyboard.
+
+const choice = document.getElementById("theme");
+if (choice) {
+  choice.value = document.documentElement.dataset.theme ?? "";
+  choice.closest(".theme").hidden = false;
+  choice.addEventListener("change", () => {
+    if (choice.value) document.documentElement.dataset.theme = choice.value;
+    else delete document.documentElement.dataset.theme;
+    try {
+      if (choice.value) localStorage.setItem("theme", choice.value);
+      else localStorage.removeItem("theme");
+    } catch {
+      // Storage is switched off: the choice holds for this page.
+    }
+    // What is drawn on a canvas has its colours from the style and must be told.
+    document.dispatchEvent(new CustomEvent("theme"));
+  });
+}
+
+// What is wider than its frame can be reached by keyboard, and only then is a stop of its own.
+const frames = document.querySelectorAll(".wide");
+const reach = () => {
+  for (const frame of frames) {
+    const overflows = frame.scrollWidth > frame.clientWidth;
+    if (overflows) frame.tabIndex = 0;
+    else frame.removeAttribute("tabindex");
+  }
+};
+reach();
+addEventListener("resize", reach);

@@ -1,0 +1,5 @@
+//! The site around an API of a few fixed answers: headers, caching, escaping, what is refused. A page's own tests are in a file of
+//! its name.
+
+mod fake;
+mod skeleton;
