@@ -5,9 +5,16 @@
 //! Limits: of IPv4 the kernel lists the main routing table only, and of a route over several routers the first. What other
 //! tables reach over a link of their own is known by the addresses on that link. IPv6 lists all tables.
 //!
+//! What a run of the kind `ipv6` reads more of the same is in [`inventory`].
+//!
 //! This module reads and reports. What may be measured is for [`crate::policy`] to say.
 
+mod adverts;
+pub mod inventory;
+mod netlink;
 mod routes;
+mod stability;
+mod tables;
 pub mod traffic;
 mod watch;
 
