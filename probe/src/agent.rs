@@ -244,6 +244,7 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
     let driver = Driver::new(Arc::clone(&clock), driver_options)?;
     let (policy, policy_seen) = watch::channel(Arc::new(policy_of(&config, Neighbourhood::default(), &identity)));
     let runner = Arc::new(Runner::new(driver, clock, wall, resolver, policy_seen));
+    runner.tables().note();
     let random = |what| move |_| AgentError::System { what, source: std::io::ErrorKind::Unsupported.into() };
     let boot = BootId(getrandom::u64().map_err(random("no random numbers"))?);
     let seed = getrandom::u64().map_err(random("no random numbers"))?;

@@ -19,7 +19,7 @@ mod traceroute;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sonde_protocol::ids::{MeasurementId, ProbeId};
@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 pub use self::ipv6::{Occasion, Settling};
+use crate::local::inventory::Tables;
 use crate::net::clock::{ClockSource, Moment};
 use crate::net::{Driver, Finished, RunInfo, source_address};
 use crate::policy::Policy;
@@ -86,6 +87,8 @@ pub struct Runner {
     /// Runs under way.
     running: AtomicU32,
     denied: denied::Denied,
+    /// The machine's own tables, for ipv6.
+    tables: OnceLock<Tables>,
     /// What runs of ipv6 are settling.
     pub settling: Mutex<Settling>,
 }
@@ -128,8 +131,17 @@ impl Runner {
             lengths: Mutex::default(),
             running: AtomicU32::new(0),
             denied: denied::Denied::default(),
+            tables: OnceLock::new(),
             settling: Mutex::default(),
         }
+    }
+
+    /// The machine's own tables. From the first call on it is heard what routers advertise, so the earlier the better.
+    ///
+    /// # Panics
+    /// At the first call, outside of a tokio runtime.
+    pub fn tables(&self) -> &Tables {
+        self.tables.get_or_init(|| Tables::new(Arc::clone(&self.clock)))
     }
 
     /// This moment on both clocks.

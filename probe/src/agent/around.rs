@@ -21,6 +21,7 @@ impl Agent {
             Ok(local) => self.local = local,
             Err(error) => warn!(%error, "the machine's addresses cannot be read"),
         }
+        self.runner.tables().note();
         // What was known of translators stays in force until the resolver has answered.
         self.publish_policy();
         let runner = self.runner.clone();

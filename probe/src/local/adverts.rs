@@ -106,8 +106,12 @@ impl Heard {
         let known = self.links.get(&index).map(|options| options.prefixes.as_slice()).unwrap_or_default();
         let left = |until: Nanos| u32::try_from(until.since(now).as_secs()).unwrap_or(u32::MAX).max(1);
         let good = known.iter().filter(|(_, until)| *until > now);
-        good.map(|((prefix, length), until)| Pref64 { prefix: Ip((*prefix).into()), length: *length, lifetime: left(*until) })
-            .collect()
+        good.map(|((prefix, length), until)| Pref64 {
+            prefix: Ip((*prefix).into()),
+            length: *length,
+            lifetime: left(*until),
+        })
+        .collect()
     }
 }
 
@@ -242,7 +246,8 @@ mod tests {
         let mut heard = Heard::default();
         heard.hear(&message(2, &rdnss(600, &["2001:db8::53", "fe80::53"])), secs(0));
         heard.hear(&message(3, &rdnss(600, &["2001:db8:3::53"])), secs(0));
-        let told = |heard: &Heard, at| heard.resolvers(2, secs(at)).iter().map(|ip| ip.0.to_string()).collect::<Vec<_>>();
+        let told =
+            |heard: &Heard, at| heard.resolvers(2, secs(at)).iter().map(|ip| ip.0.to_string()).collect::<Vec<_>>();
         assert_eq!(told(&heard, 599), ["2001:db8::53", "fe80::53"]);
         assert_eq!(told(&heard, 600), [""; 0]);
         heard.hear(&message(2, &rdnss(600, &["2001:db8::53"])), secs(300));

@@ -82,6 +82,16 @@ impl Tables {
         Inventory { addresses, routes, advert, resolvers, v6_off, stability: changes.counts(now) }
     }
 
+    /// Looks only whether prefixes or default routes have changed. To be called whenever the kernel says that something has.
+    pub fn note(&self) {
+        let links = links().unwrap_or_default();
+        if let (Ok(addresses), Ok(routes)) = (addresses(&links), default_routes(Family::V6, &links)) {
+            let routes: Vec<RouteSeen> = routes.into_iter().map(|route| route.seen).collect();
+            let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            changes.note(&addresses, &routes, self.clock.monotonic());
+        }
+    }
+
     /// What the router on the link of the preferred route advertises; without a route, that of any link where one came.
     fn advert(&self, links: &Links, routes: &[DefaultRoute]) -> Option<RouterAdvert> {
         let now = self.clock.monotonic();
@@ -250,7 +260,8 @@ mod tests {
     async fn this_machine_can_be_read() {
         let tables = Tables::new(Arc::new(crate::net::clock::SystemClock));
         let inventory = tables.read(None);
-        let own = inventory.addresses.iter().map(|address| address.address.0).collect::<std::collections::BTreeSet<_>>();
+        let own =
+            inventory.addresses.iter().map(|address| address.address.0).collect::<std::collections::BTreeSet<_>>();
         let known: std::collections::BTreeSet<IpAddr> = super::super::LocalNetwork::read().unwrap().own().collect();
         assert!(inventory.addresses.iter().all(|address| !address.interface.is_empty()));
         assert_eq!(own, known);

@@ -10,7 +10,9 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
+};
 
 /// The most bytes of one answer: thousands of addresses and links. A router with the whole internet's routes has more, of which
 /// the rest is left: default routes come before them.
@@ -92,7 +94,9 @@ fn answer(mut bytes: &[u8]) -> Answer {
         match NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).map(|message| message.payload) {
             Ok(NetlinkPayload::InnerMessage(inner)) => messages.push(inner),
             Ok(NetlinkPayload::Done(_)) => return Answer { messages, end: Some(0) },
-            Ok(NetlinkPayload::Error(error)) => return Answer { messages, end: Some(error.raw_code().saturating_abs()) },
+            Ok(NetlinkPayload::Error(error)) => {
+                return Answer { messages, end: Some(error.raw_code().saturating_abs()) };
+            }
             Ok(_) | Err(_) => {}
         }
         let padding = length.next_multiple_of(NLMSG_ALIGNTO.into()).saturating_sub(length);

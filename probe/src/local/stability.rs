@@ -65,7 +65,8 @@ impl Changes {
         self.now.as_ref()?;
         let in_a_day = self.prefixes.iter().filter(|(_, last)| now.since(**last) <= DAY).map(|(prefix, _)| *prefix);
         let prefixes: Vec<Ipv6Addr> = in_a_day.collect();
-        let sites: BTreeSet<[u16; 3]> = prefixes.iter().filter_map(|prefix| prefix.segments().first_chunk().copied()).collect();
+        let sites: BTreeSet<[u16; 3]> =
+            prefixes.iter().filter_map(|prefix| prefix.segments().first_chunk().copied()).collect();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let within = |times: &VecDeque<Nanos>, span| count(times.iter().filter(|at| now.since(**at) <= span).count());
         Some(Stability {
@@ -156,7 +157,11 @@ mod tests {
         let mut changes = Changes::default();
         changes.note(&[own("2a00:1:2:3::9", 0)], &[route("fe80::1")], minutes(0));
         changes.note(&[own("2a00:1:2:3::9", 0)], &[], minutes(10));
-        changes.note(&[own("2a00:1:2:4::9", 0), own("2a00:1:2:3::9", AddressSeen::DEPRECATED)], &[route("fe80::1")], minutes(20));
+        changes.note(
+            &[own("2a00:1:2:4::9", 0), own("2a00:1:2:3::9", AddressSeen::DEPRECATED)],
+            &[route("fe80::1")],
+            minutes(20),
+        );
         changes.note(&[own("2a00:1:9:4::9", 0)], &[route("fe80::1")], minutes(30));
         let counts = Stability { prefixes_64: 3, prefixes_48: 2, route_gaps: 1, changes: 3 };
         assert_eq!(changes.counts(minutes(30)), Some(counts));

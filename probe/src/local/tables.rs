@@ -8,7 +8,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, Inet6IfaceFlags, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, Inet6IfaceFlags, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHopFlags, RoutePreference, RouteType, RouteVia,
@@ -179,7 +181,8 @@ pub(super) struct DefaultRoute {
 /// The ways to the internet that a route is: none, if it is another one, and several, if it leads over several routers.
 pub(super) fn default_routes(message: &RouteMessage, links: &Links) -> Vec<DefaultRoute> {
     let Some((af, wide)) = family(message.header.address_family) else { return Vec::new() };
-    let (mut metric, mut rank, mut expires, mut table) = (0, RoutePreference::Medium, None, message.header.table.into());
+    let (mut metric, mut rank, mut expires, mut table) =
+        (0, RoutePreference::Medium, None, message.header.table.into());
     let mut hops: Vec<(u32, Option<IpAddr>)> = Vec::new();
     let (mut index, mut gateway) = (None, None);
     for attribute in &message.attributes {
@@ -277,7 +280,8 @@ pub(super) fn neighbour(message: &NeighbourMessage, index: u32, address: IpAddr)
         IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
         IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
     };
-    let is_it = |attribute: &NeighbourAttribute| matches!(attribute, NeighbourAttribute::Destination(dst) if *dst == wanted);
+    let is_it =
+        |attribute: &NeighbourAttribute| matches!(attribute, NeighbourAttribute::Destination(dst) if *dst == wanted);
     let state = u8::try_from(u16::from(message.header.state)).ok()?;
     (message.header.ifindex == index && message.attributes.iter().any(is_it)).then(|| Neighbour::from_number(state))
 }

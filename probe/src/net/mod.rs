@@ -10,6 +10,7 @@
 pub mod certificates;
 pub mod clock;
 mod control;
+pub mod datagrams;
 mod departures;
 pub mod dns_stream;
 pub mod driver;
@@ -41,6 +42,7 @@ use sonde_protocol::time::Nanos;
 pub use driver::{Driver, Finished, Job, Options, RunInfo};
 pub use tcp_socket::raw_allowed;
 pub use udp_socket::source_address;
+pub(crate) use udp_socket::unspecified;
 
 /// Why a job could not be run. What happens to packets on the network is never an error here.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg};
 use socket2::{Domain, Protocol, Socket, Type};
+use sonde_engine::Needs;
 use sonde_protocol::net::Ip;
 use sonde_protocol::result::ipv6::{Trouble, TroubleKind};
 use sonde_protocol::time::Nanos;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 
 use super::clock::ClockSource;
 use super::control::{Control, SPACE};
+use super::socket::set_options;
 use super::sys;
 
 /// `SO_EE_ORIGIN_ICMP` and `SO_EE_ORIGIN_ICMP6` (linux/errqueue.h): the error came in a packet.
@@ -67,6 +69,20 @@ pub async fn open(
     dst: SocketAddr,
     limit: Duration,
 ) -> Result<Opened, NotOpened> {
+    open_with(clock, from, Needs::default(), dst, limit).await
+}
+
+/// The same, with the IPv6 options headers that are needed in each of its packets, which the kernel allows with CAP_NET_RAW.
+///
+/// # Errors
+/// When it does not open: why, and what was known by then.
+pub async fn open_with(
+    clock: &dyn ClockSource,
+    from: Option<IpAddr>,
+    needs: Needs,
+    dst: SocketAddr,
+    limit: Duration,
+) -> Result<Opened, NotOpened> {
     let began = clock.monotonic();
     let not_opened = |trouble, socket: Option<&Socket>| NotOpened {
         trouble,
@@ -74,7 +90,7 @@ pub async fn open(
         src: socket.and_then(own_address),
         retransmits: socket.and_then(|socket| info(socket)).map(|info| info.retransmits),
     };
-    let (socket, kept) = sockets(from, dst).map_err(|error| not_opened(trouble(&error), None))?;
+    let (socket, kept) = sockets(from, needs, dst).map_err(|error| not_opened(trouble(&error), None))?;
     let stream = match timeout(limit, socket.connect(dst)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -100,18 +116,25 @@ fn since(clock: &dyn ClockSource, began: Nanos) -> u64 {
 }
 
 /// The socket, and a second handle on it, which outlives a failed attempt.
-fn sockets(from: Option<IpAddr>, dst: SocketAddr) -> io::Result<(TcpSocket, Socket)> {
+fn sockets(from: Option<IpAddr>, needs: Needs, dst: SocketAddr) -> io::Result<(TcpSocket, Socket)> {
     let domain = if dst.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     // Old kernels keep no ICMP errors of a connection; then the error number is all there is.
     let _ = want_errors(&socket, dst, true);
+    set_options(socket.as_fd(), needs)?;
     if let Some(from) = from {
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }
     let kept = socket.try_clone()?;
     Ok((TcpSocket::from_std_stream(socket.into()), kept))
+}
+
+/// May this process put options headers into the packets of a connection? Sends nothing.
+pub fn may_add_headers() -> bool {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP));
+    socket.is_ok_and(|socket| set_options(socket.as_fd(), Needs { destination: 1, ..Needs::default() }).is_ok())
 }
 
 /// `IP_RECVERR`, `IPV6_RECVERR`: the kernel keeps ICMP errors with their senders.
@@ -126,7 +149,7 @@ fn want_errors(socket: &Socket, dst: SocketAddr, want: bool) -> io::Result<()> {
 /// The ICMP error that ended an attempt, if it was one.
 fn icmp_error(socket: &Socket) -> Option<Trouble> {
     let mut bytes = [0; 256];
-    let mut space = Vec::with_capacity(SPACE);
+    let mut space = [0; SPACE];
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags).ok()?;

@@ -156,12 +156,7 @@ impl<T: Copy> PacketSocket<T> {
 
     /// Puts IPv6 options headers into every packet from now on. The kernel wants CAP_NET_RAW for that.
     pub(super) fn set_options(&self, needs: Needs) -> io::Result<()> {
-        for (name, size) in [(libc::IPV6_HOPOPTS, needs.hop_by_hop), (libc::IPV6_DSTOPTS, needs.destination)] {
-            if size > 0 {
-                sys::set_bytes(self.socket.as_fd(), libc::IPPROTO_IPV6, name, &padding::header(size))?;
-            }
-        }
-        Ok(())
+        set_options(self.socket.as_fd(), needs)
     }
 
     /// What it speaks.
@@ -384,6 +379,16 @@ impl<T> AsFd for PacketSocket<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Puts IPv6 options headers into every packet of a socket from now on.
+pub(super) fn set_options(socket: BorrowedFd<'_>, needs: Needs) -> io::Result<()> {
+    for (name, size) in [(libc::IPV6_HOPOPTS, needs.hop_by_hop), (libc::IPV6_DSTOPTS, needs.destination)] {
+        if size > 0 {
+            sys::set_bytes(socket, libc::IPPROTO_IPV6, name, &padding::header(size))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a send can have failed for an ICMP error of an earlier packet (the errno values of `icmp_err_convert` and

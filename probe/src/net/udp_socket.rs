@@ -56,7 +56,8 @@ pub fn source_address(dst: IpAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
-fn unspecified(family: Family) -> IpAddr {
+/// The address of nobody in particular.
+pub(crate) fn unspecified(family: Family) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
         Family::V6 => Ipv6Addr::UNSPECIFIED.into(),

@@ -7,12 +7,22 @@
 //! past the policy; beside them the kind looks at the machine's own routers and resolvers.
 
 pub(crate) mod ask;
+mod asking;
+mod echo;
 pub(crate) mod exchange;
+mod fragments;
+mod headers;
+mod icmp;
 mod keep;
 pub(crate) mod nat64;
+mod near_hops;
+mod neighbour;
 mod pair;
+mod selection;
+mod sizes;
 pub(crate) mod tools;
 
+use std::net::SocketAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -85,7 +95,7 @@ impl Runner {
     ) -> Seen {
         let started = self.moment();
         let seed = random();
-        let inventory = inventory(self).await;
+        let inventory = inventory(self);
         let (resolvers, addresses, routes) = tables(&inventory);
         let setting = Setting {
             references,
@@ -180,8 +190,18 @@ async fn one(tools: &Tools<'_>, check: &Check) {
         Check::Ask(question) => ask::check(tools, question).await,
         Check::Pair(pair) => pair::check(tools, pair).await,
         Check::Nat64(nat64) => nat64::check(tools, nat64).await,
-        // What is not looked at is absent from the evidence, which is never the same as a failure.
-        _ => {}
+        Check::Neighbour { gateway, interface } => neighbour::check(tools, *gateway, interface).await,
+        Check::Echo(plan) => echo::check(tools, plan).await,
+        Check::Bound { src, dst, port } => selection::bound(tools, *src, SocketAddr::new(*dst, *port)).await,
+        Check::Source(dst) => selection::source(tools, *dst),
+        Check::Order { v6, v4 } => selection::families(tools, *v6, *v4),
+        Check::Sizes(plan) => Box::pin(sizes::check(tools, plan)).await,
+        Check::Fragments(plan) => fragments::check(tools, plan).await,
+        Check::Narrow(dst, port) => icmp::narrow(tools, SocketAddr::new(*dst, *port)).await,
+        Check::Closed(dst, port) => icmp::closed(tools, SocketAddr::new(*dst, *port)).await,
+        Check::HopLimit(dst, port, limit) => icmp::hop_limit(tools, SocketAddr::new(*dst, *port), *limit).await,
+        Check::Headers(dst, port) => headers::check(tools, SocketAddr::new(*dst, *port)).await,
+        Check::NearHops(dst) => near_hops::check(tools, *dst).await,
     }
 }
 
@@ -199,9 +219,9 @@ fn permitted(policy: &Policy) -> Vec<Reference> {
 }
 
 /// What the machine's own tables say.
-async fn inventory(runner: &Runner) -> Inventory {
-    let resolvers = runner.resolver.own_resolvers().iter().map(std::net::SocketAddr::ip).collect();
-    Inventory { resolvers: Some(resolvers), ..Inventory::default() }
+fn inventory(runner: &Runner) -> Inventory {
+    let resolvers = runner.resolver.own_resolvers().iter().map(SocketAddr::ip).collect();
+    runner.tables().read(Some(resolvers))
 }
 
 type Tables = (Vec<std::net::IpAddr>, Vec<sonde_protocol::result::ipv6::AddressSeen>, Vec<RouteSeen>);

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 use super::Plan;
@@ -17,6 +17,9 @@ const NEWEST: ABI = ABI::V9;
 /// What a run reads beside its state: its own memory and waiting times, the network's routes and counters as it sees them
 /// (all below `/proc/self`), and how busy the machine is.
 const READABLE: [&str; 4] = ["/proc/self", "/proc/loadavg", "/proc/meminfo", "/proc/uptime"];
+
+/// The system chooses.
+const ANY_PORT: u16 = 0;
 
 /// What was closed.
 pub(super) struct Closed {
@@ -45,6 +48,10 @@ pub(super) fn close(plan: &Plan) -> Result<Closed, RulesetError> {
         rules = rules.handle_access(AccessNet::BindTcp)?;
     }
     let mut rules = rules.create()?;
+    if !plan.raw {
+        // A run of ipv6 connects from each of the machine's addresses: which one is chosen by binding, to no port in particular.
+        rules = rules.add_rule(NetPort::new(ANY_PORT, AccessNet::BindTcp))?;
+    }
     for path in READABLE.map(Path::new) {
         rules = allow(rules, path, read)?;
     }

@@ -60,7 +60,8 @@ fn try_it(attempt: &str, state: &str) -> io::Result<usize> {
         }
         ("bind-tcp", _) => {
             let fd = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
-            let any = [(libc::AF_INET as u16).to_ne_bytes(), [0; 2], [127, 0], [0, 1], [0; 2], [0; 2], [0; 2], [0; 2]];
+            let port = 8334_u16.to_be_bytes();
+            let any = [(libc::AF_INET as u16).to_ne_bytes(), port, [127, 0], [0, 1], [0; 2], [0; 2], [0; 2], [0; 2]];
             call(libc::SYS_bind, [fd, any.as_ptr().addr(), size_of_val(&any), 0, 0])
         }
         ("raw-socket", _) => socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP),

@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use sonde_protocol::address::Nat64Prefix;
 use sonde_protocol::bounded::List;
-use sonde_protocol::net::{Family, Ip};
+use sonde_protocol::net::{Family, Ip, Transport};
 use sonde_protocol::result::Why;
 use sonde_protocol::result::ipv6::{
     AddressSeen, Asked, Asks, Attempt, BoundConnect, Connect, DnsCheck, DnsSaw, Echo, Evidence, HappyEyeballs,
@@ -189,6 +189,24 @@ impl Gather {
         self.rest.icmp = List::cut(others.into_iter().chain([both]));
     }
 
+    /// With what the echoes over ICMP say: whether any was answered.
+    fn icmp_seen(&self) -> List<IcmpSeen, 2> {
+        let mut all = self.rest.icmp.clone();
+        for af in Family::BOTH {
+            let mut tried =
+                self.rest.echoes.iter().filter(|echo| (echo.af, echo.protocol) == (af, Transport::Icmp)).peekable();
+            if tried.peek().is_none() {
+                continue;
+            }
+            let echo = Some(tried.any(|echo| echo.received > 0));
+            let others = all.iter().filter(|icmp| icmp.af != af).copied();
+            let known = all.iter().find(|icmp| icmp.af == af).copied();
+            let none = IcmpSeen { af, unreachable: None, time_exceeded: None, echo: None, too_big: None };
+            all = List::cut(others.chain([IcmpSeen { echo, ..known.unwrap_or(none) }]).collect::<Vec<_>>());
+        }
+        all
+    }
+
     fn began(&mut self, target: u8, dst: Ip, gap: u64) {
         if usize::from(target) >= self.targets.len().min(MAX_TARGETS) {
             return;
@@ -244,6 +262,7 @@ impl Gather {
             v6_off: *v6_off,
             stability: *stability,
             headers: self.headers(),
+            icmp: self.icmp_seen(),
             ..self.rest.clone()
         }
     }

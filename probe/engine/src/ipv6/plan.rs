@@ -119,6 +119,13 @@ pub enum Check {
     },
     /// Which source would the system take?
     Source(IpAddr),
+    /// Which family would the system prefer for a name with both addresses?
+    Order {
+        /// One address of it.
+        v6: IpAddr,
+        /// The other.
+        v4: IpAddr,
+    },
     /// TLS and an echo through a translator.
     Nat64(Nat64Plan),
     /// Sizes, both ways; see [`super::search::Search`].
@@ -356,7 +363,7 @@ pub fn packets(checks: &[Planned]) -> u32 {
         }
         Check::Echo(_) => ECHOES,
         Check::Bound { .. } => 4,
-        Check::Source(_) => 0,
+        Check::Source(_) | Check::Order { .. } => 0,
         Check::Nat64(_) => CONNECTION + 3,
         Check::Sizes(_) => SIZES,
         Check::Fragments(_) => 16,
@@ -469,6 +476,10 @@ impl Plan {
             if let Some((dst, _)) = towards(af) {
                 self.add(Duration::ZERO, Check::Source(dst));
             }
+        }
+        let both = references.iter().find_map(|one| Some((one.address(Family::V6)?, one.address(Family::V4)?)));
+        if let Some((v6, v4)) = both {
+            self.add(Duration::ZERO, Check::Order { v6, v4 });
         }
         let Some((dst, port)) = towards(Family::V6) else { return };
         let is_fit = |address: &&AddressSeen| {

@@ -206,6 +206,7 @@ impl World {
                 echo: None,
                 too_big: None,
             })),
+            Check::Order { .. } => gather.handle(Event::Order(&[Family::V6, Family::V4])),
             Check::Fragments(_) | Check::HopLimit(..) | Check::Headers(..) | Check::NearHops(_) => {}
         }
     }

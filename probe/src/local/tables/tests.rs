@@ -86,12 +86,16 @@ fn a_default_route_is_told_with_its_router_and_its_end() {
     let routes = route_of(AF_INET6, 0, 254, 1, &attributes);
     assert_eq!(routes.len(), 1);
     let DefaultRoute { seen, index, rank } = &routes[0];
-    assert_eq!((seen.gateway, &*seen.interface, seen.link), (Some(Ip("fe80::1".parse().unwrap())), "eth0", LinkKind::Ether));
+    assert_eq!(
+        (seen.gateway, &*seen.interface, seen.link),
+        (Some(Ip("fe80::1".parse().unwrap())), "eth0", LinkKind::Ether)
+    );
     assert_eq!((seen.origin, seen.expires, seen.af), (Some(9), Some(1700), Family::V6));
     assert_eq!((*index, *rank), (2, (1024, 0)));
 
     // No router on a tunnel; half of the internet is a way out as well; an expired one has no time left.
-    let over: Vec<u8> = [0_u32, 0, (-5_i32).cast_unsigned(), 0, 0, 0, 0, 0].iter().flat_map(|n| n.to_ne_bytes()).collect();
+    let over: Vec<u8> =
+        [0_u32, 0, (-5_i32).cast_unsigned(), 0, 0, 0, 0, 0].iter().flat_map(|n| n.to_ne_bytes()).collect();
     let half = route_of(AF_INET, 1, 51, 1, &[attribute(1, &octets("128.0.0.0")), number(4, 3), attribute(12, &over)]);
     assert_eq!((half[0].seen.gateway, half[0].seen.link, half[0].seen.expires), (None, LinkKind::Wireguard, Some(0)));
     // IPv4 over a router that is known by its IPv6 address (RFC 5549).
@@ -109,7 +113,8 @@ fn several_routers_are_several_routes_and_dead_ones_none() {
     };
     let hops = [hop(2, 0, "fe80::1"), hop(3, 0, "fe80::2"), hop(2, 1, "fe80::3")].concat();
     let routes = route_of(AF_INET6, 0, 254, 1, &[attribute(9, &hops)]);
-    let found: Vec<_> = routes.iter().map(|route| (&*route.seen.interface, route.seen.gateway.unwrap().0.to_string())).collect();
+    let found: Vec<_> =
+        routes.iter().map(|route| (&*route.seen.interface, route.seen.gateway.unwrap().0.to_string())).collect();
     assert_eq!(found, [("eth0", "fe80::1".into()), ("wg0", "fe80::2".into())]);
 }
 
@@ -171,7 +176,9 @@ fn a_neighbour_is_found_by_link_and_address() {
         NeighbourMessage::parse(&[header, attribute(1, &octets("fe80::1"))].concat()).unwrap()
     };
     let router: IpAddr = "fe80::1".parse().unwrap();
-    for (state, expected) in [(2, Neighbour::Reachable), (0x20, Neighbour::Failed), (1, Neighbour::Incomplete), (0, Neighbour::Unknown)] {
+    for (state, expected) in
+        [(2, Neighbour::Reachable), (0x20, Neighbour::Failed), (1, Neighbour::Incomplete), (0, Neighbour::Unknown)]
+    {
         assert_eq!(neighbour(&of(state), 2, router), Some(expected));
     }
     assert_eq!(neighbour(&of(2), 3, router), None);
