@@ -14,7 +14,7 @@ use crate::reader::Reader;
 
 /// The kinds that can be measured today. The others are read and checked, and then refused in words.
 pub(crate) const OFFERED: &[Kind] =
-    &[Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp, Kind::PathMtu];
+    &[Kind::Ping, Kind::Traceroute, Kind::Dns, Kind::Sslcert, Kind::Http, Kind::Ntp, Kind::PathMtu, Kind::Ipv6];
 
 /// What is said of anything that Atlas has and this server does not have yet.
 pub(crate) const NOT_YET: &str = "This is not offered yet by this server.";

@@ -45,6 +45,10 @@ pub struct CreditsPolicy {
     pub ntp: u32,
     /// A path MTU.
     pub pathmtu: u32,
+    /// A light run of ipv6: some connections and questions to each of the network's references.
+    pub ipv6: u32,
+    /// A full one, which tries sizes and takes up to a minute.
+    pub ipv6_full: u32,
     /// Types of dns records whose answers are large: over UDP they cost more, because they could be turned on somebody.
     pub amplifying_types: Vec<String>,
     /// This many times as much.
@@ -71,6 +75,8 @@ impl Default for CreditsPolicy {
             http: 10,
             ntp: 10,
             pathmtu: 10,
+            ipv6: 50,
+            ipv6_full: 200,
             amplifying_types: ["ANY", "DNSKEY", "RRSIG", "TXT"].map(str::to_owned).into(),
             amplifying_factor: 2,
             answer_bytes: 1232,

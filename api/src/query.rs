@@ -125,7 +125,7 @@ const MEASUREMENTS: &[Query] = &[
     query("status", Form::Text, "States by number or name, with commas between").with(OR_LISTED),
     query(
         "type",
-        Form::OneOf(&["ping", "traceroute", "dns", "sslcert", "http", "ntp", "pathmtu", "wifi"]),
+        Form::OneOf(&["ping", "traceroute", "dns", "sslcert", "http", "ntp", "pathmtu", "ipv6", "wifi"]),
         "Its kind; nobody here has any of wifi",
     ),
     query("af", Form::Family, "The family of the target"),

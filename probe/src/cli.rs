@@ -84,13 +84,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Measures once, here and now, and prints the result as RIPE Atlas JSON
+    /// Measures once, here and now, and prints the result as RIPE Atlas JSON; of ipv6 in words
     #[command(after_help = MEASURE_HELP)]
     Measure {
-        /// ping, traceroute, dns, sslcert, http or ntp
+        /// ping, traceroute, dns, sslcert, http, ntp, pathmtu or ipv6
         kind: String,
-        /// Host name or address; for dns the name to ask for
-        target: String,
+        /// Host name or address; for dns the name to ask for; none for ipv6
+        #[arg(allow_hyphen_values = true)]
+        target: Option<String>,
         /// sonde.toml: what the host allows
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
@@ -190,6 +191,9 @@ Options by kind:
   http        --method GET|HEAD|POST --path --query-string --port --https --version 1.0|1.1 --header-bytes
               --max-bytes-read --extended-timing --more-extended-timing
   pathmtu     --packets (of one size before it counts as lost) --timeout
+  ipv6        --state DIR (of a probe: its network's reference servers), or --reference FILE (lines as `sonde reference --card` \
+prints them)
+              --scope light|full --json
 
 Example: sonde-probe measure traceroute example.net --af 6 --protocol UDP --packets 1";
 
@@ -260,7 +264,8 @@ fn execute(command: Command) -> Result<ExitCode> {
             write!(out, "{}", packet_filter::rules(&uid, network.as_ref(), &resolvers, &config.policy.allow))?;
         }
         Command::Measure { kind, target, config, options } => {
-            let asked = Measure::parse(&kind, &target, &options)?;
+            let words: Vec<String> = target.into_iter().chain(options).collect();
+            let asked = Measure::parse(&kind, &words)?;
             let line = runtime()?.block_on(measure(&asked, &load(config.as_ref())?))?;
             writeln!(out, "{line}")?;
         }

@@ -32,4 +32,5 @@ pub mod service_manager;
 pub mod spool;
 pub mod status;
 pub mod uplink;
+pub mod verdict;
 pub mod wall_clock;

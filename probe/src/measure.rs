@@ -1,6 +1,9 @@
 //! `sonde-probe measure`: one engine, once, without any network of ours. The host's own command: its caps apply, the
 //! address rules do not.
 
+mod cards;
+mod reachability;
+
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
@@ -8,11 +11,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sonde_protocol::address::Neighbourhood;
 use sonde_protocol::atlas::{ResultContext, write_result};
 use sonde_protocol::bounded::Text;
+use sonde_protocol::directory::Reference;
 use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::net::{Family, Transport};
-use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, Kind, Spec, Target, dns_class, dns_type};
+use sonde_protocol::spec::{DnsSpec, HttpMethod, HttpSpec, Ipv6Scope, Kind, Spec, Target, dns_class, dns_type};
 use tokio::sync::watch;
 
+pub use self::reachability::Sources;
 use crate::config::Config;
 use crate::local::LocalNetwork;
 use crate::net::clock::{ClockSource, SystemClock};
@@ -29,8 +34,10 @@ pub struct Measure {
     pub spec: Spec,
     /// The family; the first that the target has when absent.
     pub af: Option<Family>,
-    /// The target; absent for dns with the own resolvers.
+    /// The target; absent for dns with the own resolvers, and for ipv6.
     pub target: Option<Target>,
+    /// For ipv6: the references.
+    pub sources: Sources,
 }
 
 /// What is wrong with the command line.
@@ -43,12 +50,12 @@ fn usage<T>(text: impl Into<String>) -> Result<T, UsageError> {
 }
 
 impl Measure {
-    /// Reads `KIND TARGET [--option value]…`. Options are Atlas's names, with `-` or `_`; `--af 4|6` and, for dns,
-    /// `--server ADDRESS` are ours.
+    /// Reads `KIND TARGET [--option value]…`, of ipv6 without a target. Options are Atlas's names, with `-` or `_`; `--af 4|6`
+    /// and, for dns, `--server ADDRESS` are ours.
     ///
     /// # Errors
     /// When a name is unknown or a value is not allowed.
-    pub fn parse(kind: &str, target: &str, options: &[String]) -> Result<Self, UsageError> {
+    pub fn parse(kind: &str, words: &[String]) -> Result<Self, UsageError> {
         let kind = match kind.parse::<Kind>() {
             Ok(kind) if KINDS.contains(&kind) => kind,
             _ => {
@@ -56,9 +63,18 @@ impl Measure {
                 return usage(format!("{kind} is no kind of measurement; there are {}", names.join(", ")));
             }
         };
-        let mut measure = Self { spec: Spec::default_of(kind), af: None, target: Target::new(target) };
+        let (target, options) = match words.split_first() {
+            _ if kind == Kind::Ipv6 => ("", words),
+            Some((target, options)) if !target.starts_with("--") => (target.as_str(), options),
+            _ => return usage(format!("{kind} measures what? a host name or address comes first")),
+        };
+        let (spec, sources) = (Spec::default_of(kind), Sources::default());
+        let mut measure = Self { spec, af: None, target: Target::new(target), sources };
         if measure.target.is_none() {
             return usage("the target is too long");
+        }
+        if kind == Kind::Ipv6 {
+            measure.target = None;
         }
         if let Spec::Dns(dns) = &mut measure.spec {
             // The target is the name asked for; who is asked is an option.
@@ -100,6 +116,21 @@ impl Measure {
             let family = value.parse().ok().and_then(Family::from_number);
             self.af = Some(family.ok_or_else(|| UsageError("--af is 4 or 6".into()))?);
             return Ok(());
+        }
+        match (&self.spec, name) {
+            (Spec::Ipv6(_), "reference") => {
+                self.sources.cards.push(value.into());
+                return Ok(());
+            }
+            (Spec::Ipv6(_), "state") => {
+                self.sources.state = Some(value.into());
+                return Ok(());
+            }
+            (Spec::Ipv6(_), "json") => {
+                self.sources.json = value == "true";
+                return if value == "true" { Ok(()) } else { usage("--json has no value, and ipv6 no target") };
+            }
+            _ => {}
         }
         if let (Spec::Dns(dns), "server") = (&mut self.spec, name) {
             self.target = Target::new(value);
@@ -146,6 +177,9 @@ fn set_option(spec: &mut Spec, name: &str, value: &str) -> Option<Result<(), Usa
         (Spec::Ntp(s), "timeout") => number(&mut s.timeout),
         (Spec::PathMtu(s), "packets") => number(&mut s.packets),
         (Spec::PathMtu(s), "timeout") => number(&mut s.timeout),
+        (Spec::Ipv6(s), "scope") => {
+            Ipv6Scope::from_name(value).map(|scope| s.scope = scope).ok_or_else(|| wrong("light or full"))
+        }
         _ => return None,
     })
 }
@@ -214,11 +248,27 @@ fn set_dns_option(s: &mut DnsSpec, name: &str, value: &str) -> Option<Result<(),
     })
 }
 
-/// Measures, and gives the result as one line of RIPE Atlas JSON with `msm_id` and `prb_id` 0.
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    /// No measurement can be made at all.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The references are not known.
+    #[error("{0}")]
+    References(String),
+}
+
+/// Measures, and gives the result as one line of RIPE Atlas JSON with `msm_id` and `prb_id` 0; of ipv6 in words, unless JSON is
+/// asked for.
 ///
 /// # Errors
 /// When no measurement can be made at all.
-pub async fn measure(measure: &Measure, config: &Config) -> Result<String, NetError> {
+pub async fn measure(measure: &Measure, config: &Config) -> Result<String, MeasureError> {
+    let references = match measure.spec {
+        Spec::Ipv6(_) => measure.sources.references().map_err(MeasureError::References)?,
+        _ => Vec::new(),
+    };
     let clock: Arc<dyn ClockSource> = Arc::new(SystemClock);
     let resolver = Resolver::new(&config.policy);
     let local = LocalNetwork::read().unwrap_or_default();
@@ -226,7 +276,7 @@ pub async fn measure(measure: &Measure, config: &Config) -> Result<String, NetEr
         Some(af) => af,
         None => family_of(measure, &resolver, &local).await,
     };
-    let (_keep, policy) = watch::channel(Arc::new(everything_allowed()));
+    let (_keep, policy) = watch::channel(Arc::new(everything_allowed(references)));
     let options = Options { packets_per_second: config.limits.packets_per_second, ..Options::default() };
     let driver = Driver::new(clock.clone(), options)?;
     let mut wall = WallClock::new();
@@ -245,6 +295,9 @@ pub async fn measure(measure: &Measure, config: &Config) -> Result<String, NetEr
         occasion: Occasion::default(),
     };
     let result = runner.run(ProbeId(0), &request).await;
+    if let Some(words) = measure.sources.words(&result) {
+        return Ok(words);
+    }
     let mut line = Vec::new();
     let context = ResultContext { spec: Some(&measure.spec), ..ResultContext::new(ProbeId(0)) };
     write_result(&mut line, &result, &context);
@@ -252,19 +305,17 @@ pub async fn measure(measure: &Measure, config: &Config) -> Result<String, NetEr
 }
 
 /// The host asks about its own network too, and whom it likes by HTTP.
-fn everything_allowed() -> Policy {
+fn everything_allowed(references: Vec<Reference>) -> Policy {
     let all = [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())];
-    Policy {
-        exceptions: all.into(),
-        neighbourhood: Neighbourhood::default(),
-        http_hosts: HttpHosts::Any,
-        references: Vec::new(),
-    }
+    Policy { exceptions: all.into(), neighbourhood: Neighbourhood::default(), http_hosts: HttpHosts::Any, references }
 }
 
 /// The family of a literal; of a name the first that it has and this machine has a route for, IPv6 first; of the own
 /// resolvers the first one's.
 async fn family_of(measure: &Measure, resolver: &Resolver, local: &LocalNetwork) -> Family {
+    if matches!(measure.spec, Spec::Ipv6(_)) {
+        return Family::V6;
+    }
     let Some(target) = &measure.target else {
         return resolver.own_resolvers().first().map_or(Family::V4, |server| Family::of(server.ip()));
     };
@@ -282,11 +333,13 @@ async fn family_of(measure: &Measure, resolver: &Resolver, local: &LocalNetwork)
 
 #[cfg(test)]
 mod tests {
+    use sonde_protocol::spec::Ipv6Spec;
+
     use super::*;
 
     fn parse(words: &str) -> Result<Measure, UsageError> {
         let words: Vec<String> = words.split(' ').map(Into::into).collect();
-        Measure::parse(&words[0], &words[1], &words[2..])
+        Measure::parse(&words[0], &words[1..])
     }
 
     #[test]
@@ -345,5 +398,19 @@ mod tests {
         assert!(text("ping x --packets many").contains("not a number"));
         assert!(text("ping x --max-hops 3").contains("no option --max-hops"));
         assert!(text("ping x y").contains("not an option"));
+        assert!(text("ping --packets 3").contains("measures what?"));
+    }
+
+    #[test]
+    fn ipv6_has_references_and_no_target() {
+        let measure = parse("ipv6 --reference a.txt --reference=b.txt --json --scope full").unwrap();
+        assert_eq!(measure.spec, Spec::Ipv6(Ipv6Spec { scope: Ipv6Scope::Full }));
+        assert!(measure.target.is_none() && measure.sources.json && measure.sources.cards.len() == 2);
+        let text = |words: &str| parse(words).unwrap_err().to_string();
+        assert!(text("ipv6 example.net").contains("not an option"));
+        assert!(text("ipv6 --scope half").contains("light or full"));
+        assert!(text("ipv6 --json no").contains("--json"));
+        let none = parse("ipv6 --json").unwrap().sources.references().unwrap_err();
+        assert!(none.contains("--reference FILE"), "{none}");
     }
 }

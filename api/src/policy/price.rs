@@ -1,6 +1,6 @@
 //! What a result costs, and how many packets a run sends to its target.
 
-use sonde_protocol::spec::{DnsCarrier, DnsSpec, Spec, dns_type};
+use sonde_protocol::spec::{DnsCarrier, DnsSpec, Ipv6Scope, Spec, dns_type};
 use sonde_store::catalog::Price;
 
 use super::CreditsPolicy;
@@ -19,7 +19,11 @@ pub(crate) fn price(policy: &CreditsPolicy, spec: &Spec, is_oneoff: bool) -> Pri
         Spec::Sslcert(_) => policy.sslcert,
         Spec::Http(_) => policy.http,
         Spec::Ntp(_) => policy.ntp,
-        Spec::PathMtu(_) | Spec::Ipv6(_) => policy.pathmtu,
+        Spec::PathMtu(_) => policy.pathmtu,
+        Spec::Ipv6(ipv6) => match ipv6.scope {
+            Ipv6Scope::Light => policy.ipv6,
+            Ipv6Scope::Full => policy.ipv6_full,
+        },
     };
     let credits = if is_oneoff { each.saturating_mul(policy.oneoff_factor) } else { each };
     Price { credits, packets: packets(spec) }
@@ -66,7 +70,7 @@ fn packets(spec: &Spec) -> u32 {
 #[cfg(test)]
 mod tests {
     use sonde_protocol::net::Transport;
-    use sonde_protocol::spec::{Kind, PingSpec, TracerouteSpec};
+    use sonde_protocol::spec::{Ipv6Spec, Kind, PingSpec, TracerouteSpec};
 
     use super::*;
 
@@ -78,6 +82,8 @@ mod tests {
     fn atlass_prices() {
         let of = |kind| cost(&Spec::default_of(kind));
         assert_eq!((of(Kind::Ping), of(Kind::Traceroute), of(Kind::Sslcert)), (3, 30, 10));
+        let ipv6 = |scope| cost(&Spec::Ipv6(Ipv6Spec { scope }));
+        assert_eq!((ipv6(Ipv6Scope::Light), ipv6(Ipv6Scope::Full)), (50, 200));
         let ping = |packets, size| cost(&Spec::Ping(PingSpec { packets, size, ..PingSpec::default() }));
         assert_eq!((ping(1, 1499), ping(1, 1500), ping(16, 2048)), (1, 2, 32));
         let trace = TracerouteSpec { packets: 1, size: 1500, ..TracerouteSpec::default() };

@@ -119,6 +119,14 @@ impl Subcommand for Ask {
             let own = own.about(options::about(kind)).after_help(EXAMPLES);
             // The one option that both halves must know: whom dns asks.
             let own = if kind == Kind::Dns { own.mut_arg("ask", |arg| arg.hide(false)) } else { own };
+            // Its targets are the network's references, which nobody can choose.
+            let own = match kind {
+                Kind::Ipv6 => own
+                    .mut_arg("target", |arg| arg.required(false).default_value("").hide(true))
+                    .mut_arg("af", |arg| arg.hide(true))
+                    .mut_arg("resolve_on_probe", |arg| arg.hide(true)),
+                _ => own,
+            };
             command.subcommand(own)
         })
     }
@@ -144,6 +152,10 @@ impl FromArgMatches for Ask {
         let common = Common::from_arg_matches(own)?;
         if kind != Kind::Dns && common.ask.is_some() {
             return Err(clap::Error::raw(clap::error::ErrorKind::UnknownArgument, "--ask is for dns alone\n"));
+        }
+        if kind == Kind::Ipv6 && !common.target.is_empty() {
+            let text = "ipv6 has no target: it measures against the network's reference servers\n";
+            return Err(clap::Error::raw(clap::error::ErrorKind::UnknownArgument, text));
         }
         Ok(Self { kind, options: options::given(kind, own), common })
     }
@@ -187,6 +199,14 @@ mod tests {
         assert!(parse("ping a.example --ask 192.0.2.53").is_err());
         assert!(parse("ping a.example --max-hops 3").is_err());
         assert!(parse("ping a.example --stop-after 10m").unwrap_err().contains("--interval"));
+        assert!(parse("ping").is_err());
+    }
+
+    #[test]
+    fn ipv6_has_no_target() {
+        let ask = parse("ipv6 --from DE*3 --scope full").unwrap();
+        assert_eq!((ask.kind, ask.options, ask.common.target.as_str()), (Kind::Ipv6, vec!["--scope=full".into()], ""));
+        assert!(parse("ipv6 a.example").unwrap_err().contains("reference servers"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sonde_probe::measure::{Measure, UsageError};
-use sonde_protocol::spec::Spec;
+use sonde_protocol::spec::{Kind, Spec};
 
 use super::ask::{Ask, Families};
 use super::from::Source;
@@ -32,9 +32,13 @@ impl Request {
         if let Some(server) = &ask.common.ask {
             options.push(format!("--server={server}"));
         }
-        let measure = Measure::parse(ask.kind.name(), &ask.common.target, &options)?;
+        let target = (ask.kind != Kind::Ipv6).then(|| ask.common.target.clone());
+        let words: Vec<String> = target.into_iter().chain(options).collect();
+        let measure = Measure::parse(ask.kind.name(), &words)?;
         let literal = measure.target.as_deref().and_then(|target| target.parse::<IpAddr>().ok());
         let families = match (ask.common.af, literal) {
+            // One run is about both.
+            _ if ask.kind == Kind::Ipv6 => vec![6],
             (Some(Families::V4), _) => vec![4],
             (Some(Families::V6), _) => vec![6],
             (Some(Families::Both), _) => vec![4, 6],
@@ -50,7 +54,10 @@ impl Request {
     /// The body. `now` is in Unix seconds.
     pub fn body(&self, ask: &Ask, sources: &[Source], now: u64) -> Value {
         let common = &ask.common;
-        let description = common.description.clone().unwrap_or_else(|| format!("{} {}", ask.kind, common.target));
+        let description = common
+            .description
+            .clone()
+            .unwrap_or_else(|| format!("{} {}", ask.kind, common.target).trim_end().to_owned());
         let definitions = self.families.iter().map(|af| {
             let mut definition = json!({"type": ask.kind.name(), "af": af, "description": description});
             if let Some(fields) = definition.as_object_mut() {
@@ -114,7 +121,6 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use sonde_protocol::spec::Kind;
 
     use super::*;
     use crate::research::from;
@@ -143,6 +149,7 @@ mod tests {
             ("ping a.example", vec![4, 6]),
             ("ping a.example --af 6", vec![6]),
             ("dns a.example", vec![4]),
+            ("ipv6 --af both", vec![6]),
             ("dns a.example --af both", vec![4, 6]),
             ("dns a.example --ask 2001:db8::53", vec![6]),
             ("dns a.example --ask ns.example", vec![4, 6]),
@@ -155,7 +162,8 @@ mod tests {
     fn what_is_sent_is_what_the_api_accepts() {
         // Whom http may ask only a server knows.
         for kind in sonde_probe::run::KINDS.into_iter().filter(|kind| *kind != Kind::Http) {
-            let body = body(&format!("{kind} a.example --af 4 --from DE*3,probes:1-2 --tag home"));
+            let target = if kind == Kind::Ipv6 { "" } else { " a.example" };
+            let body = body(&format!("{kind}{target} --af 4 --from DE*3,probes:1-2 --tag home"));
             assert_eq!(sonde_api::check_body(body.to_string().as_bytes()), Ok(1), "{body}");
         }
         let once = body("ping 192.0.2.1 --packets 1");

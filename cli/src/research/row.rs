@@ -7,6 +7,7 @@ use sonde_protocol::spec::Kind;
 use super::clean;
 
 mod dns;
+mod ipv6;
 mod ntp;
 mod path_mtu;
 mod ping;
@@ -49,7 +50,8 @@ pub fn columns(kind: Option<Kind>) -> &'static [Column] {
         Some(Kind::Http) => web::HTTP_COLUMNS,
         Some(Kind::Ntp) => ntp::COLUMNS,
         Some(Kind::PathMtu) => path_mtu::COLUMNS,
-        Some(Kind::Ipv6) | None => UNKNOWN,
+        Some(Kind::Ipv6) => ipv6::COLUMNS,
+        None => UNKNOWN,
     }
 }
 
@@ -94,7 +96,8 @@ impl Row {
             Some(Kind::Http) => web::read_http(result),
             Some(Kind::Ntp) => ntp::read(result),
             Some(Kind::PathMtu) => path_mtu::read(result),
-            Some(Kind::Ipv6) | None => Seen { cells: vec![string(&result["type"])], ..Seen::default() },
+            Some(Kind::Ipv6) => ipv6::read(result),
+            None => Seen { cells: vec![string(&result["type"])], ..Seen::default() },
         };
         let Seen { mut cells, sent, received, time } = seen;
         // A run that could not be carried out says why where its outcome would stand.

@@ -242,6 +242,55 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// What whoever runs the machine can do about it; absent where there is nothing to do, or nothing more than to know it.
+    pub const fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoRoute => {
+                "Look whether the router advertises itself (its lifetime is 0 without an uplink), and ask the provider."
+            }
+            Self::NoNeighbour => {
+                "Look whether the router is switched on, and whether a switch or Wi-Fi drops neighbour discovery."
+            }
+            Self::Filtered => "Look at the router's packet filter; if it lets this family out, tell the provider.",
+            Self::Mtu | Self::HoleUp | Self::HoleDown => {
+                "Let ICMPv6 type 2 and ICMP type 3 code 4 through everywhere, or have the router set TCP's MSS (MSS clamping)."
+            }
+            Self::DnsOnly | Self::AaaaFilter => "Use another resolver, or switch its filter of AAAA records off.",
+            Self::Nat64Dead => "Tell the provider that its NAT64 does not answer.",
+            Self::SomeDestinations => "Look at a traceroute to those that fail; the fault is on the way, not here.",
+            Self::Udp443 => "Let UDP to port 443 out: browsers use it (HTTP/3).",
+            Self::Loss => "Look at the line and at Wi-Fi: packets are lost near the machine or on the way.",
+            Self::DnsV6Transport => {
+                "Take the resolvers' IPv6 addresses out of the configuration, or repair the way to them."
+            }
+            Self::StalePrefix | Self::SourceRefused => {
+                "Have the router withdraw the old prefix (RFC 9096), or restart the machine's network."
+            }
+            Self::Flapping => "Look at the router's log: its line or its prefix changes again and again.",
+            Self::Disabled => "Switch IPv6 on, unless it is off on purpose.",
+            Self::UlaOnly | Self::LinkLocalOnly | Self::NoAddress => {
+                "Ask the provider for this family, or switch it on in the router."
+            }
+            Self::Prohibited => "Look at the packet filter of the router that the result names.",
+            Self::Upstream => "Tell the provider: its router knows no way on.",
+            Self::SixToFour | Self::Teredo => "Switch this mechanism off; it is out of use (RFC 7526) and unreliable.",
+            Self::Lying => "Use another resolver, if names that do not exist matter.",
+            Self::Intercepted => "Ask over TLS or HTTPS, if it matters who answers.",
+            Self::PtbFiltered => {
+                "Let ICMPv6 type 2 and ICMP type 3 code 4 in: without them long packets hang on narrow paths."
+            }
+            Self::Dns64BreaksDnssec => {
+                "Check signatures at the resolver, or do the synthesis on the machine (RFC 6147, 5.5)."
+            }
+            Self::Below1280 => "Have whoever runs that link raise its MTU to at least 1280 bytes.",
+            Self::FragmentsLost => "Keep datagrams below 1280 bytes; for DNS, EDNS 1232.",
+            Self::NoResolver => "Have the router tell a resolver (RDNSS or DHCP), or write one down.",
+            _ => return None,
+        })
+    }
+}
+
 /// A reason with its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(map)]
@@ -316,6 +365,10 @@ mod tests {
             assert!(!words.get(n + 1..).unwrap_or_default().contains(word), "{word} is there twice");
         }
         assert!(Reason::ALL.iter().all(|reason| reason.sentence().ends_with('.')));
+        assert!(Reason::ALL.iter().all(|reason| reason.advice().is_none_or(|advice| advice.ends_with('.'))));
+        let without: Vec<&Reason> =
+            Reason::ALL.iter().filter(|one| one.role() == ReasonRole::Cause && one.advice().is_none()).collect();
+        assert!(without.is_empty(), "what is broken can be repaired: {without:?}");
     }
 
     #[test]
