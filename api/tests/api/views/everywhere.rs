@@ -157,7 +157,7 @@ fn rows() -> Vec<Row> {
         row("alerts/{id}/deliveries/").rita(&["{private}"]),
         row("alerts/{id}/test/"),
     ];
-    for kind in ["ping", "dns", "sslcert", "http", "ntp", "pathmtu"] {
+    for kind in ["ping", "dns", "sslcert", "http", "ntp", "pathmtu", "ipv6"] {
         rows.push(list(&format!("measurements/{kind}/")));
     }
     rows
