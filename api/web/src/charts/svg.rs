@@ -49,6 +49,14 @@ impl Drawing {
         drawing
     }
 
+    /// A picture that says nothing which does not stand beside it as text.
+    pub fn decoration(class: &str, width: f64, height: f64) -> Self {
+        let mut drawing = Self { out: String::new(), open: Vec::new() };
+        let view = format!("0 0 {} {}", Number(width), Number(height));
+        drawing.open("svg", &[("class", &class), ("viewBox", &view), ("aria-hidden", &"true")]);
+        drawing
+    }
+
     /// A group, or whatever else has something in it.
     pub fn open(&mut self, element: &'static str, attributes: Attributes) -> &mut Self {
         self.start(element, attributes);
