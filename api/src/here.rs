@@ -37,6 +37,11 @@ impl Here {
         format!("{}/api/v2/{path}", self.base)
     }
 
+    /// This request's own absolute URL.
+    pub fn url(&self) -> String {
+        format!("{}{}", self.base, self.uri)
+    }
+
     /// This request's absolute URL with another page, every other parameter kept as it was written. The page comes last,
     /// as `page=N`, because clients look for exactly that.
     pub fn with_page(&self, page: u64) -> String {

@@ -22,7 +22,7 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use sonde_store::places::Places;
-use sonde_store::{Bus, Catalog, Results};
+use sonde_store::{Bus, Catalog, Reachability, Results};
 
 mod accounts;
 mod admission;
@@ -48,6 +48,7 @@ mod fields;
 mod groups;
 mod health_object;
 mod here;
+mod ipv6;
 mod keys;
 mod kinds;
 mod limits;
@@ -135,6 +136,8 @@ pub struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// What the probes saw.
     pub results: Arc<dyn Results>,
+    /// What they say of IPv6, summed up.
+    pub reachability: Arc<dyn Reachability>,
     /// Tells what happens as it happens.
     pub bus: Arc<dyn Bus>,
     /// The way to the collector.
@@ -176,6 +179,7 @@ pub fn router(api: Api) -> Router {
     credits::routes(&mut routes);
     transfers::routes(&mut routes);
     alerts::routes(&mut routes);
+    ipv6::routes(&mut routes);
     let (router, document) = routes.finish();
     // It is made of the same document, so it cannot be less true.
     let page = Arc::new(DocsPage::new(&serde_json::to_value(&document).unwrap_or_default()));
@@ -192,6 +196,7 @@ pub fn router(api: Api) -> Router {
         .layer(middleware::from_fn_with_state(limits, limits::limit))
         .layer(middleware::from_fn(around))
         .layer(Extension(hub))
+        .layer(Extension(Arc::new(ipv6::Memory::default())))
         .with_state(api)
 }
 

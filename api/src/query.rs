@@ -44,13 +44,19 @@ pub(crate) struct Query {
     endings: &'static [&'static str],
     form: Form,
     what: &'static str,
+    required: bool,
 }
 
 const fn query(name: &'static str, form: Form, what: &'static str) -> Query {
-    Query { name, endings: &[""], form, what }
+    Query { name, endings: &[""], form, what, required: false }
 }
 
 impl Query {
+    const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
     const fn with(mut self, endings: &'static [&'static str]) -> Self {
         self.endings = endings;
         self
@@ -61,7 +67,7 @@ impl Query {
             ParameterBuilder::new()
                 .name(format!("{}{ending}", self.name))
                 .parameter_in(ParameterIn::Query)
-                .required(Required::False)
+                .required(if self.required { Required::True } else { Required::False })
                 .description(Some(self.what))
                 .schema(Some(self.form.schema()))
                 .build()
@@ -220,6 +226,29 @@ const STATUS_CHECK: &[Query] = &[
     query("median_rtt_threshold", Form::Decimal, "A newest RTT so many ms above the median is an alert"),
 ];
 
+const IPV6_TIME: &[Query] = &[
+    query("from", Form::Time, "The first hour (24 hours before `to`); eight days before it at most"),
+    query("to", Form::Time, "Before this hour (the one that has not begun)"),
+];
+const IPV6_SERIES: &[Query] = &[
+    query("step", Form::OneOf(&["hour", "day"]), "How far the points are apart (hour)"),
+    query("country", Form::Text, "Of this country (ISO 3166)"),
+    query("asn", Form::Text, "Of this network, by the number of its AS"),
+    query("from", Form::Time, "Where it begins (24 hours or 90 days before `to`)"),
+    query("to", Form::Time, "Before this hour (the one that has not begun)"),
+];
+const IPV6_COMPARE: &[Query] = &[
+    query("a", Form::Text, "`world`, two letters of a country, or `AS` and a number").required(),
+    query("b", Form::Text, "The same").required(),
+];
+const IPV6_COUNTRY: &[Query] = &[query("country", Form::Text, "As far as it is in this country (ISO 3166)")];
+const IPV6_SORT: &[Query] = &[query(
+    "sort",
+    Form::OneOf(&["id", "-id", "probes", "-probes", "works6", "-works6"]),
+    "By name or number, by probes, or by the share that works (those that may be ranked come first)",
+)];
+const TABLE: &[Query] = &[query("format", Form::OneOf(&["json", "csv"]), "An object, or a table")];
+
 macro_rules! sets {
     ($($(#[$what:meta])* $name:ident = $($part:expr),+;)*) => {$(
         $(#[$what])*
@@ -276,6 +305,18 @@ sets! {
     SkippedRuns = RESULTS, OF_PROBES;
     /// Of the look at a ping measurement.
     StatusCheck = STATUS_CHECK;
+    /// Of a sum of votes on IPv6.
+    Ipv6Sum = IPV6_TIME, TABLE;
+    /// Of a list of such sums.
+    Ipv6List = IPV6_TIME, IPV6_SORT, TABLE;
+    /// Of the networks among them.
+    Ipv6Networks = IPV6_TIME, IPV6_COUNTRY, IPV6_SORT, TABLE, PAGE;
+    /// Of such sums one after the other.
+    Ipv6Series = IPV6_SERIES, TABLE;
+    /// Of two of them.
+    Ipv6Compare = IPV6_COMPARE, IPV6_TIME;
+    /// Of the map.
+    Ipv6Map = IPV6_TIME;
 }
 
 /// The names of all parameters that the operations of a path have.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use sonde_store::sqlite::SqliteReachability;
 use sonde_store::sqlite::catalog::SqliteCatalog;
 use sonde_store::sqlite::results::SqliteResults;
-use sonde_store::{Catalog, Results};
+use sonde_store::{Catalog, Reachability, Results};
 
 /// An opened data directory. While it lives nobody else can open it.
 pub struct DataDir {
@@ -43,6 +44,12 @@ impl DataDir {
     pub fn results(&self) -> Result<Arc<dyn Results>> {
         let path = self.path.join("results");
         Ok(Arc::new(SqliteResults::open(&path).with_context(|| format!("cannot open {}", path.display()))?))
+    }
+
+    /// What the results say of IPv6.
+    pub fn reachability(&self) -> Result<Arc<dyn Reachability>> {
+        let path = self.path.join("reachability.db");
+        Ok(Arc::new(SqliteReachability::open(&path).with_context(|| format!("cannot open {}", path.display()))?))
     }
 
     /// Where the network's keys and directory are.

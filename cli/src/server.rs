@@ -135,6 +135,7 @@ impl Server {
             mailer: open_mailer(config)?,
             catalog,
             results,
+            reachability: data.reachability()?,
             bus,
             dispatch: Arc::new(Direct(handle.clone())),
             resolver: Arc::new(SystemResolver::default()),

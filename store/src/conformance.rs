@@ -28,6 +28,7 @@ mod people;
 mod probe_filters;
 mod probes;
 mod quotas;
+mod reachability;
 mod results;
 mod results_order;
 mod target_updates;
@@ -35,7 +36,7 @@ mod target_updates;
 pub use results::{Draft, batch_of};
 
 use crate::bus::Bus;
-use crate::{Catalog, Results};
+use crate::{Catalog, Reachability, Results};
 
 /// Where a backend keeps its data during one check.
 #[async_trait]
@@ -175,6 +176,15 @@ suite! {
         results_order::the_latest_within_a_query,
         results_order::looking_for_the_latest_may_stop_but_not_too_early,
         results_order::everything_that_arrives_is_counted_once,
+}
+
+suite! {
+    /// Checks what keeps votes; `make` gives an empty one each time.
+    reachability_suite(Reachability):
+        reachability::what_was_said_last_counts,
+        reachability::sums_are_those_of_all_votes,
+        reachability::days_stay_when_votes_go,
+        reachability::who_is_erased_has_never_said_anything,
 }
 
 /// 2026-11-21, midnight: the beginning of time in the checks.

@@ -1,11 +1,11 @@
-//! What Sonde keeps: the *catalog* (who and what) and the *results* (the data). Each is a trait with one conformance suite
+//! What Sonde keeps: the *catalog* (who and what), the *results* (the data), and [`reachability`] (what is derived from results
+//! about IPv6). Each is a trait with one conformance suite
 //! ([`conformance`]) that every backend must pass; the embedded backends are SQLite ([`sqlite`]).
 //!
 //! This crate must not know about QUIC, HTTP or tokio: the methods are async so that a backend may be on another machine,
 //! and the embedded ones complete when polled. Nobody else in Sonde speaks SQL.
 //!
 //! [`system_tags`] says what probes can do, from what they did; [`places`] where their addresses come from.
-//! [`reachability`] sums up what probes say of IPv6 and IPv4.
 //! [`bus`] tells what has just been stored to whoever listens (the live streams).
 //!
 //! [`view`] decides who may see what of it (addresses, private measurements); every output goes through it.
@@ -22,6 +22,7 @@ pub mod view;
 
 pub use bus::Bus;
 pub use catalog::Catalog;
+pub use reachability::Reachability;
 pub use results::Results;
 
 /// Why the store could not do it. What callers must tell apart (not found, taken) is in the methods' results instead.

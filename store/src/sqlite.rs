@@ -1,4 +1,5 @@
-//! The embedded backends: one file for the [`catalog`], one file per day of arrival for the [`results`].
+//! The embedded backends: one file for the [`catalog`], one file per day of arrival for the [`results`], one for
+//! [`reachability`].
 //!
 //! Here is what both share: how a file is opened, how its schema grows, and what an error of SQLite means to callers.
 //! Nothing outside this module speaks SQL.
@@ -17,9 +18,11 @@ pub mod catalog;
 mod columns;
 mod filter;
 mod merge;
+pub mod reachability;
 pub mod results;
 
 pub use catalog::SqliteCatalog;
+pub use reachability::SqliteReachability;
 pub use results::SqliteResults;
 
 /// How long a statement waits for a lock that another connection holds.

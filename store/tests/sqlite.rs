@@ -13,10 +13,10 @@ use sonde_protocol::key::PublicKey;
 use sonde_protocol::seed::Rng;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Accounts, Admission, ProbeFilter, Probes, Slice};
-use sonde_store::conformance::{Draft, Fixture, batch_of, block_on, catalog_suite, results_suite};
+use sonde_store::conformance::{Draft, Fixture, batch_of, block_on, catalog_suite, reachability_suite, results_suite};
 use sonde_store::results::{Cursor, ResultQuery};
-use sonde_store::sqlite::{SqliteCatalog, SqliteResults};
-use sonde_store::{Catalog, Results, StoreError};
+use sonde_store::sqlite::{SqliteCatalog, SqliteReachability, SqliteResults};
+use sonde_store::{Catalog, Reachability, Results, StoreError};
 
 struct Dir(tempfile::TempDir);
 
@@ -38,6 +38,18 @@ impl Fixture<dyn Results> for Dir {
     async fn open(&self) -> Arc<dyn Results> {
         Arc::new(SqliteResults::open(self.0.path().join("results")).unwrap())
     }
+}
+
+#[async_trait]
+impl Fixture<dyn Reachability> for Dir {
+    async fn open(&self) -> Arc<dyn Reachability> {
+        Arc::new(SqliteReachability::open(self.0.path().join("reachability.db")).unwrap())
+    }
+}
+
+#[test]
+fn the_votes_keep_their_promises() {
+    block_on(reachability_suite(Dir::new));
 }
 
 #[test]

@@ -26,6 +26,7 @@ use sonde_store::bus::{Bus, ProbeStatus, Published};
 use sonde_store::catalog::{Accounts, Admission, ApiKey, NewSession, Origin, Probes};
 use sonde_store::places::Places;
 use sonde_store::results::{Batch, Results, StoredReport};
+use sonde_store::sqlite::SqliteReachability;
 use sonde_store::sqlite::catalog::SqliteCatalog;
 use sonde_store::sqlite::results::SqliteResults;
 use tempfile::TempDir;
@@ -236,6 +237,7 @@ impl Lab {
         let api = Api {
             catalog: catalog.clone(),
             results: wrap(results.clone()),
+            reachability: Arc::new(SqliteReachability::open(dir.path().join("reachability.db")).unwrap()),
             bus: bus.clone(),
             dispatch: dispatch.clone(),
             resolver: Arc::new(names),

@@ -15,6 +15,7 @@ mod egress;
 mod enrolment;
 mod garbage;
 mod golden;
+mod ipv6;
 mod keys;
 mod lab;
 mod limits;

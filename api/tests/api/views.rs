@@ -11,6 +11,7 @@ use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Anchors, Healths, NewAnchor};
 
 use crate::credits::charging;
+use crate::ipv6::{ask_everybody, behind_a_hole};
 use crate::lab::{Lab, NOW, Person, asking, ip, path, result};
 
 pub(crate) mod everywhere;
@@ -76,6 +77,7 @@ fn scene() -> Scene {
     hidden["definitions"][0]["tags"] = json!([everywhere::TAG]);
     let private = lab.measure(&rita, &hidden);
 
+    ask_everybody(&lab);
     let hops4 = ["192.168.1.1", "10.11.12.13", "20.0.0.77", "22.0.0.1"];
     let hops6 = ["2a00:1:2:ff::1", "2a00:1:2:ff::1", "2a00:5::1"];
     let response = |resolver: &str| DnsResponse {
@@ -108,6 +110,7 @@ fn scene() -> Scene {
         path(v6, NOW, "2a00:1:2:3::9", "2a00:9::1", &hops6),
         result(dns, NOW, "192.168.1.2", "9.9.9.9", outcome),
         path(private, NOW, "192.168.1.2", everywhere::TARGET, &hops4),
+        behind_a_hole(NOW, "2a00:1:2:3::9", "192.168.1.2", "20.0.0.9", "192.168.1.53", "192.168.1.1"),
     ];
     lab.store(reports.iter().map(|report| lab.stored(probe, session, report)).collect(), Vec::new());
     Scene { lab, carol, rita, public: [v4, v6, dns], private, probe: probe.0 }

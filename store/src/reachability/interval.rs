@@ -1,14 +1,19 @@
 //! How far a share or a median of so few can be from the truth: 95 % intervals.
 
+use minicbor::{Decode, Encode};
+
 /// The quantile of the normal distribution for 95 %.
 const Z: f64 = 1.96;
 
 /// From here to there, ends included.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[cbor(map)]
 pub struct Interval {
     /// The least.
+    #[n(0)]
     pub low: f64,
     /// The greatest.
+    #[n(1)]
     pub high: f64,
 }
 

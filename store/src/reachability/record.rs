@@ -1,13 +1,44 @@
-//! One probe's hour.
+//! One probe's hour: what its runs say together.
 
-use sonde_protocol::bounded::Text;
 use sonde_protocol::ids::Asn;
 use sonde_protocol::net::Family;
 use sonde_protocol::result::ipv6::{Evidence, FamilyState, Ipv6Outcome, Reason, Verdict};
 use sonde_protocol::time::UnixNanos;
 
-/// The most runs of an hour whose differences are kept: one each quarter, and the looks that confirm.
-const MAX_DIFFERENCES: usize = 32;
+use super::cell::Country;
+
+/// Why a run does not vote. These are shown apart and are in no share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Silence {
+    /// Not enough runs have agreed on anything yet.
+    #[default]
+    Unsettled = 0,
+    /// Nothing answered in either family.
+    Offline = 1,
+    /// No reference could be used, or the run could not be carried out.
+    Inconclusive = 2,
+}
+
+impl Silence {
+    /// The one with this number; others are of a newer version.
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Offline,
+            2 => Self::Inconclusive,
+            _ => Self::Unsettled,
+        }
+    }
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unsettled => "unsettled",
+            Self::Offline => "offline",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
 
 /// What a probe says of an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,19 +58,25 @@ pub struct Vote {
 }
 
 impl Vote {
-    /// What a result votes; `None`: nothing settled yet, or it could not tell.
-    pub fn of(outcome: &Ipv6Outcome) -> Option<Self> {
-        let of = |af| outcome.verdicts.iter().find(|verdict: &&Verdict| verdict.af == af);
+    /// What a result votes, or why it does not.
+    pub fn of(outcome: &Ipv6Outcome) -> Result<Self, Silence> {
+        let of = |af| outcome.verdicts.iter().find(|verdict: &&Verdict| verdict.af == af).ok_or(Silence::Inconclusive);
         let (v6, v4) = (of(Family::V6)?, of(Family::V4)?);
-        let settled = |verdict: &Verdict| verdict.settled.as_ref().map(|settled| settled.state);
-        let (state6, state4) = (settled(v6)?, settled(v4)?);
-        let is_conclusive = [v6.raw, v4.raw].into_iter().all(FamilyState::votes);
-        if !is_conclusive || !state6.votes() || !state4.votes() {
-            return None;
+        let raw = [v6.raw, v4.raw];
+        if raw.contains(&FamilyState::Offline) {
+            return Err(Silence::Offline);
         }
+        if !raw.into_iter().all(FamilyState::votes) {
+            return Err(Silence::Inconclusive);
+        }
+        let settled = |verdict: &Verdict| {
+            let state = verdict.settled.as_ref().map(|settled| settled.state);
+            state.filter(|state| state.votes()).ok_or(Silence::Unsettled)
+        };
+        let (state6, state4) = (settled(v6)?, settled(v4)?);
         let says = |verdict: &Verdict, reason| verdict.why.iter().any(|because| because.reason == reason);
         let addresses = outcome.evidence.addresses.iter();
-        Some(Self {
+        Ok(Self {
             v6: state6,
             v4: state4,
             has_v6_address: addresses.filter(|one| Family::of(one.address.0) == Family::V6).any(|one| one.is_usable()),
@@ -51,12 +88,12 @@ impl Vote {
 }
 
 /// What one run adds to its probe's hour.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     /// When it began.
     pub at: UnixNanos,
-    /// Its vote; `None`: it could not tell.
-    pub vote: Option<Vote>,
+    /// Its vote, or why it has none.
+    pub vote: Result<Vote, Silence>,
     /// By how many microseconds IPv6 was slower than IPv4: the median over the references.
     pub difference: Option<i32>,
     /// References that only IPv6 failed to reach, and that only IPv4 did.
@@ -64,6 +101,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// One that could not be carried out.
+    pub const fn failed(at: UnixNanos) -> Self {
+        Self { at, vote: Err(Silence::Inconclusive), difference: None, only_one_failed: (0, 0) }
+    }
+
     /// What a result says.
     pub fn of(at: UnixNanos, outcome: &Ipv6Outcome) -> Self {
         let mut differences: Vec<i32> = Vec::new();
@@ -117,56 +159,71 @@ pub(super) fn median(values: &mut [i32]) -> Option<i32> {
 /// By how much IPv6 is slower, in microseconds.
 pub type Difference = i32;
 
-/// One probe's hour.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Record {
-    /// The vote of the last run that could tell.
-    pub vote: Option<Vote>,
-    /// When that was.
-    pub voted_at: UnixNanos,
-    /// Runs.
-    pub runs: u32,
-    /// Runs that could tell.
-    pub conclusive: u32,
-    /// Where the probe is, by its code of two letters.
-    pub country: Option<Text<2>>,
+/// Where a probe was when it voted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// The country.
+    pub country: Option<Country>,
     /// The network that its IPv6 address is of.
     pub asn6: Option<Asn>,
     /// The network that its IPv4 address is of.
     pub asn4: Option<Asn>,
-    /// References that only IPv6 failed to reach, and that only IPv4 did, over all runs.
-    pub only_one_failed: (u32, u32),
-    differences: Vec<Difference>,
 }
 
-impl Record {
-    /// An hour without runs, of a probe in this place.
-    pub fn new(country: Option<Text<2>>, asn6: Option<Asn>, asn4: Option<Asn>) -> Self {
-        Self { country, asn6, asn4, ..Self::default() }
-    }
-
-    /// A run of the hour, in whatever order they come.
-    pub fn add(&mut self, run: &Run) {
-        self.runs = self.runs.saturating_add(1);
-        self.conclusive = self.conclusive.saturating_add(u32::from(run.vote.is_some()));
-        if run.vote.is_some() && (self.vote.is_none() || run.at >= self.voted_at) {
-            self.vote = run.vote;
-            self.voted_at = run.at;
-        }
-        let (v6, v4) = run.only_one_failed;
-        self.only_one_failed = (self.only_one_failed.0.saturating_add(v6), self.only_one_failed.1.saturating_add(v4));
-        if let Some(difference) = run.difference.filter(|_| self.differences.len() < MAX_DIFFERENCES) {
-            self.differences.push(difference);
-        }
-    }
-
-    /// The median over its runs.
-    pub fn difference(&self) -> Option<Difference> {
-        median(&mut self.differences.clone())
-    }
-
+impl Place {
     /// The network the probe counts as: where its IPv6 comes from, or else its IPv4.
     pub fn network(&self) -> Option<Asn> {
         self.asn6.or(self.asn4)
+    }
+}
+
+/// One probe's hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Record {
+    /// Where it was.
+    pub place: Place,
+    /// The vote of the last run that could tell.
+    pub vote: Option<Vote>,
+    /// Without a vote: why the last run had none.
+    pub silence: Silence,
+    /// The whole second in which the run began whose vote or silence it is.
+    pub said_at: UnixNanos,
+    /// Runs.
+    pub runs: u16,
+    /// Runs that could tell.
+    pub conclusive: u16,
+    /// References that only IPv6 failed to reach, and that only IPv4 did, over all runs.
+    pub only_one_failed: (u16, u16),
+    /// By how much IPv6 was slower: the median over the runs.
+    pub difference: Option<Difference>,
+}
+
+impl Record {
+    /// What the runs of an hour say together, in whatever order they come.
+    pub fn of<'a>(place: Place, runs: impl IntoIterator<Item = &'a Run>) -> Self {
+        let mut record = Self { place, ..Self::default() };
+        let (mut differences, mut said_at) = (Vec::new(), None);
+        for run in runs {
+            record.runs = record.runs.saturating_add(1);
+            record.conclusive = record.conclusive.saturating_add(u16::from(run.vote.is_ok()));
+            let (v6, v4) = run.only_one_failed;
+            let more = |count: u16, by: u32| count.saturating_add(u16::try_from(by).unwrap_or(u16::MAX));
+            record.only_one_failed = (more(record.only_one_failed.0, v6), more(record.only_one_failed.1, v4));
+            differences.extend(run.difference);
+            // A vote counts before any silence; of their like the latest counts.
+            let is_better = match (run.vote.is_ok(), record.vote.is_some()) {
+                (true, false) => true,
+                (false, true) => false,
+                _ => said_at.is_none_or(|said_at| run.at >= said_at),
+            };
+            if is_better {
+                said_at = Some(run.at);
+                record.said_at = UnixNanos::from_secs(run.at.as_secs());
+                record.vote = run.vote.ok();
+                record.silence = run.vote.err().unwrap_or_default();
+            }
+        }
+        record.difference = median(&mut differences);
+        record
     }
 }

@@ -2,213 +2,175 @@
 
 use std::collections::BTreeMap;
 
-use sonde_protocol::ids::Asn;
+use sonde_protocol::ids::{Asn, ProbeId};
 use sonde_protocol::result::ipv6::FamilyState;
 
-use super::interval::{Interval, rank_interval, wilson};
-use super::record::{Difference, Record};
+use super::figures::{Counts, Differences, Figures, Networks};
+use super::interval::{rank_interval, wilson};
+use super::record::{Difference, Record, Silence};
 
-/// Shares are shown plainly from so many probes in so many networks; below they are hatched.
-const PLAIN: (u64, usize) = (5, 3);
-
-/// They are ranked from here.
-const RANKED: (u64, usize) = (30, 5);
-
-/// How much a share can bear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Certainty {
-    /// Few stand behind it: to be shown as such.
-    Hatched,
-    /// It may be shown.
-    Plain,
-    /// It may be compared with others.
-    Ranked,
-}
-
-/// What the networks of a tally say, each as one.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Networks {
-    /// How many there are.
-    pub count: usize,
-    /// In how many of them more than half of the probes have a working IPv6.
-    pub working: usize,
-    /// The share of working probes, every network weighing as it was asked to.
-    pub share: f64,
-    /// As how many equal networks they count.
-    pub effective: f64,
-    /// The interval of that share.
-    pub interval: Interval,
-}
-
-/// Counts of a cell. Every number is one of probes and hours, but for `runs`.
+/// The records of some probes and hours, summed up. Each probe counts once an hour.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// Who voted: the denominator.
-    pub votes: u64,
-    /// Who was there and could not tell, offline for instance.
-    pub silent: u64,
-    /// Runs behind it.
-    pub runs: u64,
-    /// IPv6 works: native, native in part, or through a tunnel.
-    pub works6: u64,
-    /// IPv6 is native and whole.
-    pub clean6: u64,
-    /// IPv6 is broken.
-    pub broken6: u64,
-    /// Who has a global IPv6 address: the denominator of `broken6`.
-    pub with_address6: u64,
-    /// IPv4 through NAT64, with or without DNS64.
-    pub nat64: u64,
-    /// 464XLAT.
-    pub xlat: u64,
-    /// Behind the provider's translator.
-    pub cgnat: u64,
-    /// Votes with few references.
-    pub few: u64,
-    /// References that only IPv6 failed to reach, and that only IPv4 did.
-    pub only_one_failed: (u64, u64),
+    counts: Counts,
+    /// Who voted, sorted; a probe that voted in several hours is there as often.
+    probes: Vec<ProbeId>,
+    /// Votes of each network, and those that say that IPv6 works.
     networks: BTreeMap<Asn, (u64, u64)>,
-    differences: BTreeMap<Difference, u64>,
+    /// Of the votes that have one, sorted.
+    differences: Vec<Difference>,
 }
 
 impl Tally {
+    /// Of all these.
+    pub fn of<'a>(records: impl IntoIterator<Item = (ProbeId, &'a Record)>) -> Self {
+        let mut tally = Self::default();
+        for (probe, record) in records {
+            tally.count(record, Up);
+            if record.vote.is_some() {
+                tally.probes.push(probe);
+                tally.differences.extend(record.difference);
+            }
+        }
+        tally.sort();
+        tally
+    }
+
     /// Puts a record in.
-    pub fn add(&mut self, record: &Record) {
+    pub fn add(&mut self, probe: ProbeId, record: &Record) {
         self.count(record, Up);
+        if record.vote.is_some() {
+            insert(&mut self.probes, probe);
+            record.difference.into_iter().for_each(|difference| insert(&mut self.differences, difference));
+        }
     }
 
     /// Takes out a record that was put in, as it was then.
-    pub fn remove(&mut self, record: &Record) {
+    pub fn remove(&mut self, probe: ProbeId, record: &Record) {
         self.count(record, Down);
+        if record.vote.is_some() {
+            take(&mut self.probes, probe);
+            record.difference.into_iter().for_each(|difference| take(&mut self.differences, difference));
+        }
+    }
+
+    /// Is nothing in it?
+    pub fn is_empty(&self) -> bool {
+        self.counts == Counts::default()
+    }
+
+    /// The sum of tallies of different hours or of different probes.
+    pub fn total<'a>(tallies: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for one in tallies {
+            all.counts.add(&one.counts);
+            all.probes.extend_from_slice(&one.probes);
+            all.differences.extend_from_slice(&one.differences);
+            for (asn, (votes, working)) in &one.networks {
+                let sum = all.networks.entry(*asn).or_default();
+                *sum = (sum.0 + votes, sum.1 + working);
+            }
+        }
+        all.sort();
+        all
+    }
+
+    /// Runs that are sorted already, as those of a total are, are merged: this sort looks for them.
+    fn sort(&mut self) {
+        self.probes.sort();
+        self.differences.sort();
     }
 
     fn count(&mut self, record: &Record, by: impl Count) {
-        by.change(&mut self.runs, u64::from(record.runs));
-        by.change(&mut self.only_one_failed.0, u64::from(record.only_one_failed.0));
-        by.change(&mut self.only_one_failed.1, u64::from(record.only_one_failed.1));
+        let counts = &mut self.counts;
+        by.change(&mut counts.runs, u64::from(record.runs));
+        by.change(&mut counts.only_v6_failed, u64::from(record.only_one_failed.0));
+        by.change(&mut counts.only_v4_failed, u64::from(record.only_one_failed.1));
         let Some(vote) = record.vote else {
-            by.change(&mut self.silent, 1);
+            let silent = match record.silence {
+                Silence::Unsettled => &mut counts.unsettled,
+                Silence::Offline => &mut counts.offline,
+                Silence::Inconclusive => &mut counts.inconclusive,
+            };
+            by.change(silent, 1);
             return;
         };
-        by.change(&mut self.votes, 1);
+        by.change(&mut counts.votes, 1);
         let works = vote.v6.works();
         for (holds, counter) in [
-            (works, &mut self.works6),
-            (vote.v6 == FamilyState::Native, &mut self.clean6),
-            (vote.v6 == FamilyState::Broken && vote.has_v6_address, &mut self.broken6),
-            (vote.has_v6_address, &mut self.with_address6),
-            (matches!(vote.v4, FamilyState::Nat64 | FamilyState::Nat64Dns64), &mut self.nat64),
-            (vote.v4 == FamilyState::Xlat464, &mut self.xlat),
-            (vote.is_cgnat, &mut self.cgnat),
-            (vote.is_few, &mut self.few),
+            (works, &mut counts.works6),
+            (vote.v6 == FamilyState::Native, &mut counts.clean6),
+            (vote.v6 == FamilyState::Broken && vote.has_v6_address, &mut counts.broken6),
+            (vote.has_v6_address, &mut counts.with_address6),
+            (matches!(vote.v4, FamilyState::Nat64 | FamilyState::Nat64Dns64), &mut counts.nat64),
+            (vote.v4 == FamilyState::Xlat464, &mut counts.xlat),
+            (vote.is_cgnat, &mut counts.cgnat),
+            (vote.is_few, &mut counts.few),
         ] {
             by.change(counter, u64::from(holds));
         }
-        if let Some(asn) = record.network() {
-            let (probes, working) = self.networks.entry(asn).or_default();
-            by.change(probes, 1);
+        if let Some(asn) = record.place.network() {
+            let (votes, working) = self.networks.entry(asn).or_default();
+            by.change(votes, 1);
             by.change(working, u64::from(works));
-            if *probes == 0 {
+            if *votes == 0 {
                 self.networks.remove(&asn);
             }
         }
-        if let Some(difference) = record.difference() {
-            let same = self.differences.entry(difference).or_default();
-            by.change(same, 1);
-            if *same == 0 {
-                self.differences.remove(&difference);
-            }
-        }
     }
 
-    /// Adds another tally, of other hours or of other probes.
-    pub fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in [
-            (&mut self.votes, other.votes),
-            (&mut self.silent, other.silent),
-            (&mut self.runs, other.runs),
-            (&mut self.works6, other.works6),
-            (&mut self.clean6, other.clean6),
-            (&mut self.broken6, other.broken6),
-            (&mut self.with_address6, other.with_address6),
-            (&mut self.nat64, other.nat64),
-            (&mut self.xlat, other.xlat),
-            (&mut self.cgnat, other.cgnat),
-            (&mut self.few, other.few),
-            (&mut self.only_one_failed.0, other.only_one_failed.0),
-            (&mut self.only_one_failed.1, other.only_one_failed.1),
-        ] {
-            *mine = mine.saturating_add(theirs);
-        }
-        for (asn, (probes, working)) in &other.networks {
-            let mine = self.networks.entry(*asn).or_default();
-            *mine = (mine.0.saturating_add(*probes), mine.1.saturating_add(*working));
-        }
-        for (difference, count) in &other.differences {
-            let mine = self.differences.entry(*difference).or_default();
-            *mine = mine.saturating_add(*count);
-        }
+    /// What it says. `weight` says how much each network counts in the share of networks: its users, for instance, and 1 where
+    /// nothing is known.
+    pub fn figures(&self, weight: impl Fn(Asn) -> f64) -> Figures {
+        // They are sorted, so each is new where it differs from the one before.
+        let probes = self.probes.chunk_by(|one, next| one == next).count() as u64;
+        Figures { counts: self.counts, probes, networks: self.networks(weight), differences: self.differences(probes) }
     }
 
-    /// The interval of a share of it, such as `tally.works6`.
-    pub fn interval(&self, hits: u64) -> Option<Interval> {
-        wilson(hits as f64, self.votes as f64)
-    }
-
-    /// The networks behind it; `weight` says how much each counts, its users for instance, and 1 where nothing is known.
-    pub fn networks(&self, weight: impl Fn(Asn) -> f64) -> Option<Networks> {
+    fn networks(&self, weight: impl Fn(Asn) -> f64) -> Option<Networks> {
         let (mut sum, mut squares, mut hits) = (0.0, 0.0, 0.0);
-        for (asn, (probes, working)) in &self.networks {
+        for (asn, (votes, working)) in &self.networks {
             let weight = weight(*asn);
             sum += weight;
             squares += weight * weight;
-            hits += weight * *working as f64 / *probes as f64;
+            hits += weight * *working as f64 / *votes as f64;
         }
         let effective = sum * sum / squares;
         let share = hits / sum;
         Some(Networks {
-            count: self.networks.len(),
-            working: self.networks.values().filter(|(probes, working)| working * 2 > *probes).count(),
+            count: self.networks.len() as u64,
+            working: self.networks.values().filter(|(votes, working)| working * 2 > *votes).count() as u64,
             share,
             effective,
             interval: wilson(share * effective, effective)?,
         })
     }
 
-    /// How much its shares can bear.
-    pub fn certainty(&self) -> Certainty {
-        let has = |(probes, networks): (u64, usize)| self.votes >= probes && self.networks.len() >= networks;
-        match (has(RANKED), has(PLAIN)) {
-            (true, _) => Certainty::Ranked,
-            (_, true) => Certainty::Plain,
-            _ => Certainty::Hatched,
-        }
+    /// Hours of one probe are alike, so the interval of the median is that of as many values as there are probes.
+    fn differences(&self, probes: u64) -> Option<Differences> {
+        let all = &self.differences;
+        let count = all.len() as u64;
+        let last = all.len().checked_sub(1)?;
+        // All of these are between 0 and 1, so the place is between 0 and the last.
+        let at = |share: f64| all.get((share * last as f64).floor() as usize).copied();
+        let alike = count.min(probes.max(1));
+        let (low, high) = rank_interval(alike)?;
+        let at_rank = |rank: u64| {
+            let place = rank * (count - 1) / (alike - 1).max(1);
+            all.get(usize::try_from(place).ok()?).copied()
+        };
+        Some(Differences { count, median: at(0.5)?, ninth_tenth: at(0.9)?, low: at_rank(low)?, high: at_rank(high)? })
     }
+}
 
-    /// How many of its votes have a difference of times.
-    pub fn differences(&self) -> u64 {
-        self.differences.values().sum()
-    }
+fn insert<T: Ord>(all: &mut Vec<T>, one: T) {
+    let place = all.partition_point(|other| *other < one);
+    all.insert(place, one);
+}
 
-    /// By how many microseconds IPv6 is slower, for a share of the probes at most: 0.5 is the median, 0.9 the ninth tenth.
-    pub fn quantile(&self, share: f64) -> Option<Difference> {
-        let last = self.differences().checked_sub(1)?;
-        // Between 0 and the number of values less one.
-        self.at_rank((share.clamp(0.0, 1.0) * last as f64).floor() as u64)
-    }
-
-    /// Between which values the median lies.
-    pub fn median_interval(&self) -> Option<(Difference, Difference)> {
-        let (low, high) = rank_interval(self.differences())?;
-        Some((self.at_rank(low)?, self.at_rank(high)?))
-    }
-
-    fn at_rank(&self, rank: u64) -> Option<Difference> {
-        let mut before = 0;
-        self.differences.iter().find_map(|(difference, count)| {
-            before += count;
-            (before > rank).then_some(*difference)
-        })
+fn take<T: Ord>(all: &mut Vec<T>, one: T) {
+    if let Ok(place) = all.binary_search(&one) {
+        all.remove(place);
     }
 }
 
@@ -233,4 +195,4 @@ impl Count for Down {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -25,6 +25,7 @@ use sonde_store::bus::{Bus, Published};
 use sonde_store::catalog::{Accounts, Admission, ApiKey, NewSession, Probes};
 use sonde_store::places::Nowhere;
 use sonde_store::results::StoredReport;
+use sonde_store::sqlite::SqliteReachability;
 use sonde_store::sqlite::catalog::SqliteCatalog;
 use sonde_store::sqlite::results::SqliteResults;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -69,6 +70,7 @@ async fn serve() -> Result<()> {
     let api = Api {
         catalog,
         results: Arc::new(SqliteResults::open(dir.path().join("results"))?),
+        reachability: Arc::new(SqliteReachability::open(dir.path().join("reachability.db"))?),
         bus: bus.clone(),
         places: Arc::new(Nowhere),
         dispatch: Arc::new(NoDispatch),

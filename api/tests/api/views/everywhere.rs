@@ -156,6 +156,17 @@ fn rows() -> Vec<Row> {
         row("alerts/{id}/").rita(&["{private}"]),
         row("alerts/{id}/deliveries/").rita(&["{private}"]),
         row("alerts/{id}/test/"),
+        row("ipv6/").asked(&["", "?format=csv"]),
+        row("ipv6/countries/").asked(&["", "?format=csv"]),
+        row("ipv6/countries/{code}/"),
+        row("ipv6/networks/").asked(&["", "?country=DE"]),
+        row("ipv6/networks/{asn}/"),
+        row("ipv6/series/").asked(&["", "?step=day", "?asn=64501"]),
+        row("ipv6/compare/").asked(&["?a=world&b=DE"]),
+        row("ipv6/map/"),
+        row("ipv6/method/"),
+        row("ipv6/metrics/"),
+        row("ipv6/probes/{id}/").carol(&["192.168.1.53"]),
     ];
     for kind in ["ping", "dns", "sslcert", "http", "ntp", "pathmtu", "ipv6"] {
         rows.push(list(&format!("measurements/{kind}/")));
@@ -214,16 +225,18 @@ impl World {
 
     /// The paths that a path of the document stands for; rita may read the last.
     pub fn filled(&self, path: &str) -> Vec<String> {
+        let code = if path.contains("/ipv6/") { "DE" } else { "2222-2222" };
         let path = path
+            .replace("{asn}", "64501")
             .replace("{source}", "probes")
             .replace("{tag}", TAG)
             .replace("{slug}", "system-ipv4-works")
-            .replace("{code}", "2222-2222")
+            .replace("{code}", code)
             .replace("{uuid}", &self.key)
             .replace("{permission}", "measurements.get_measurement");
         let all = || self.scene.public.into_iter().chain([self.scene.private]).map(|id| id.to_string());
         let ids: Vec<String> = match path.strip_prefix("/api/v2/").and_then(|path| path.split('/').next()) {
-            Some("probes") => vec![self.scene.probe.to_string()],
+            Some("probes" | "ipv6") => vec![self.scene.probe.to_string()],
             Some("alerts") => vec![self.alert.clone()],
             Some("anchors") => vec!["1".to_owned()],
             Some("credits") => vec![self.transaction.clone()],

@@ -1,0 +1,84 @@
+//! What votes are summed up by.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sonde_protocol::ids::Asn;
+
+/// A country, by its two letters (ISO 3166).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Country([u8; 2]);
+
+impl Country {
+    /// Its letters as bytes.
+    pub const fn bytes(self) -> [u8; 2] {
+        self.0
+    }
+
+    /// From two bytes, if they are letters.
+    pub fn from_bytes(bytes: [u8; 2]) -> Option<Self> {
+        bytes.iter().all(u8::is_ascii_alphabetic).then(|| Self(bytes.map(|letter| letter.to_ascii_uppercase())))
+    }
+}
+
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|letter| write!(f, "{}", char::from(*letter)))
+    }
+}
+
+impl fmt::Debug for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// It is not two letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a country has two letters")]
+pub struct NotACountry;
+
+impl FromStr for Country {
+    type Err = NotACountry;
+
+    fn from_str(text: &str) -> Result<Self, NotACountry> {
+        <[u8; 2]>::try_from(text.as_bytes()).ok().and_then(Self::from_bytes).ok_or(NotACountry)
+    }
+}
+
+/// One sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cell {
+    /// Of all probes.
+    World,
+    /// Of a country's.
+    Country(Country),
+    /// Of a network's, by its AS.
+    Network(Asn),
+}
+
+/// Many sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cells {
+    /// This one alone.
+    One(Cell),
+    /// Each country.
+    Countries,
+    /// Each network.
+    Networks,
+    /// Each network, as far as it is in this country.
+    NetworksIn(Country),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn countries_have_two_letters() {
+        assert_eq!("nl".parse::<Country>().map(|country| country.to_string()), Ok("NL".to_owned()));
+        for bad in ["", "N", "NLD", "N1", "Ñ", "中"] {
+            assert_eq!(bad.parse::<Country>(), Err(NotACountry), "{bad}");
+        }
+    }
+}
