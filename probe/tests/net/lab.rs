@@ -141,7 +141,8 @@ impl Router {
         address(family, "10.99.0.7", "fd99::7")
     }
 
-    fn call(&self, task: impl FnOnce() + Send + 'static) {
+    /// Does something in the router's namespace, and waits until it is done.
+    pub fn call(&self, task: impl FnOnce() + Send + 'static) {
         let (done, wait) = mpsc::channel();
         let task = Box::new(move || {
             task();

@@ -26,15 +26,16 @@ const MARGIN: Duration = Duration::from_millis(200);
 
 /// Sends the packet and tells what the table says then. This is the machine's own router: the policy is not asked.
 pub async fn check(tools: &Tools<'_>, gateway: Ip, interface: &str) {
-    if send(gateway.0, interface).is_err() {
-        return;
-    }
+    // Where a filter of this machine forbids it, other packets on their way out make the kernel look for the router as well.
+    let is_sent = send(gateway.0, interface).is_ok();
     let began = tools.clock().monotonic();
     let limit = tools.limit(NEIGHBOUR_TIMEOUT + MARGIN);
     loop {
         let Ok(state) = neighbour(interface, gateway.0) else { return };
         let is_over = tools.clock().monotonic().since(began) >= limit;
-        if is_over || is_final(state) {
+        // That it did not answer may be old, as long as nobody has asked again.
+        let is_old = !is_sent && state == Neighbour::Failed;
+        if is_over || (is_final(state) && !is_old) {
             // That nobody has looked is no finding.
             if state != Neighbour::Unknown {
                 tools.tell(Event::Neighbour(gateway, state));
