@@ -13,7 +13,7 @@ mod scoped;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -36,6 +36,12 @@ use scoped::ScopedRuntime;
 
 /// Where the system keeps its resolvers.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Where systemd-resolved keeps those that it asks itself (systemd-resolved.service(8)).
+pub const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
+
+/// Where it listens: whoever is named so in the list of resolvers is no resolver, but asks some.
+const STUBS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54))];
 
 /// More of that file is not read.
 const MAX_RESOLV_CONF: u64 = 64 * 1024;
@@ -103,8 +109,8 @@ enum Source {
     Fixed(Vec<NameServer>),
     /// It is in a file, which is read again when it has changed.
     File(PathBuf),
-    /// The same, and another process reads it for us.
-    Read(PathBuf, Arc<Reader>, u8),
+    /// The same, and another process reads it for us; the numbers of that file and of the one behind a stub.
+    Read(PathBuf, Arc<Reader>, [u8; 2]),
 }
 
 /// What tells one state of a file from another, also when it is replaced by a rename.
@@ -144,9 +150,10 @@ impl Resolver {
         Self { source: Source::File(path.into()), current: Mutex::default() }
     }
 
-    /// The system's resolvers, read by a process apart: this one may not open the file itself.
-    pub fn of_reader(reader: Arc<Reader>, number: u8) -> Self {
-        Self { source: Source::Read(RESOLV_CONF.into(), reader, number), current: Mutex::default() }
+    /// The system's resolvers, read by a process apart: this one may not open the files itself, [`RESOLV_CONF`] and
+    /// [`BEHIND_STUB`].
+    pub fn of_reader(reader: Arc<Reader>, numbers: [u8; 2]) -> Self {
+        Self { source: Source::Read(RESOLV_CONF.into(), reader, numbers), current: Mutex::default() }
     }
 
     /// Exactly these, also at other ports than 53; for tests and labs.
@@ -160,6 +167,21 @@ impl Resolver {
     pub fn own_resolvers(&self) -> Vec<SocketAddr> {
         let current = self.current();
         current.map(|current| current.servers.iter().map(|server| server.address).collect()).unwrap_or_default()
+    }
+
+    /// The same; where that is a stub on this machine, those that the stub asks.
+    pub fn behind_stub(&self) -> Vec<SocketAddr> {
+        let own = self.own_resolvers();
+        if !own.iter().any(|one| STUBS.contains(&one.ip())) {
+            return own;
+        }
+        let text = match &self.source {
+            Source::Fixed(_) => return own,
+            Source::File(_) => read_list(Path::new(BEHIND_STUB)),
+            Source::Read(_, reader, [_, number]) => reader.read(*number),
+        };
+        // Another program at that address keeps no such list.
+        text.map(|text| without_stub(own.clone(), &String::from_utf8_lossy(&text))).unwrap_or(own)
     }
 
     /// The addresses of `name` in one family, in the resolver's order, and how long asking took. At most
@@ -245,12 +267,10 @@ impl Resolver {
         let servers = match &self.source {
             Source::Fixed(servers) => servers.clone(),
             Source::File(path) => {
-                let mut text = Vec::new();
-                let read = File::open(path).and_then(|file| file.take(MAX_RESOLV_CONF).read_to_end(&mut text));
-                read.map_err(|source| unreadable(path, source))?;
+                let text = read_list(path).map_err(|source| unreadable(path, source))?;
                 name_server::parse_resolv_conf(&String::from_utf8_lossy(&text))
             }
-            Source::Read(path, reader, number) => {
+            Source::Read(path, reader, [number, _]) => {
                 let text = reader.read(*number).map_err(|source| unreadable(path, source))?;
                 name_server::parse_resolv_conf(&String::from_utf8_lossy(&text))
             }
@@ -269,6 +289,24 @@ impl FileState {
             modified: (meta.mtime(), meta.mtime_nsec()),
         })
     }
+}
+
+fn read_list(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_RESOLV_CONF).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// The list with what the stub asks in the stub's place.
+fn without_stub(own: Vec<SocketAddr>, behind: &str) -> Vec<SocketAddr> {
+    let is_stub = |one: &SocketAddr| STUBS.contains(&one.ip());
+    let behind = name_server::parse_resolv_conf(behind).into_iter().map(|server| server.socket_address());
+    let behind: Vec<SocketAddr> = behind.filter(|one| !is_stub(one)).collect();
+    if behind.is_empty() {
+        return own;
+    }
+    let others = own.into_iter().filter(|one| !is_stub(one) && !behind.contains(one)).collect::<Vec<_>>();
+    behind.into_iter().chain(others).take(MAX_RESOLVERS).collect()
 }
 
 fn unreadable(path: &Path, source: io::Error) -> ResolveError {

@@ -18,15 +18,15 @@ use crate::local_time::LocalTime;
 use crate::net::clock::{ClockSource, SystemClock};
 use crate::net::{icmp_socket, raise_descriptor_limit};
 use crate::page;
-use crate::resolve::{RESOLV_CONF, Resolver};
+use crate::resolve::{BEHIND_STUB, RESOLV_CONF, Resolver};
 use crate::sandbox::reader::Reader;
 use crate::sandbox::{self, Plan, Report};
 use crate::service_manager::ServiceManager;
 use crate::status::StatusSocket;
 
 /// The places of the files that the process apart reads.
-const RESOLVERS: u8 = 0;
-const CONFIGURATION: u8 = 1;
+const RESOLVERS: [u8; 2] = [0, 1];
+const CONFIGURATION: u8 = 2;
 
 /// Says what the host may not expect of raw sockets.
 fn tell_about_raw(wanted: Raw, report: &Report) {
@@ -116,7 +116,8 @@ impl Start {
         let AgentOptions { network, state, config, config_path, report_log } = options;
         let sandboxed = config.sandbox.enabled;
         // First of all, so that the process apart has nothing of what comes next.
-        let files: Vec<PathBuf> = [PathBuf::from(RESOLV_CONF)].into_iter().chain(config_path.clone()).collect();
+        let lists = [RESOLV_CONF, BEHIND_STUB].map(PathBuf::from);
+        let files: Vec<PathBuf> = lists.into_iter().chain(config_path.clone()).collect();
         let needed = config_path.is_some() || config.policy.resolvers.is_empty();
         let reader = if sandboxed && needed { Some(Arc::new(Reader::start(&files)?)) } else { None };
         // Makes directory and key, where there are none yet.

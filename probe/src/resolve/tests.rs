@@ -250,3 +250,25 @@ async fn nat64_prefixes_come_from_the_line_and_cannot_make_private_addresses_ord
     let none = FakeResolver::start(|message, _| message.metadata.response_code = ResponseCode::ServFail).await;
     assert_eq!(none.resolver().nat64_prefixes().await, []);
 }
+
+#[test]
+fn a_stub_gives_way_to_those_that_it_asks() {
+    let own = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+    let behind = "# kept by systemd-resolved\nnameserver 192.168.1.1\nnameserver 2a00:1::53\nsearch lan\n";
+    let stub = own(&["127.0.0.53:53"]);
+    assert_eq!(without_stub(stub.clone(), behind), own(&["192.168.1.1:53", "[2a00:1::53]:53"]));
+    assert_eq!(without_stub(stub.clone(), ""), stub, "it asks nobody: then it is what there is");
+    assert_eq!(without_stub(stub.clone(), "nameserver 127.0.0.53\n"), stub);
+    let mixed = own(&["127.0.0.53:53", "9.9.9.9:53", "192.168.1.1:53"]);
+    assert_eq!(without_stub(mixed, behind), own(&["192.168.1.1:53", "[2a00:1::53]:53", "9.9.9.9:53"]));
+}
+
+#[test]
+fn other_programs_of_this_machine_are_resolvers_of_their_own() {
+    for list in ["nameserver 127.0.0.1\n", "nameserver 192.168.1.1\nnameserver ::1\n"] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), list).unwrap();
+        let resolver = Resolver::of_file(file.path());
+        assert_eq!(resolver.behind_stub(), resolver.own_resolvers());
+    }
+}

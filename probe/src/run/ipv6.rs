@@ -95,7 +95,8 @@ impl Runner {
     ) -> Seen {
         let started = self.moment();
         let seed = random();
-        let inventory = inventory(self);
+        let own_resolvers = self.resolver.behind_stub();
+        let inventory = self.tables().read(Some(own_resolvers.iter().map(SocketAddr::ip).collect()));
         let (resolvers, addresses, routes) = tables(&inventory);
         let setting = Setting {
             references,
@@ -107,7 +108,8 @@ impl Runner {
             seed,
         };
         let deadline = started.monotonic + if scope == Ipv6Scope::Full { DEADLINES.1 } else { DEADLINES.0 };
-        let tools = Tools::new(self, policy, Gather::new(plan::targets(&setting), inventory), deadline);
+        let gather = Gather::new(plan::targets(&setting), inventory);
+        let tools = Tools::new(self, policy, own_resolvers, gather, deadline);
         carry_out(&tools, &plan::first(&setting)).await;
         let so_far = tools.gathered(Gather::evidence);
         let mut next = plan::next(&setting, &so_far);
@@ -216,12 +218,6 @@ fn permitted(policy: &Policy) -> Vec<Reference> {
         ..reference.clone()
     });
     references.filter(|reference| reference.v4.is_some() || reference.v6.is_some()).collect()
-}
-
-/// What the machine's own tables say.
-fn inventory(runner: &Runner) -> Inventory {
-    let resolvers = runner.resolver.own_resolvers().iter().map(SocketAddr::ip).collect();
-    runner.tables().read(Some(resolvers))
 }
 
 type Tables = (Vec<std::net::IpAddr>, Vec<sonde_protocol::result::ipv6::AddressSeen>, Vec<RouteSeen>);

@@ -22,13 +22,12 @@ use crate::run::random;
 pub async fn check(tools: &Tools<'_>, question: &Question) {
     // Never closed: the run owns it.
     let Ok(_room) = tools.questions.acquire().await else { return };
-    let own = tools.runner.resolver.own_resolvers();
     let mut spec = question.spec();
     if question.asks == Asks::OwnResolver {
-        let Some(resolver) = own.iter().find(|resolver| resolver.ip() == question.server) else { return };
+        let Some(resolver) = tools.resolvers.iter().find(|resolver| resolver.ip() == question.server) else { return };
         // A lab may have put it at another port.
         spec.port = resolver.port().into();
-        if check_resolver(SocketAddr::new(question.server, resolver.port()), &own).is_err() {
+        if check_resolver(SocketAddr::new(question.server, resolver.port()), &tools.resolvers).is_err() {
             return;
         }
     }

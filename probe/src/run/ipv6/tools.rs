@@ -1,6 +1,6 @@
 //! What every check of a run may use: the clock, the sockets, the policy, the time that is left, and where to tell what happened.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub struct Tools<'a> {
     pub runner: &'a Runner,
     /// What may be measured, as it was when the run began; when that changes the run is looked at again from outside.
     pub policy: Arc<Policy>,
+    /// The machine's resolvers, as they were when the run began: the only ones that may be asked as such.
+    pub resolvers: Vec<SocketAddr>,
     /// Room for questions.
     pub questions: Semaphore,
     /// When the run ends, whatever is under way then.
@@ -33,10 +35,17 @@ pub struct Tools<'a> {
 
 impl<'a> Tools<'a> {
     /// The tools of a run that ends at `deadline`.
-    pub fn new(runner: &'a Runner, policy: Arc<Policy>, gather: Gather, deadline: Nanos) -> Self {
+    pub fn new(
+        runner: &'a Runner,
+        policy: Arc<Policy>,
+        resolvers: Vec<SocketAddr>,
+        gather: Gather,
+        deadline: Nanos,
+    ) -> Self {
         Self {
             runner,
             policy,
+            resolvers,
             questions: Semaphore::new(MAX_QUESTIONS),
             deadline: Mutex::new(deadline),
             gather: Mutex::new(gather),
