@@ -1,7 +1,8 @@
 //! `ipv6/`: what all probes together say of IPv6 and IPv4, by country, network and time; and what one of them says.
 //!
 //! Nothing here is Atlas's. Every answer but a probe's own is the same for everybody, and says how many stand behind it. What the
-//! numbers mean is in [`sonde_store::reachability`] and told by `ipv6/method/`.
+//! numbers mean is in [`sonde_store::reachability`] and told by `ipv6/method/`; [`votes`] makes them
+//! of results.
 
 mod answer;
 mod cell;
@@ -11,8 +12,10 @@ mod method;
 mod metrics;
 mod probe;
 mod span;
+mod votes;
 
 pub(crate) use answer::Memory;
+pub use votes::derive_votes;
 
 use std::sync::Arc;
 

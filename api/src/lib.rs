@@ -108,6 +108,7 @@ pub use clock::{Clock, SystemClock};
 pub use config::{AccountsConfig, ApiConfig, Signup};
 pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
+pub use ipv6::derive_votes;
 pub use kinds::write as definition_fields;
 pub use limits::LimitsConfig;
 pub use mail::{MailConfig, MailError, MailWay, Mailer};

@@ -49,6 +49,8 @@ pub struct Config {
     pub builtins: BuiltinsSection,
     /// `[places]`
     pub places: PlacesSection,
+    /// `[ipv6]`
+    pub ipv6: Ipv6Section,
 }
 
 /// `[network]`
@@ -328,6 +330,20 @@ pub struct PlacesSection {
     pub asn: Vec<PathBuf>,
     /// Tables of countries.
     pub country: Vec<PathBuf>,
+}
+
+/// `[ipv6]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ipv6Section {
+    /// For how many days each probe's votes are kept; sums of days stay.
+    pub votes_days: u32,
+}
+
+impl Default for Ipv6Section {
+    fn default() -> Self {
+        Self { votes_days: 400 }
+    }
 }
 
 /// Why a configuration cannot be used.

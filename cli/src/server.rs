@@ -144,6 +144,7 @@ impl Server {
             config: api_config,
         };
         beside.spawn(sonde_api::keep_charging(api.clone()));
+        beside.spawn(upkeep::keep_votes(api.clone(), config.ipv6.votes_days));
         if config.alerts.enabled {
             beside.spawn(watch(&api, config)?.run());
         }

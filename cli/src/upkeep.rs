@@ -1,10 +1,10 @@
-//! What the server keeps true by itself, besides what probes and people make it do: where probes are, their system tags,
-//! and an index for searches.
+//! What the server keeps true by itself, besides what probes and people make it do: where probes are, their system tags, votes on
+//! IPv6, and an index for searches.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sonde_api::{Clock, PlaceFiles, SystemClock};
+use sonde_api::{Api, Clock, PlaceFiles, SystemClock};
 use sonde_store::places::locate_all;
 use sonde_store::system_tags::SystemTags;
 use sonde_store::{Catalog, Results};
@@ -17,6 +17,9 @@ const TAGS: Duration = Duration::from_secs(30);
 
 /// How often the texts of new measurements come into the index.
 const TEXTS: Duration = Duration::from_secs(30);
+
+/// How often new results become votes.
+const VOTES: Duration = Duration::from_secs(60);
 
 /// Applies the tables of places to all probes, now and whenever they change.
 pub async fn keep_places(catalog: Arc<dyn Catalog>, places: Arc<PlaceFiles>) {
@@ -69,6 +72,21 @@ pub async fn keep_texts(catalog: Arc<dyn Catalog>) {
                 }
                 None => return,
             }
+        }
+    }
+}
+
+/// Keeps the votes on IPv6 as results say, for so many days.
+pub async fn keep_votes(api: Api, keep_days: u32) {
+    let mut beat = tokio::time::interval(VOTES);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let api = api.clone();
+        match aside(async move { sonde_api::derive_votes(&api, keep_days).await }).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => warn!(%error, "votes on IPv6 could not be derived from results; it is tried again"),
+            None => return,
         }
     }
 }

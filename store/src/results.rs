@@ -112,6 +112,26 @@ pub struct Tally {
     pub next: Cursor,
 }
 
+/// A result that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Came {
+    /// The measurement, as the report says.
+    pub measurement: MeasurementId,
+    /// Who reported.
+    pub probe: ProbeId,
+    /// When the run began.
+    pub at: UnixNanos,
+}
+
+/// What came of some measurements on one day, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrivals {
+    /// The results; perhaps none.
+    pub runs: Vec<Came>,
+    /// Where to go on.
+    pub next: Cursor,
+}
+
 /// The data. Range sets are read and written through it alone, so that they and the reports share one commit.
 #[async_trait]
 pub trait Results: Send + Sync {
@@ -141,6 +161,15 @@ pub trait Results: Send + Sync {
     /// them at a time, each result in exactly one part when every call goes on where the one before ended. `None`: nothing
     /// has arrived since.
     async fn tally(&self, after: Option<&Cursor>, since: UnixNanos) -> Result<Option<Tally>, StoreError>;
+
+    /// Tells which results of these measurements arrived at `since` or later, in the way of [`Results::tally`]: each exactly once
+    /// when every call goes on where the one before ended. `None`: nothing has arrived since.
+    async fn arrivals(
+        &self,
+        of: &[MeasurementId],
+        after: Option<&Cursor>,
+        since: UnixNanos,
+    ) -> Result<Option<Arrivals>, StoreError>;
 
     /// A probe's gaps whose time span touches `from..to`, by start.
     async fn gaps(&self, probe: ProbeId, from: UnixNanos, to: UnixNanos) -> Result<Vec<Gap>, StoreError>;

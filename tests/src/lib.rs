@@ -13,5 +13,6 @@ pub mod scene;
 pub mod show;
 pub mod sim;
 pub mod stepped;
+pub mod votes;
 pub mod web;
 pub mod world;

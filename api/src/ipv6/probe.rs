@@ -79,7 +79,7 @@ fn verdict(verdict: &Verdict) -> Value {
     json!({
         "af": verdict.af.number(),
         "settled": settled.map(|settled| settled.state.word()),
-        "settled_why": reasons,
+        "settled_why": reasons.unwrap_or_default(),
         "raw": verdict.raw.word(),
         "raw_why": verdict.why.iter().map(why).collect::<Vec<_>>(),
         "streak": verdict.streak,

@@ -13,7 +13,7 @@ use sonde_store::reachability::{Hour, Place, Record, Run, Silence, Vote};
 use crate::lab::{self, Lab, NOW, Person, Reply, result};
 
 #[path = "../../../protocol/tests/samples/mod.rs"]
-mod samples;
+pub mod samples;
 
 /// The network's own measurement of the kind.
 pub const BUILTIN: MeasurementId = MeasurementId(9001);
@@ -59,7 +59,8 @@ pub fn behind_a_hole(at: i64, own6: &str, own4: &str, seen4: &str, resolver: &st
     of_outcome(at, samples::full(own6, own4, seen4, resolver, router))
 }
 
-fn of_outcome(at: i64, outcome: Ipv6Outcome) -> Report {
+/// The same of any outcome.
+pub fn of_outcome(at: i64, outcome: Ipv6Outcome) -> Report {
     match result(BUILTIN, at, "192.168.1.2", "20.1.1.1", Outcome::Ipv6(Box::new(outcome))) {
         Report::Result(result) => {
             Report::Result(sonde_protocol::result::MeasurementResult { dst_addr: None, src_addr: None, ..result })

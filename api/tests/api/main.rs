@@ -16,6 +16,7 @@ mod enrolment;
 mod garbage;
 mod golden;
 mod ipv6;
+mod ipv6_votes;
 mod keys;
 mod lab;
 mod limits;

@@ -10,7 +10,9 @@ use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::message::{BootRanges, Gap, GapReason};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::StoreError;
-use sonde_store::results::{Batch, BootRecord, Cursor, ReportPage, ResultQuery, Results, StoredReport, Tally};
+use sonde_store::results::{
+    Arrivals, Batch, BootRecord, Cursor, ReportPage, ResultQuery, Results, StoredReport, Tally,
+};
 
 use crate::lab::{Lab, NOW, Person, asking, path, skipped, worldwide};
 
@@ -193,6 +195,14 @@ impl Results for Failing {
     }
     async fn tally(&self, after: Option<&Cursor>, since: UnixNanos) -> Result<Option<Tally>, StoreError> {
         self.inner.tally(after, since).await
+    }
+    async fn arrivals(
+        &self,
+        of: &[MeasurementId],
+        after: Option<&Cursor>,
+        since: UnixNanos,
+    ) -> Result<Option<Arrivals>, StoreError> {
+        self.inner.arrivals(of, after, since).await
     }
     async fn gaps(&self, probe: ProbeId, from: UnixNanos, to: UnixNanos) -> Result<Vec<Gap>, StoreError> {
         self.inner.gaps(probe, from, to).await

@@ -193,6 +193,8 @@ pub(super) async fn everything_that_arrives_is_counted_once(place: &impl Fixture
     assert_eq!(results.tally(None, at(0)).await.unwrap(), None);
     let (mut after, mut counted) = (None, std::collections::BTreeMap::new());
     let mut expected = std::collections::BTreeMap::new();
+    let odd = [MeasurementId(1_000_001), MeasurementId(77)];
+    let (mut read, mut told, mut came) = (None, Vec::new(), Vec::new());
     for n in 0..60_u64 {
         // Over three days, some runs of long ago, and every fifth skipped.
         let (arrived, skipped) = (at(n as i64 * 4_000), n % 5 == 0);
@@ -209,6 +211,15 @@ pub(super) async fn everything_that_arrives_is_counted_once(place: &impl Fixture
         if !skipped && n >= 10 {
             let day = arrived.as_secs() / 86_400;
             *expected.entry((day, draft.measurement, draft.probe)).or_insert(0) += 1_u64;
+        }
+        if !skipped && n >= 10 && n % 2 == 1 {
+            came.push((draft.probe, draft.at));
+        }
+        if n % 11 == 6 {
+            while let Some(part) = results.arrivals(&odd, read.as_ref(), at(40_000)).await.unwrap() {
+                told.extend(part.runs.iter().map(|run| (run.probe, run.at)));
+                read = Some(part.next);
+            }
         }
         if n % 7 == 6 {
             while let Some(tally) = results.tally(after.as_ref(), at(40_000)).await.unwrap() {
@@ -228,4 +239,11 @@ pub(super) async fn everything_that_arrives_is_counted_once(place: &impl Fixture
         after = Some(tally.next);
     }
     assert_eq!(counted, expected);
+    while let Some(part) = results.arrivals(&odd, read.as_ref(), at(40_000)).await.unwrap() {
+        assert!(part.runs.iter().all(|run| run.measurement == odd[0]));
+        told.extend(part.runs.iter().map(|run| (run.probe, run.at)));
+        read = Some(part.next);
+    }
+    assert_eq!(told, came, "in the order in which they came");
+    assert_eq!(results.arrivals(&odd, read.as_ref(), at(40_000)).await.unwrap(), None);
 }

@@ -16,13 +16,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior};
-use sonde_protocol::ids::{BootId, ProbeId, Seq};
+use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::message::{BootRanges, Gap};
 use sonde_protocol::time::UnixNanos;
 
 use super::merge::Merger;
 use crate::StoreError;
-use crate::results::{Batch, BootRecord, Cursor, ReportPage, ResultQuery, Results, StoredReport, Tally};
+use crate::results::{Arrivals, Batch, BootRecord, Cursor, ReportPage, ResultQuery, Results, StoredReport, Tally};
 
 mod bookkeeping;
 mod day;
@@ -169,6 +169,15 @@ impl Results for SqliteResults {
 
     async fn tally(&self, after: Option<&Cursor>, since: UnixNanos) -> Result<Option<Tally>, StoreError> {
         tally::tally(&self.files, after, since)
+    }
+
+    async fn arrivals(
+        &self,
+        of: &[MeasurementId],
+        after: Option<&Cursor>,
+        since: UnixNanos,
+    ) -> Result<Option<Arrivals>, StoreError> {
+        tally::arrivals(&self.files, of, after, since)
     }
 
     async fn gaps(&self, probe: ProbeId, from: UnixNanos, to: UnixNanos) -> Result<Vec<Gap>, StoreError> {

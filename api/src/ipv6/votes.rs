@@ -1,0 +1,116 @@
+//! Votes, from results: what probes report of the network's own `ipv6` measurements becomes one record a probe and hour.
+//!
+//! A record is made anew of all the results of its hour whenever one of them comes, in whatever order, so that it does not matter
+//! how often that is done: what was read twice, or before a crash, changes nothing. Which results are new says [`Results::arrivals`].
+//!
+//! [`Results::arrivals`]: sonde_store::Results::arrivals
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sonde_protocol::ids::{MeasurementId, ProbeId};
+use sonde_protocol::result::{MeasurementResult, Outcome};
+use sonde_protocol::time::UnixNanos;
+use sonde_store::StoreError;
+use sonde_store::catalog::{Probe, ProbeFilter, Slice};
+use sonde_store::reachability::{Hour, Place, Record, Run};
+use sonde_store::results::{Cursor, ResultQuery};
+
+use super::probe::builtins;
+use crate::{Api, line};
+
+/// A day is summed up so many hours after its end: until then probes that were away for a while have delivered.
+const SUMMED_UP_AFTER: i64 = 3;
+
+/// How many results are read at a time.
+const PAGE: usize = 1024;
+
+/// How far a probe's clock may be ahead. What claims to be later says nothing of any hour.
+const AHEAD: i64 = 1;
+
+/// One round: reads what has arrived since the last one, sums up days that are over, and forgets votes that are older than so many
+/// days.
+///
+/// # Errors
+/// When a store fails. What was kept before stays, and the next round does the rest.
+pub async fn derive_votes(api: &Api, keep_days: u32) -> Result<(), StoreError> {
+    let now = Hour::of(api.clock.now());
+    let oldest = now.plus(-i64::from(keep_days) * Hour::A_DAY).day();
+    let measurements: Vec<MeasurementId> =
+        builtins(&*api.catalog).await?.iter().map(|measurement| measurement.id).collect();
+    let mut progress = api.reachability.progress().await?;
+    while let Some(arrivals) = api.results.arrivals(&measurements, progress.as_ref(), oldest.start()).await? {
+        let mut touched: BTreeMap<Hour, BTreeSet<ProbeId>> = BTreeMap::new();
+        for run in &arrivals.runs {
+            let hour = Hour::of(run.at);
+            if hour >= oldest && hour <= now.plus(AHEAD) {
+                touched.entry(hour).or_default().insert(run.probe);
+            }
+        }
+        for (hour, probes) in touched {
+            vote(api, &measurements, hour, &probes.into_iter().collect::<Vec<_>>()).await?;
+        }
+        api.reachability.set_progress(&arrivals.next).await?;
+        progress = Some(arrivals.next);
+        // A long backlog must not hold a thread without a pause.
+        tokio::task::yield_now().await;
+    }
+    while api.reachability.sum_up_a_day(now.plus(-SUMMED_UP_AFTER)).await? {
+        tokio::task::yield_now().await;
+    }
+    api.reachability.retain(oldest).await
+}
+
+/// Makes the records of these probes' hour.
+async fn vote(api: &Api, measurements: &[MeasurementId], hour: Hour, probes: &[ProbeId]) -> Result<(), StoreError> {
+    let mut runs: BTreeMap<ProbeId, Vec<Run>> = BTreeMap::new();
+    for measurement in measurements {
+        let query = ResultQuery {
+            measurement: *measurement,
+            from: Some(hour.start()),
+            to: Some(hour.plus(1).start()),
+            probes: Some(probes.to_vec()),
+        };
+        let mut after: Option<Cursor> = None;
+        loop {
+            let page = api.results.scan(&query, after.as_ref(), PAGE).await?;
+            for stored in &page.reports {
+                if let Some(result) = line::read(stored) {
+                    runs.entry(stored.probe).or_default().push(run(&result, stored.at));
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    let known: BTreeMap<ProbeId, Record> = api.reachability.votes(hour).await?.into_iter().collect();
+    let filter = ProbeFilter { ids: Some(probes.to_vec()), ..ProbeFilter::default() };
+    let all = Slice { offset: 0, limit: probes.len() as u64, descending: false };
+    let mut records = Vec::new();
+    // Who is not in the catalog any more says nothing, nor does anybody for whom nobody stands.
+    for probe in api.catalog.probes(&filter, all).await?.items.iter().filter(|probe| probe.vouched) {
+        let (before, runs) = (known.get(&probe.id), runs.get(&probe.id).map(Vec::as_slice).unwrap_or_default());
+        // A vote that was made elsewhere stays there when something of that hour comes late.
+        let place = before.map_or_else(|| place(probe), |before| before.place);
+        let record = Record::of(place, runs);
+        // The results of long ago may be partly gone.
+        if record.runs > 0 && before.is_none_or(|before| record.runs >= before.runs) {
+            records.push((probe.id, record));
+        }
+    }
+    api.reachability.put(hour, &records).await
+}
+
+fn run(result: &MeasurementResult, at: UnixNanos) -> Run {
+    match &result.outcome {
+        Outcome::Ipv6(outcome) => Run::of(at, outcome),
+        _ => Run::failed(at),
+    }
+}
+
+/// Where a probe is now.
+fn place(probe: &Probe) -> Place {
+    let country = probe.country.as_deref().and_then(|country| country.parse().ok());
+    Place { country, asn6: probe.asn_v6, asn4: probe.asn_v4 }
+}
