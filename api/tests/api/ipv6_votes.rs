@@ -12,7 +12,7 @@ use sonde_protocol::result::{Failure, Outcome, Report};
 use sonde_protocol::spec::Kind;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Enrolment, ProbeEdit, Probes};
-use sonde_store::reachability::{Hour, Reachability};
+use sonde_store::reachability::Hour;
 use sonde_store::results::StoredReport;
 use sonde_store::sqlite::SqliteReachability;
 
