@@ -113,7 +113,12 @@ mod tests {
     fn the_file_that_ships_measures_every_root_server_and_anchor_over_both_families() {
         let file = parse(SHIPPED).unwrap();
         assert_eq!(file.towards_anchors.len(), 4);
-        let all = file.builtins;
+        let (reachability, all): (Vec<_>, Vec<_>) =
+            file.builtins.into_iter().partition(|one| one.asked.spec.kind() == Kind::Ipv6);
+        assert_eq!(
+            reachability.iter().map(|one| (one.id.0, one.asked.interval)).collect::<Vec<_>>(),
+            [(9001, Some(900))]
+        );
         let mut targets: BTreeMap<String, Vec<(Kind, Family)>> = BTreeMap::new();
         for one in &all {
             let target = one.asked.target.clone().unwrap();

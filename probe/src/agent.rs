@@ -10,6 +10,7 @@ mod keeping;
 mod key;
 mod line;
 mod link;
+mod looks;
 mod own;
 mod record;
 mod runs;
@@ -45,6 +46,7 @@ use self::health::Surveying;
 use self::keeping::Keeping;
 use self::line::Line;
 use self::link::QuicAgain;
+use self::looks::Looking;
 use self::own::Own;
 use self::record::Record;
 use self::runs::Started;
@@ -62,7 +64,7 @@ use crate::net::{Driver, NetError, Options};
 use crate::page;
 use crate::policy::{Caps, Policy};
 use crate::resolve::MAX_RESOLVERS;
-use crate::run::{KINDS, Runner};
+use crate::run::{KINDS, MAX_QUESTIONS, Runner};
 use crate::sandbox::SandboxError;
 use crate::scheduler::Scheduler;
 use crate::service_manager::ServiceManager;
@@ -178,6 +180,7 @@ struct Agent {
     /// How often a connection has come or gone.
     links: u64,
     keeping: Keeping,
+    looking: Looking,
     /// One-offs of which the spool holds a report of an earlier boot: they must not run again.
     reported: BTreeSet<MeasurementId>,
     closing: bool,
@@ -238,8 +241,9 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
     let usage = Usage::open(&start.state, today);
     let caps = Caps::new(config.limits.clone(), usage.used(), started);
     let limits = &config.limits;
-    // One run has as many jobs as it asks resolvers at once.
+    // One run has as many jobs as it asks resolvers at once; one of ipv6, of which there is one at a time, more.
     let max_jobs = usize::try_from(limits.concurrent).unwrap_or(usize::MAX).saturating_mul(MAX_RESOLVERS);
+    let max_jobs = max_jobs.saturating_add(MAX_QUESTIONS);
     let driver_options = Options { packets_per_second: limits.packets_per_second, max_jobs, ..Options::default() };
     let driver = Driver::new(Arc::clone(&clock), driver_options)?;
     let (policy, policy_seen) = watch::channel(Arc::new(policy_of(&config, Neighbourhood::default(), &identity)));
@@ -251,6 +255,8 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
     let (keeping, mut restored) = Keeping::open(&start.state, &config.spool, &*start.clock);
     let reported = restored.take_oneoffs();
     let kinds = &config.limits.kinds;
+    let looking = Looking::open(&start.state, seed);
+    *runner.settling.lock().unwrap_or_else(PoisonError::into_inner) = looking.settling();
     let mut session = ProbeSession::new(boot, SpoolLimits::default(), Text::cut(SOFTWARE), kinds, seed, started);
     session.spool_mut().restore(restored);
     info!(key = %identity.key().public(), network = identity.network_name(), boot = %format!("{:016x}", boot.0), "probe starts");
@@ -299,6 +305,7 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
         surveyed_at: None,
         links: 0,
         keeping,
+        looking,
         reported,
         closing: false,
         finished: false,
@@ -428,7 +435,8 @@ impl Agent {
         let keep = self.keep_at().map(|at| at.since(now));
         let manager = self.manager.due().map(|at| at.since(now));
         let own = self.own_due().map(|at| at.since(now));
-        let wakes = [session, schedule, silence, quic, health, keep, own, manager];
+        let look = self.look_in(now);
+        let wakes = [session, schedule, silence, quic, health, keep, own, manager, look];
         wakes.into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 
@@ -506,6 +514,7 @@ impl Agent {
                 busy = true;
             }
             busy |= self.schedule(now);
+            busy |= self.look(now, self.time_of_day());
             if !busy {
                 break;
             }
@@ -598,6 +607,7 @@ impl Agent {
             self.shown_conditions(self.now()),
         );
         status.host = self.host_limits();
+        status.reachability = self.settled_words();
         status.written_today = self.keeping.written_today(&*self.runner.clock);
         status.spool_trouble = self.keeping.trouble();
         status

@@ -5,6 +5,8 @@
 //! really used, the day goes on with less rather than more. A file that is there and cannot be read means the worst: a day
 //! used up, a probe paused.
 
+pub mod verdict;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::{fs, io::ErrorKind};

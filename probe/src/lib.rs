@@ -17,6 +17,7 @@ pub mod identity;
 pub mod kept;
 pub mod local;
 pub mod local_time;
+pub mod looks;
 pub mod measure;
 pub mod meeting;
 pub mod net;

@@ -30,6 +30,7 @@ use sonde_protocol::time::UnixNanos;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+pub use self::ipv6::tools::MAX_QUESTIONS;
 pub use self::ipv6::{Occasion, Settling};
 use crate::local::inventory::Tables;
 use crate::net::clock::{ClockSource, Moment};

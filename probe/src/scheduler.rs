@@ -17,6 +17,7 @@ use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::order::Order;
 use sonde_protocol::result::{SkipReason, Skipped};
 use sonde_protocol::schedule::Runs;
+use sonde_protocol::spec::Spec;
 use sonde_protocol::time::UnixNanos;
 
 use self::interference::Footprint;
@@ -74,8 +75,10 @@ struct Entry {
     waiting: Option<Waiting>,
     /// The due time of the run that is going on.
     running: Option<UnixNanos>,
-    /// `None` when nothing of it can run.
+    /// `None` when nothing of it can run. While a run outside the schedule goes on, that one's.
     footprint: Option<Footprint>,
+    /// The footprint of due runs, while another's is in force.
+    usual: Option<Footprint>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -216,7 +219,7 @@ impl Scheduler {
         };
         let running = self.orphans.remove(&id).map(|orphan| orphan.due);
         let footprint = Footprint::of(&order);
-        let entry = Entry { order, runs, supported, next, waiting: None, running, footprint };
+        let entry = Entry { order, runs, supported, next, waiting: None, running, footprint, usual: None };
         let marks = entry.marks();
         let before = self.entries.insert(id, entry).map(|before| before.marks()).unwrap_or_default();
         self.index.change(id, before, marks);
@@ -251,7 +254,8 @@ impl Scheduler {
         for (due, id) in waiting {
             let Some(entry) = self.entries.get(&id) else { continue };
             let asks = entry.waiting.is_some_and(|waiting| waiting.ask_at <= now);
-            let free_at = if asks && entry.supported { self.disturbed_until(entry, &first) } else { None };
+            let footprint = entry.footprint.as_ref().filter(|_| asks && entry.supported);
+            let free_at = footprint.and_then(|footprint| self.disturbed_until(footprint, &entry.runs, &first));
             let still = !asks && entry.waiting.is_some_and(|waiting| waiting.disturbed);
             if (still || free_at.is_some()) && now < due + PATIENCE {
                 first.push((due, id));
@@ -284,8 +288,12 @@ impl Scheduler {
 
     /// Until when at most a run of this entry must wait because it would disturb one under way (for ever: until that has
     /// ended), or one of `first`, which have waited longer.
-    fn disturbed_until(&self, entry: &Entry, first: &[(UnixNanos, MeasurementId)]) -> Option<UnixNanos> {
-        let footprint = entry.footprint.as_ref()?;
+    fn disturbed_until(
+        &self,
+        footprint: &Footprint,
+        runs: &Runs,
+        first: &[(UnixNanos, MeasurementId)],
+    ) -> Option<UnixNanos> {
         let disturbs = |other: &Option<Footprint>| other.as_ref().is_some_and(|other| footprint.disturbs(other));
         let footprint_of = |id| self.entries.get(id).map(|other| &other.footprint);
         if self.index.under_way.iter().filter_map(footprint_of).any(disturbs)
@@ -294,7 +302,7 @@ impl Scheduler {
             return Some(UnixNanos(i64::MAX));
         }
         // Somebody waits for a one-off.
-        let first = if matches!(entry.runs, Runs::Once { .. }) { &[] } else { first };
+        let first = if matches!(runs, Runs::Once { .. }) { &[] } else { first };
         let ahead = first.iter().filter(|(_, id)| self.entries.get(id).is_some_and(|other| disturbs(&other.footprint)));
         ahead.map(|(due, _)| *due + PATIENCE).max()
     }
@@ -302,7 +310,12 @@ impl Scheduler {
     /// A run has ended and its report has been pushed. Call [`Scheduler::poll`]: others may have waited for it.
     pub fn finished(&mut self, id: MeasurementId) {
         if self.orphans.remove(&id).is_none() {
-            self.change(id, |entry| entry.running = None);
+            self.change(id, |entry| {
+                entry.running = None;
+                if let Some(usual) = entry.usual.take() {
+                    entry.footprint = Some(usual);
+                }
+            });
         }
         for id in self.index.disturbed.clone() {
             self.change(id, |entry| {
@@ -311,6 +324,34 @@ impl Scheduler {
                 }
             });
         }
+    }
+
+    /// A run of a periodic order beside its due times, by the probe's own decision, with `spec` instead of the order's
+    /// definition. It may begin when none of the order is under way or waits, and it would disturb nobody, nor take the turn of
+    /// somebody who waits. Gives the order if it has begun: [`Scheduler::finished`] must follow. If not, nothing is skipped,
+    /// because nothing was due. What becomes due while it goes on is skipped, as under any other run of the order.
+    pub fn begin_extra(
+        &mut self,
+        id: MeasurementId,
+        spec: &Spec,
+        now: UnixNanos,
+        admit: impl FnOnce(&Order) -> Admit,
+    ) -> Option<Order> {
+        let entry = self.entries.get(&id).filter(|_| self.stopped.is_none())?;
+        let is_free = entry.running.is_none() && entry.waiting.is_none() && !self.orphans.contains_key(&id);
+        if !entry.supported || !is_free || matches!(entry.runs, Runs::Once { .. }) {
+            return None;
+        }
+        let footprint = Footprint::with(spec, &entry.order);
+        let patient: Vec<(UnixNanos, MeasurementId)> = self.index.disturbed.iter().map(|other| (now, *other)).collect();
+        if self.disturbed_until(&footprint, &entry.runs, &patient).is_some() || admit(&entry.order) != Admit::Now {
+            return None;
+        }
+        self.change(id, |entry| {
+            entry.running = Some(now);
+            entry.usual = entry.footprint.replace(footprint);
+            entry.order.clone()
+        })
     }
 
     /// The target of a measurement, which the probe resolves, has led to this address.
@@ -476,7 +517,7 @@ mod tests {
     use sonde_protocol::net::Family;
     use sonde_protocol::order::When;
     use sonde_protocol::seed::Rng;
-    use sonde_protocol::spec::{DnsSpec, NtpSpec, PathMtuSpec, PingSpec, Spec, Target, TracerouteSpec};
+    use sonde_protocol::spec::{DnsSpec, Ipv6Scope, Ipv6Spec, NtpSpec, PathMtuSpec, PingSpec, Target, TracerouteSpec};
 
     use super::*;
 
@@ -660,6 +701,10 @@ mod tests {
                 if rng.one_in(2) {
                     s.finished(MeasurementId(1));
                 }
+                // What runs beside the schedule takes no due time away.
+                if rng.one_in(4) {
+                    let _ = s.begin_extra(MeasurementId(1), &Spec::Ping(PingSpec::default()), at(now), |_| answer);
+                }
             }
             let left = s.remove(MeasurementId(1), at(now)).map(|(_, skipped)| skipped).unwrap_or_default();
             note(left.into_iter().map(Decision::Skip).collect());
@@ -672,6 +717,38 @@ mod tests {
             }
             assert_eq!(seen, due, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn an_extra_run_begins_where_there_is_room_and_is_a_run_like_others() {
+        let id = MeasurementId(1);
+        let light = Spec::Ipv6(Ipv6Spec::default());
+        let full = Spec::Ipv6(Ipv6Spec { scope: Ipv6Scope::Full });
+        let mut s = Scheduler::new(PROBE, at(0));
+        s.connected(at(0));
+        s.add(order_of(1, &light, 1, every(900)), true, at(10));
+        s.add(order_of(2, &ping(), 2, every(60)), true, at(10));
+        assert!(s.begin_extra(id, &full, at(20), |_| Admit::Later(at(30))).is_none(), "the host's limits count");
+        assert!(s.begin_extra(id, &full, at(20), |_| Admit::Now).is_some());
+        assert_eq!(s.running(), 1);
+        assert!(s.begin_extra(id, &full, at(21), |_| Admit::Now).is_none(), "one at a time");
+        // A full run is bulk: others wait for it, and it is settled only up to its start.
+        assert!(s.poll(at(60), |_| Admit::Now).is_empty());
+        assert_eq!(s.settled(at(60)), at(20));
+        s.finished(id);
+        assert_eq!(kinds(&s.poll(at(65), |_| Admit::Now)), ["start 60"]);
+        assert!(s.begin_extra(id, &full, at(66), |_| Admit::Now).is_none(), "a ping is under way");
+        assert!(s.begin_extra(id, &light, at(66), |_| Admit::Now).is_some(), "a light one disturbs no ping");
+        s.finished(id);
+        s.finished(MeasurementId(2));
+        assert_eq!(kinds(&s.poll(at(900), |_| Admit::Now)).last().map(String::as_str), Some("start 900"));
+        assert!(s.begin_extra(MeasurementId(7), &light, at(901), |_| Admit::Now).is_none(), "there is no such order");
+        s.stop(at(902));
+        assert!(s.begin_extra(id, &light, at(903), |_| Admit::Now).is_none());
+    }
+
+    fn ping() -> Spec {
+        Spec::Ping(PingSpec::default())
     }
 
     fn order_of(id: u64, spec: &Spec, target: u64, when: When) -> Order {

@@ -90,6 +90,9 @@ pub struct Status {
     /// What the connection runs over, `quic` or `tls`; absent while there is none.
     #[serde(default)]
     pub uplink: Option<String>,
+    /// What its runs have settled of IPv6 and IPv4; absent before they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reachability: Option<String>,
     /// What is wrong, the first to be repaired first.
     #[serde(default)]
     pub conditions: Vec<Shown>,
@@ -219,8 +222,9 @@ impl Status {
             "; a wall of the sandbox is missing (sonde-probe doctor)"
         };
         let trouble = self.spool_trouble.as_ref().map(|why| format!(", in memory alone: {why}")).unwrap_or_default();
+        let reachability = self.reachability.as_ref().map(|words| format!("; {words}")).unwrap_or_default();
         format!(
-            "{who} of {}: {state} for {ago}{why}; {} orders, {} running, {} reports waiting{trouble}{}{walls}{note}",
+            "{who} of {}: {state} for {ago}{why}; {} orders, {} running, {} reports waiting{trouble}{reachability}{}{walls}{note}",
             self.network,
             self.orders,
             self.running,
@@ -435,6 +439,7 @@ impl StatusServer {
             written_today: 0,
             spool_trouble: None,
             uplink: self.uplink.filter(|_| self.state == State::Connected).map(|uplink| uplink.name().to_owned()),
+            reachability: None,
             host: HostLimits::default(),
             conditions,
             sandbox: self.sandbox.clone(),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use sonde_protocol::net::Family;
 use sonde_protocol::result::ipv6::{
-    Attempt, Because, Evidence, FamilyMemory, FamilyState, Ipv6Outcome, Memory, Reason, ReasonRole,
+    Attempt, Because, Evidence, FamilyMemory, FamilyState, Ipv6Outcome, Memory, Reason, ReasonRole, Settled,
 };
 
 /// A state in a sentence.
@@ -83,6 +83,14 @@ fn attempt(attempt: Option<&Attempt>) -> String {
     }
 }
 
+/// What several runs have settled of a family: the state, and what is behind it in sentences.
+pub fn settled_text(af: Family, settled: &Settled) -> String {
+    let title = title(settled.state, settled.reasons.iter().copied());
+    let why: Vec<&str> = settled.of(ReasonRole::Cause).map(Reason::sentence).collect();
+    let why = if why.is_empty() { sentence(settled.state).into() } else { why.join(" ") };
+    format!("IPv{af}: {title}. {why}")
+}
+
 /// What several runs have settled, in one line; nothing before any has.
 pub fn settled(memory: &Memory) -> Option<String> {
     let of = |af, family: &FamilyMemory| {
@@ -96,7 +104,7 @@ pub fn settled(memory: &Memory) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use sonde_protocol::bounded::List;
-    use sonde_protocol::result::ipv6::{DEFINITION, NamesSeen, PathFacts, Settled, Trigger, Verdict};
+    use sonde_protocol::result::ipv6::{DEFINITION, NamesSeen, PathFacts, Trigger, Verdict};
     use sonde_protocol::spec::Ipv6Scope;
 
     use super::*;

@@ -34,22 +34,26 @@ fn both_forms_of_every_path_that_makes_measurements() {
 }
 
 #[test]
-fn a_kind_that_no_probe_runs_yet_is_refused_in_words() {
+fn ipv6_has_no_target_and_two_scopes() {
     let lab = Lab::new();
     let anna = lab.person("anna");
     lab.probe(&anna, "20.0.0.9", &[]);
+    // The network's references are its targets, whatever is asked.
     let mut body = asking("ipv6", "1.1.1.1", worldwide(1));
-    for target in [json!("1.1.1.1"), json!(null)] {
-        body["definitions"][0]["target"] = target;
-        let reply = lab.post_as(&anna, "/api/v2/measurements/", &body);
-        assert_eq!(reply.refused(400, 102), ["/definitions/0/type"]);
-        assert!(reply.text.contains("not offered yet"), "{reply:?}");
+    let reply = lab.post_as(&anna, "/api/v2/measurements/", &body);
+    assert_eq!(reply.status, 201, "{reply:?}");
+    let id = reply.json()["measurements"][0].as_u64().unwrap();
+    let made = lab.get(&format!("/api/v2/measurements/{id}/")).json();
+    assert_eq!((&made["target"], &made["scope"], &made["type"]), (&json!(null), &json!("light"), &json!("ipv6")));
+    if let Some(definition) = body["definitions"][0].as_object_mut() {
+        definition.remove("target");
+        definition.insert("scope".into(), "full".into());
     }
-    // There is no such path, as there is none of a word that is no kind.
-    for path in ["/api/v2/measurements/ipv6/", "/api/v2/measurements/wifi/"] {
-        assert_eq!(lab.post_as(&anna, path, &body).status, 405, "{path}");
-    }
-    assert_eq!(lab.dispatched(), [[0_u64; 0]; 0]);
+    assert_eq!(lab.post_as(&anna, "/api/v2/measurements/ipv6/", &body).status, 201);
+    body["definitions"][0]["scope"] = json!("everything");
+    assert_eq!(lab.post_as(&anna, "/api/v2/measurements/", &body).refused(400, 102), ["/definitions/0/scope"]);
+    // There is no path of a word that is no kind.
+    assert_eq!(lab.post_as(&anna, "/api/v2/measurements/wifi/", &body).status, 405);
 }
 
 #[test]

@@ -22,6 +22,7 @@ impl Agent {
             Err(error) => warn!(%error, "the machine's addresses cannot be read"),
         }
         self.runner.tables().note();
+        self.note_around();
         // What was known of translators stays in force until the resolver has answered.
         self.publish_policy();
         let runner = self.runner.clone();

@@ -10,7 +10,7 @@ use ring::digest::{SHA256, digest};
 use sonde_protocol::ids::MeasurementId;
 use sonde_protocol::order::Order;
 use sonde_protocol::result::{MeasurementResult, Report, SkipReason, Skipped};
-use sonde_protocol::spec::Kind;
+use sonde_protocol::spec::{Kind, Spec};
 use sonde_protocol::spool::NewReport;
 use sonde_protocol::time::{Nanos, UnixNanos};
 use tokio::task;
@@ -30,6 +30,8 @@ pub(super) struct Started {
     planned_at: UnixNanos,
     /// The bytes that count from its start on. The order may be another, or gone, when it ends.
     pub(super) planned_bytes: u64,
+    /// Nothing was due: when nothing comes of it, nothing is skipped.
+    is_extra: bool,
 }
 
 impl Agent {
@@ -81,6 +83,19 @@ impl Agent {
             // The scheduler was told that it is not supported.
             return;
         };
+        let occasion = self.occasion(order);
+        self.start_run(order, spec, planned_at, occasion, false);
+    }
+
+    /// Starts a run of an order with this definition, which is the order's or, of one that was not due, another.
+    pub(super) fn start_run(
+        &mut self,
+        order: &Order,
+        spec: Spec,
+        planned_at: UnixNanos,
+        occasion: Occasion,
+        is_extra: bool,
+    ) {
         let planned_bytes = at_most(&spec, spec.packets_at_most());
         let request = Request {
             measurement: order.measurement,
@@ -94,29 +109,31 @@ impl Agent {
             },
             planned_at,
             interval: order.interval(),
-            occasion: Occasion::default(),
+            occasion,
         };
         debug!(measurement_id = %order.measurement, "run starts");
         let (runner, probe) = (self.runner.clone(), self.probe);
         let handle = self.runs.spawn(async move { runner.run(probe, &request).await });
-        let started = Started { measurement: order.measurement, planned_at, planned_bytes };
+        let started = Started { measurement: order.measurement, planned_at, planned_bytes, is_extra };
         self.started_runs.insert(handle.id(), started);
     }
 
     /// A run that panicked is a bug; it must not take the probe, or the measurement's later runs, with it.
     pub(super) fn run_died(&mut self, id: task::Id) {
-        let Some(Started { measurement, planned_at, .. }) = self.started_runs.remove(&id) else { return };
-        warn!(measurement_id = %measurement, "a run died");
-        self.give_up(measurement, planned_at, SkipReason::Other);
+        let Some(started) = self.started_runs.remove(&id) else { return };
+        warn!(measurement_id = %started.measurement, "a run died");
+        self.give_up(started, SkipReason::Other);
     }
 
-    pub(super) fn give_up(&mut self, measurement: MeasurementId, planned_at: UnixNanos, reason: SkipReason) {
+    fn give_up(&mut self, started: Started, reason: SkipReason) {
+        let Started { measurement, planned_at, is_extra, .. } = started;
         self.caps.release();
         let settled = self.settled();
         if let Some(scheduler) = &mut self.scheduler {
             scheduler.finished(measurement);
         }
-        self.skip(Some(Skipped { measurement, planned_at, runs: 1, reason }), None, settled);
+        let skipped = Skipped { measurement, planned_at, runs: 1, reason };
+        self.skip(Some(skipped).filter(|_| !is_extra), None, settled);
     }
 
     pub(super) fn run_ended(&mut self, result: MeasurementResult, planned: u64) {
@@ -141,6 +158,7 @@ impl Agent {
         }
         let settled = self.settled();
         self.push(&Report::Result(result), (planned_at, planned_at + Duration::from_nanos(1)), settled, urgent);
+        self.look_ended(self.now());
     }
 
     /// What the scheduler has settled. Taken before decisions are asked for, because the reports of all of them are pushed
@@ -181,8 +199,8 @@ impl Agent {
     /// Ends the runs under way: they become skipped ones.
     pub(super) fn abandon_runs(&mut self, reason: SkipReason) {
         self.runs.abort_all();
-        for Started { measurement, planned_at, .. } in std::mem::take(&mut self.started_runs).into_values() {
-            self.give_up(measurement, planned_at, reason);
+        for started in std::mem::take(&mut self.started_runs).into_values() {
+            self.give_up(started, reason);
         }
     }
 }
@@ -198,7 +216,18 @@ fn admit(
     // A name that is resolved before each run most likely leads where it led last time.
     let target = order.addresses.first().map(|ip| ip.0).filter(|_| !order.resolve_on_probe);
     let addresses: Vec<IpAddr> = target.or_else(|| last.get(&order.measurement).copied()).into_iter().collect();
-    match caps.admit(now, realtime, &spec, &addresses) {
+    admit_spec(caps, &spec, &addresses, now, (wall, realtime))
+}
+
+/// What the host's limits say to a run towards these addresses.
+pub(super) fn admit_spec(
+    caps: &mut Caps,
+    spec: &Spec,
+    addresses: &[IpAddr],
+    now: Nanos,
+    (wall, realtime): (UnixNanos, UnixNanos),
+) -> Admit {
+    match caps.admit(now, realtime, spec, addresses) {
         CapsAdmit::Now => Admit::Now,
         CapsAdmit::Later(at) => Admit::Later(wall + at.since(now)),
         CapsAdmit::Never(reason) => Admit::Never(reason),

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use sonde_protocol::condition::{self, Word};
 use sonde_protocol::net::Family;
+use sonde_protocol::result::ipv6::{FamilyMemory, Memory, Reason, ReasonRole};
 
 use super::{Finding, Level};
 use crate::condition::diagnosis::{Found, diagnose, is_surveyed};
 use crate::condition::facts::{Asked, CollectorFacts, Facts, Ping, Quic, ResolverFacts};
 use crate::sandbox::Report;
 use crate::status::{State, Status};
+use crate::verdict;
 
 /// 2026-01-01. A board whose clock has never been set shows an earlier time.
 const BEFORE_SONDE: u64 = 1_767_225_600;
@@ -35,6 +37,8 @@ pub(super) struct Seen {
     /// What the running probe has given up.
     pub(super) sandbox: Option<Report>,
     pub(super) targets: Vec<Reached>,
+    /// What the runs of ipv6 of the probe in the state directory have settled.
+    pub(super) settled: Memory,
     /// What is wrong with the disk of the state directory, when no probe runs there that would know.
     pub(super) disk: Option<Found>,
 }
@@ -117,6 +121,8 @@ pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
     findings.extend(resolvers(&seen.facts.resolvers));
     findings.extend(seen.probe.as_ref().map(|found| probe(found, explained)));
     findings.extend(seen.sandbox.as_ref().map(sandbox));
+    findings.extend(reachability(Family::V6, &seen.settled.v6));
+    findings.extend(reachability(Family::V4, &seen.settled.v4));
     findings.extend(collectors(&seen.facts.collectors));
     findings.extend(seen.targets.iter().map(target));
     findings
@@ -292,6 +298,21 @@ fn probe(probe: &ProbeSeen, explained: bool) -> Finding {
     }
 }
 
+/// What is settled of a family, once it is: what does not work, and what to do about it. That the machine does not have the family
+/// is no fault of anything.
+fn reachability(af: Family, known: &FamilyMemory) -> Option<Finding> {
+    let settled = known.settled.as_ref()?;
+    let text = verdict::settled_text(af, settled);
+    let mut advice: Vec<&str> = Vec::new();
+    for one in settled.of(ReasonRole::Cause).filter_map(Reason::advice) {
+        if !advice.contains(&one) {
+            advice.push(one);
+        }
+    }
+    let is_well = settled.of(ReasonRole::Cause).next().is_none();
+    Some(if is_well || advice.is_empty() { ok("ipv6", text) } else { warning("ipv6", text, advice.join(" ")) })
+}
+
 /// The collectors that are reached. When none is, there is a word for it.
 fn collectors(collectors: &[CollectorFacts]) -> Vec<Finding> {
     let judge = |one: &CollectorFacts| match (one.quic, one.ping) {
@@ -331,6 +352,8 @@ fn target(reached: &Reached) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use sonde_protocol::bounded::List;
+    use sonde_protocol::result::ipv6::{FamilyState, Settled};
     use sonde_protocol::time::Nanos;
 
     use super::*;
@@ -385,6 +408,7 @@ mod tests {
             written_today: 0,
             spool_trouble: None,
             uplink: None,
+            reachability: None,
             host: HostLimits::default(),
             key_note: None,
             claim_code: None,
@@ -520,6 +544,23 @@ mod tests {
         ] {
             assert_eq!(found(&Seen { probe, ..well() }, "probe")[0].0, expected);
         }
+    }
+
+    #[test]
+    fn what_is_settled_is_said_with_what_to_do() {
+        let settled = |state, reasons: &[Reason]| FamilyMemory {
+            settled: Some(Settled { state, reasons: List::cut(reasons.iter().copied()) }),
+            ..FamilyMemory::default()
+        };
+        let mut seen = well();
+        assert!(found(&seen, "ipv6").is_empty(), "nothing is settled yet");
+        seen.settled.v6 = settled(FamilyState::Broken, &[Reason::NoRoute]);
+        seen.settled.v4 = settled(FamilyState::Native, &[Reason::Nat44]);
+        let [(v6, said), (v4, _)] = &found(&seen, "ipv6")[..] else { panic!("two families") };
+        assert_eq!((*v6, *v4), (Level::Warning, Level::Ok));
+        assert!(said.contains("broken (no-route)") && said.contains("no default route"), "{said}");
+        seen.settled.v6 = settled(FamilyState::None, &[Reason::NoAddress]);
+        assert_eq!(found(&seen, "ipv6")[0].0, Level::Ok, "not to have it is no fault");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::condition::disk;
 use crate::condition::facts::Facts;
 use crate::condition::survey::{Asking, USUAL, survey};
 use crate::identity::{kept_collector, kept_directory};
+use crate::kept;
 use crate::net::clock::{StampConverter, SystemClock};
 use crate::net::socket::{Arrival, SCRATCH};
 use crate::net::udp_socket;
@@ -71,6 +72,7 @@ pub(super) async fn look(doctor: &Doctor) -> Seen {
             Err(_) => ProbeSeen::NotRunning,
         }),
         sandbox: running.as_ref().and_then(|asked| asked.as_ref().ok()).map(|status| status.sandbox.clone()),
+        settled: doctor.state.as_deref().map(|state| kept::verdict::kept(state).memory).unwrap_or_default(),
         disk: match (&doctor.state, &running) {
             (Some(state), Some(Err(_))) => disk_of(state),
             _ => None,

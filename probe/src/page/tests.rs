@@ -34,6 +34,7 @@ fn seen() -> Value {
         written_today: 8192,
         spool_trouble: None,
         uplink: Some("quic".into()),
+        reachability: None,
         conditions: vec![Shown::of(&held, Nanos(0))],
         host: HostLimits {
             bytes_today: 123_456,

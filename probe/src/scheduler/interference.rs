@@ -69,8 +69,13 @@ enum Asks {
 impl Footprint {
     /// The footprint of an order's runs; `None` when the definition cannot be read, so that nothing of it runs.
     pub fn of(order: &Order) -> Option<Self> {
+        Some(Self::with(&order.spec().ok()?, order))
+    }
+
+    /// The footprint of a run of the order with another definition.
+    pub fn with(spec: &Spec, order: &Order) -> Self {
         let address = order.addresses.first().map(|ip| ip.0).filter(|_| !order.resolve_on_probe);
-        Some(Self::new(&order.spec().ok()?, address, order.target.clone()))
+        Self::new(spec, address, order.target.clone())
     }
 
     fn new(spec: &Spec, address: Option<IpAddr>, name: Option<Target>) -> Self {
