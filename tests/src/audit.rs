@@ -15,7 +15,7 @@ use data_encoding::HEXLOWER;
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId, Seq};
 use sonde_protocol::message::Gap;
 use sonde_protocol::range_set::RangeSet;
-use sonde_protocol::result::{Report, SkipReason};
+use sonde_protocol::result::{Outcome, Report, SkipReason};
 use sonde_protocol::schedule::{Runs, phase};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::Results;
@@ -60,6 +60,8 @@ pub struct Findings {
     pub gaps: BTreeMap<&'static str, usize>,
     /// One-offs times their probes.
     pub oneoffs: usize,
+    /// Runs of ipv6 that were not due: the probe looked by itself.
+    pub looks: usize,
 }
 
 impl fmt::Display for Findings {
@@ -260,6 +262,13 @@ impl Audit {
         let mut said: BTreeMap<UnixNanos, Vec<Option<SkipReason>>> = BTreeMap::new();
         for (_, report) in reports {
             match report {
+                // Nobody waits for a look, so it is in nobody's account; but it is stored once like every report.
+                Report::Result(result)
+                    if matches!(result.outcome, Outcome::Ipv6(_))
+                        && runs.first_at_or_after(result.planned_at) != Some(result.planned_at) =>
+                {
+                    self.findings.looks += 1;
+                }
                 Report::Result(result) => said.entry(result.planned_at).or_default().push(None),
                 Report::Skipped(skipped) => {
                     for n in 0..skipped.runs {
