@@ -6,6 +6,8 @@
 //! taken out as it was and put in as it is, so late runs replace what they correct, and tallies of different hours or of different
 //! probes can be added ([`Cube`]). What is shown of one are its [`Figures`].
 //!
+//! A reference that many probes lose at once is out ([`Looks`]), and says nothing about the probes.
+//!
 //! But for the trait all of it is pure: no store, no clock. What the words of a vote mean is the engine's; who may see which cell is
 //! [`crate::view`]'s.
 
@@ -15,6 +17,7 @@ mod figures;
 mod hour;
 mod interval;
 mod kept;
+mod outage;
 mod packed;
 mod record;
 mod tally;
@@ -25,6 +28,7 @@ pub use self::figures::{Certainty, Counts, Differences, Figures, Networks, PLAIN
 pub use self::hour::Hour;
 pub use self::interval::{Interval, rank_interval, wilson};
 pub use self::kept::{Reachability, State};
+pub use self::outage::{Looks, Outage};
 pub use self::packed::PACKED;
 pub use self::record::{Difference, Place, Record, Run, Silence, Vote};
 pub use self::tally::Tally;

@@ -34,6 +34,7 @@ const RULES: &[&str] = &[
     "Probes for which nobody stands, and private measurements, count nowhere.",
     "Intervals are Wilson's at 95 %; those of medians are by ranks.",
     "The difference of times is that of two TCP connections to the same reference, begun together; connections with a repeated packet count as a loss, not as a time.",
+    "A reference that more than a fifth of its probes lose from one hour to the next is out: in that hour its absence is nobody's loss.",
     "What comes late replaces what was said before, so the newest hours can still change.",
 ];
 

@@ -3,6 +3,8 @@
 //! A record is made anew of all the results of its hour whenever one of them comes, in whatever order, so that it does not matter
 //! how often that is done: what was read twice, or before a crash, changes nothing. Which results are new says [`Results::arrivals`].
 //!
+//! When an hour is over, it is looked once which references were out in it; the hour's records are then made again without them.
+//!
 //! [`Results::arrivals`]: sonde_store::Results::arrivals
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +14,7 @@ use sonde_protocol::result::{MeasurementResult, Outcome};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::StoreError;
 use sonde_store::catalog::{Probe, ProbeFilter, Slice};
-use sonde_store::reachability::{Hour, Place, Record, Run};
+use sonde_store::reachability::{Hour, Looks, Outage, Place, Record, Run};
 use sonde_store::results::{Cursor, ResultQuery};
 
 use super::probe::builtins;
@@ -20,6 +22,12 @@ use crate::{Api, line};
 
 /// A day is summed up so many hours after its end: until then probes that were away for a while have delivered.
 const SUMMED_UP_AFTER: i64 = 3;
+
+/// So many seconds after the end of an hour most of its results are there, and it can be looked for references that were out.
+const DELIVERED_AFTER_SECS: i64 = 600;
+
+/// For how many hours it is made up for where the server was down.
+const LOOKED_BACK: i64 = 3;
 
 /// How many results are read at a time.
 const PAGE: usize = 1024;
@@ -47,35 +55,74 @@ pub async fn derive_votes(api: &Api, keep_days: u32) -> Result<(), StoreError> {
             }
         }
         for (hour, probes) in touched {
-            vote(api, &measurements, hour, &probes.into_iter().collect::<Vec<_>>()).await?;
+            let out = api.reachability.outages(hour).await?.unwrap_or_default();
+            vote(api, &measurements, hour, &probes.into_iter().collect::<Vec<_>>(), &out).await?;
         }
         api.reachability.set_progress(&arrivals.next).await?;
         progress = Some(arrivals.next);
         // A long backlog must not hold a thread without a pause.
         tokio::task::yield_now().await;
     }
+    look_for_outages(api, &measurements).await?;
     while api.reachability.sum_up_a_day(now.plus(-SUMMED_UP_AFTER)).await? {
         tokio::task::yield_now().await;
     }
     api.reachability.retain(oldest).await
 }
 
-/// Makes the records of these probes' hour.
-async fn vote(api: &Api, measurements: &[MeasurementId], hour: Hour, probes: &[ProbeId]) -> Result<(), StoreError> {
-    let mut runs: BTreeMap<ProbeId, Vec<Run>> = BTreeMap::new();
+/// Looks which references were out in the hours that have ended lately, once for each.
+async fn look_for_outages(api: &Api, measurements: &[MeasurementId]) -> Result<(), StoreError> {
+    let end = Hour::of(UnixNanos::from_secs(api.clock.now().as_secs() - DELIVERED_AFTER_SECS));
+    for hour in end.plus(-LOOKED_BACK).until(end) {
+        if api.reachability.outages(hour).await?.is_some() {
+            continue;
+        }
+        let (before, now) = (looks(api, measurements, hour.plus(-1)).await?, looks(api, measurements, hour).await?);
+        let out = now.outages(&before);
+        if !out.is_empty() {
+            let names: Vec<&str> = out.iter().map(|out| out.target.as_str()).collect();
+            tracing::warn!(hour = hour.seconds(), references = ?names, "references were out: many probes lost them at once");
+            let voters: Vec<ProbeId> = api.reachability.votes(hour).await?.iter().map(|(probe, _)| *probe).collect();
+            vote(api, measurements, hour, &voters, &out).await?;
+        }
+        api.reachability.set_outages(hour, &out).await?;
+    }
+    Ok(())
+}
+
+/// What all probes reached in an hour.
+async fn looks(api: &Api, measurements: &[MeasurementId], hour: Hour) -> Result<Looks, StoreError> {
+    let mut looks = Looks::default();
+    read(api, measurements, hour, None, |probe, at, result| {
+        if let Outcome::Ipv6(outcome) = &result.outcome {
+            looks.add(probe, at, &outcome.evidence);
+        }
+    })
+    .await?;
+    Ok(looks)
+}
+
+/// Shows the results of an hour, of these probes or of all.
+async fn read(
+    api: &Api,
+    measurements: &[MeasurementId],
+    hour: Hour,
+    probes: Option<&[ProbeId]>,
+    mut show: impl FnMut(ProbeId, UnixNanos, &MeasurementResult) + Send,
+) -> Result<(), StoreError> {
     for measurement in measurements {
         let query = ResultQuery {
             measurement: *measurement,
             from: Some(hour.start()),
             to: Some(hour.plus(1).start()),
-            probes: Some(probes.to_vec()),
+            probes: probes.map(<[ProbeId]>::to_vec),
         };
         let mut after: Option<Cursor> = None;
         loop {
             let page = api.results.scan(&query, after.as_ref(), PAGE).await?;
             for stored in &page.reports {
                 if let Some(result) = line::read(stored) {
-                    runs.entry(stored.probe).or_default().push(run(&result, stored.at));
+                    show(stored.probe, stored.at, &result);
                 }
             }
             after = page.next;
@@ -84,6 +131,22 @@ async fn vote(api: &Api, measurements: &[MeasurementId], hour: Hour, probes: &[P
             }
         }
     }
+    Ok(())
+}
+
+/// Makes the records of these probes' hour, in which these references were out.
+async fn vote(
+    api: &Api,
+    measurements: &[MeasurementId],
+    hour: Hour,
+    probes: &[ProbeId],
+    out: &[Outage],
+) -> Result<(), StoreError> {
+    let mut runs: BTreeMap<ProbeId, Vec<Run>> = BTreeMap::new();
+    read(api, measurements, hour, Some(probes), |probe, at, result| {
+        runs.entry(probe).or_default().push(run(result, at, out));
+    })
+    .await?;
     let known: BTreeMap<ProbeId, Record> = api.reachability.votes(hour).await?.into_iter().collect();
     let filter = ProbeFilter { ids: Some(probes.to_vec()), ..ProbeFilter::default() };
     let all = Slice { offset: 0, limit: probes.len() as u64, descending: false };
@@ -102,9 +165,9 @@ async fn vote(api: &Api, measurements: &[MeasurementId], hour: Hour, probes: &[P
     api.reachability.put(hour, &records).await
 }
 
-fn run(result: &MeasurementResult, at: UnixNanos) -> Run {
+fn run(result: &MeasurementResult, at: UnixNanos, out: &[Outage]) -> Run {
     match &result.outcome {
-        Outcome::Ipv6(outcome) => Run::of(at, outcome),
+        Outcome::Ipv6(outcome) => Run::of(at, outcome, out),
         _ => Run::failed(at),
     }
 }

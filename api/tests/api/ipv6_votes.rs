@@ -7,7 +7,10 @@ use sonde_api::derive_votes;
 use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::key::PublicKey;
-use sonde_protocol::result::ipv6::{FamilyState, Ipv6Outcome, Settled};
+use sonde_protocol::net::Family;
+use sonde_protocol::result::ipv6::{
+    Attempt, Connect, Evidence, FamilyState, Ipv6Outcome, Pair, Reason, Settled, Target, TroubleKind,
+};
 use sonde_protocol::result::{Failure, Outcome, Report};
 use sonde_protocol::spec::Kind;
 use sonde_protocol::time::UnixNanos;
@@ -17,7 +20,7 @@ use sonde_store::results::StoredReport;
 use sonde_store::sqlite::SqliteReachability;
 
 use crate::ipv6::{BUILTIN, ask_everybody, of_outcome, samples};
-use crate::lab::{Lab, NOW, asking, result};
+use crate::lab::{Lab, NOW, asking, ip, result};
 
 /// A settled verdict on IPv6, with IPv4 native.
 fn settled(v6: FamilyState) -> Ipv6Outcome {
@@ -160,6 +163,66 @@ fn who_is_vouched_for_by_nobody_has_no_vote_until_somebody_does() {
     report(&lab, stranger, &[run(NOW - 100, FamilyState::Native)]);
     derive(&lab);
     assert_eq!(counts(&lab, ""), json!([1, 1, 1, 0, 0, 2]), "all of that hour");
+}
+
+/// A run that reaches four references over both families, but for one over IPv6 if it is `down`.
+fn reaching(at: i64, down: Option<usize>) -> Report {
+    let target = |n: usize| Target {
+        name: Text::cut(format!("r{n}")),
+        is_reference: true,
+        v4: Some(ip("20.1.1.1")),
+        v6: Some(ip("2a00:9::1")),
+    };
+    let connect = |af, dst: &str, works: bool| Connect {
+        af,
+        dst: ip(dst),
+        src: None,
+        seen: None,
+        tcp: Some(if works { Attempt::Done(2_000_000) } else { Attempt::Failed(TroubleKind::Timeout.into()) }),
+        tls: works.then_some(Attempt::Done(4_000_000)),
+        quic: None,
+        retransmits: None,
+        mss_seen: None,
+    };
+    let pair = |n: usize| {
+        let both = [connect(Family::V6, "2a00:9::1", down != Some(n)), connect(Family::V4, "20.1.1.1", true)];
+        Pair { target: n as u8, gap: 0, connects: List::cut(both) }
+    };
+    let mut outcome = settled(if down.is_some() { FamilyState::NativePartial } else { FamilyState::Native });
+    let mut verdicts: Vec<_> = outcome.verdicts.iter().cloned().collect();
+    verdicts[0].settled = verdicts[0]
+        .settled
+        .clone()
+        .map(|settled| Settled { reasons: List::cut(down.map(|_| Reason::SomeDestinations)), ..settled });
+    outcome.verdicts = List::cut(verdicts);
+    outcome.evidence =
+        Evidence { targets: List::cut((0..4).map(target)), pairs: List::cut((0..4).map(pair)), ..Evidence::default() };
+    of_outcome(at, outcome)
+}
+
+#[test]
+fn a_reference_that_is_down_is_nobodys_loss() {
+    let lab = Lab::new();
+    ask_everybody(&lab);
+    let anna = lab.person("anna");
+    let probes = [(); 6].map(|()| lab.new_probe(&anna));
+    for (n, probe) in probes.into_iter().enumerate() {
+        // One of them lacked another one the hour before.
+        let before = if n == 0 { Some(3) } else { None };
+        report(&lab, probe, &[reaching(NOW - 3000 - 3600, before), reaching(NOW - 3000, Some(2))]);
+    }
+    let clean = |lab: &Lab| {
+        derive(lab);
+        let (from, to) = (NOW - 3200, NOW + 400);
+        let sum = lab.get(&format!("/api/v2/ipv6/?from={from}&to={to}")).json()["sum"].clone();
+        json!([sum["votes"], sum["clean6"]["count"], sum["only_v6_failed"]])
+    };
+    assert_eq!(clean(&lab), json!([6, 0, 6]), "the hour is not over");
+    lab.set_clock(NOW + 400 + 700);
+    assert_eq!(clean(&lab), json!([6, 6, 0]));
+    // What comes later is judged likewise.
+    report(&lab, probes[1], &[reaching(NOW - 200, Some(2)), reaching(NOW - 100, Some(1))]);
+    assert_eq!(clean(&lab), json!([6, 5, 1]));
 }
 
 #[test]

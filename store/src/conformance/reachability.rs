@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use sonde_protocol::bounded::Text;
 use sonde_protocol::ids::{Asn, ProbeId};
+use sonde_protocol::net::Family;
 use sonde_protocol::result::ipv6::FamilyState;
 use sonde_protocol::seed::Rng;
 use sonde_protocol::time::UnixNanos;
 
 use super::Fixture;
 use crate::Reachability;
-use crate::reachability::{Cell, Cells, Country, Cube, Figures, Hour, Place, Record, Run, Silence, Vote};
+use crate::reachability::{Cell, Cells, Country, Cube, Figures, Hour, Outage, Place, Record, Run, Silence, Vote};
 use crate::results::Cursor;
 
 /// Midnight.
@@ -65,6 +67,15 @@ pub(super) async fn what_was_said_last_counts(place: &impl Fixture<dyn Reachabil
     assert_eq!(newest, [(ProbeId(1), FIRST, one), (ProbeId(2), next, later)]);
     let state = store.state().await.unwrap();
     assert_eq!((state.epoch, state.revision > first.revision), (first.epoch, true));
+
+    assert_eq!(store.outages(FIRST).await.unwrap(), None, "nobody has looked");
+    store.set_outages(FIRST, &[]).await.unwrap();
+    let out = ["r1", "r2"].map(|name| Outage::new(Text::cut(name), Family::V6));
+    store.set_outages(next, &out).await.unwrap();
+    assert_eq!(
+        (store.outages(FIRST).await.unwrap(), store.outages(next).await.unwrap()),
+        (Some(vec![]), Some(out.into()))
+    );
 
     assert_eq!(store.progress().await.unwrap(), None);
     store.set_progress(&Cursor(vec![1, u64::MAX])).await.unwrap();

@@ -7,6 +7,7 @@ use sonde_protocol::time::UnixNanos;
 use super::cell::{Cell, Cells};
 use super::figures::Figures;
 use super::hour::Hour;
+use super::outage::Outage;
 use super::record::Record;
 use crate::StoreError;
 use crate::results::Cursor;
@@ -62,6 +63,12 @@ pub trait Reachability: Send + Sync {
 
     /// Results have been read so far. What they say is kept already.
     async fn set_progress(&self, cursor: &Cursor) -> Result<(), StoreError>;
+
+    /// Which references were out in an hour; absent while nobody has looked.
+    async fn outages(&self, hour: Hour) -> Result<Option<Vec<Outage>>, StoreError>;
+
+    /// Records which were. The votes of that hour know of it already.
+    async fn set_outages(&self, hour: Hour, out: &[Outage]) -> Result<(), StoreError>;
 
     /// Forgets all that a probe has ever said. Days that are summed up and whose votes are not kept any more stay as they are: they
     /// name nobody.

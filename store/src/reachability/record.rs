@@ -2,10 +2,11 @@
 
 use sonde_protocol::ids::Asn;
 use sonde_protocol::net::Family;
-use sonde_protocol::result::ipv6::{Evidence, FamilyState, Ipv6Outcome, Reason, Verdict};
+use sonde_protocol::result::ipv6::{Evidence, FamilyState, Ipv6Outcome, Reason, Settled, Verdict};
 use sonde_protocol::time::UnixNanos;
 
 use super::cell::Country;
+use super::outage::{Outage, excused};
 
 /// Why a run does not vote. These are shown apart and are in no share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,8 +59,8 @@ pub struct Vote {
 }
 
 impl Vote {
-    /// What a result votes, or why it does not.
-    pub fn of(outcome: &Ipv6Outcome) -> Result<Self, Silence> {
+    /// What a result votes while these references are out, or why it does not.
+    pub fn of<'o>(outcome: &'o Ipv6Outcome, out: &[Outage]) -> Result<Self, Silence> {
         let of = |af| outcome.verdicts.iter().find(|verdict: &&Verdict| verdict.af == af).ok_or(Silence::Inconclusive);
         let (v6, v4) = (of(Family::V6)?, of(Family::V4)?);
         let raw = [v6.raw, v4.raw];
@@ -69,16 +70,16 @@ impl Vote {
         if !raw.into_iter().all(FamilyState::votes) {
             return Err(Silence::Inconclusive);
         }
-        let settled = |verdict: &Verdict| {
-            let state = verdict.settled.as_ref().map(|settled| settled.state);
-            state.filter(|state| state.votes()).ok_or(Silence::Unsettled)
+        let settled = |verdict: &'o Verdict| {
+            let settled: Option<&'o Settled> = verdict.settled.as_ref();
+            settled.filter(|settled| settled.state.votes()).ok_or(Silence::Unsettled)
         };
-        let (state6, state4) = (settled(v6)?, settled(v4)?);
+        let (settled6, settled4) = (settled(v6)?, settled(v4)?);
         let says = |verdict: &Verdict, reason| verdict.why.iter().any(|because| because.reason == reason);
         let addresses = outcome.evidence.addresses.iter();
         Ok(Self {
-            v6: state6,
-            v4: state4,
+            v6: excused(settled6, outcome, out),
+            v4: settled4.state,
             has_v6_address: addresses.filter(|one| Family::of(one.address.0) == Family::V6).any(|one| one.is_usable()),
             is_cgnat: says(v4, Reason::Cgnat),
             is_few: says(v6, Reason::FewReferences) || says(v4, Reason::FewReferences),
@@ -106,11 +107,11 @@ impl Run {
         Self { at, vote: Err(Silence::Inconclusive), difference: None, only_one_failed: (0, 0) }
     }
 
-    /// What a result says.
-    pub fn of(at: UnixNanos, outcome: &Ipv6Outcome) -> Self {
+    /// What a result says while these references are out.
+    pub fn of(at: UnixNanos, outcome: &Ipv6Outcome, out: &[Outage]) -> Self {
         let mut differences: Vec<i32> = Vec::new();
         let mut failed = (0, 0);
-        for (v6, v4) in pairs(&outcome.evidence) {
+        for (v6, v4) in pairs(&outcome.evidence, out) {
             match (v6.time, v4.time) {
                 (Some(c6), Some(c4)) if !v6.repeated && !v4.repeated => {
                     let micros = |nanos: u64| i64::try_from(nanos / 1000).unwrap_or(i64::MAX);
@@ -126,7 +127,7 @@ impl Run {
                 _ => {}
             }
         }
-        Self { at, vote: Vote::of(outcome), difference: median(&mut differences), only_one_failed: failed }
+        Self { at, vote: Vote::of(outcome, out), difference: median(&mut differences), only_one_failed: failed }
     }
 }
 
@@ -136,10 +137,12 @@ struct Timed {
     repeated: bool,
 }
 
-/// Connections to references over both families. Third parties may send the families to different places.
-fn pairs(evidence: &Evidence) -> impl Iterator<Item = (Timed, Timed)> + '_ {
-    let of_references =
-        evidence.pairs.iter().filter(|pair| evidence.target(pair.target).is_some_and(|target| target.is_reference));
+/// Connections to references that are not out, over both families. Third parties may send the families to different places.
+fn pairs<'e>(evidence: &'e Evidence, out: &'e [Outage]) -> impl Iterator<Item = (Timed, Timed)> + 'e {
+    let of_references = evidence.pairs.iter().filter(|pair| {
+        let target = evidence.target(pair.target).filter(|target| target.is_reference);
+        target.is_some_and(|target| out.iter().all(|out| out.target != target.name))
+    });
     of_references.filter_map(|pair| {
         let of = |af| {
             let connect = pair.connects.iter().find(|connect| connect.af == af)?;

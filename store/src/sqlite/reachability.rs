@@ -17,10 +17,13 @@ use sonde_protocol::time::UnixNanos;
 use super::merge::Merger;
 use super::{Schema, damaged};
 use crate::StoreError;
-use crate::reachability::{Cell, Cells, Cube, Figures, Hour, Reachability, Record, State};
+use crate::reachability::{Cell, Cells, Cube, Figures, Hour, Outage, Reachability, Record, State};
 use crate::results::Cursor;
 
-const SCHEMA: Schema = Schema { what: "reachability", migrations: &[include_str!("reachability/1.sql")] };
+const SCHEMA: Schema = Schema {
+    what: "reachability",
+    migrations: &[include_str!("reachability/1.sql"), include_str!("reachability/2_outages.sql")],
+};
 
 /// How many hours before the newest are summed up in memory: what pages show of the last week. Ten thousand probes take half a
 /// megabyte an hour.
@@ -371,6 +374,25 @@ impl Reachability for SqliteReachability {
         })
     }
 
+    async fn outages(&self, hour: Hour) -> Result<Option<Vec<Outage>>, StoreError> {
+        self.read("look which references were out", |t| {
+            let found: Option<Vec<u8>> = t
+                .prepare_cached("SELECT out FROM outage WHERE hour = ?")?
+                .query_row([hour.0], |row| row.get(0))
+                .optional()?;
+            found.map(|bytes| minicbor::decode(&bytes).map_err(|error| damaged(error.to_string()))).transpose()
+        })
+    }
+
+    async fn set_outages(&self, hour: Hour, out: &[Outage]) -> Result<(), StoreError> {
+        self.write("record which references were out", |t| {
+            let bytes = minicbor::to_vec(out).map_err(|error| super::refused(error.to_string()))?;
+            t.prepare_cached("INSERT OR REPLACE INTO outage (hour, out) VALUES (?, ?)")?
+                .execute(params![hour.0, bytes])
+                .map(drop)
+        })
+    }
+
     async fn erase(&self, probe: ProbeId) -> Result<(), StoreError> {
         let hours: Vec<Hour> = self.read("find a probe's votes", |t| {
             t.prepare_cached("SELECT hour FROM vote WHERE probe = ?")?
@@ -387,6 +409,7 @@ impl Reachability for SqliteReachability {
             if t.prepare_cached("DELETE FROM vote WHERE hour < ?")?.execute([before.0])? > 0 {
                 count_up(t, None)?;
             }
+            t.prepare_cached("DELETE FROM outage WHERE hour < ?")?.execute([before.0])?;
             t.prepare_cached("UPDATE state SET kept_from = max(kept_from, ?)")?.execute([before.0]).map(drop)
         })?;
         sums.cube.retain(|hour| hour >= before);
