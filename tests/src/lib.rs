@@ -2,14 +2,17 @@
 //! both together as most tests begin ([`scene`]), a web server ([`web`]), a probe whose clock
 //! somebody sets ([`stepped`]), and a collector that means harm ([`rogue`]). And the
 //! parts without any network, in virtual time ([`sim`]), or fed with any bytes at all ([`fuzz`]). What must hold after all of it:
-//! [`audit`]. The lab for people to look at: [`show`].
+//! [`audit`]. The lab for people to look at: [`show`]. A whole network that nobody had to wait for, to look at and to test
+//! pages with: [`seed`], and as running programs [`look`].
 
 pub mod audit;
 pub mod fuzz;
 pub mod lab;
+pub mod look;
 pub mod loopback;
 pub mod rogue;
 pub mod scene;
+pub mod seed;
 pub mod show;
 pub mod sim;
 pub mod stepped;

@@ -13,10 +13,10 @@ use crate::audit::{self, Findings, Subject};
 use crate::world::{Client, EMAIL, Place, Probe, Server, wait_for};
 
 /// What the probes' hosts allow here.
-const CONFIG: &str = "[policy]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n";
+pub const CONFIG: &str = "[policy]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n";
 
 /// The same for the server.
-const ALLOW_TARGETS: &str = "allow_targets = [\"127.0.0.0/8\", \"::1/128\"]";
+pub const ALLOW_TARGETS: &str = "allow_targets = [\"127.0.0.0/8\", \"::1/128\"]";
 
 /// The file of built-in measurements.
 const BUILTINS: &str = "builtins.toml";
@@ -37,6 +37,24 @@ impl Ports {
         Ok(Self { api: free_port()?, collector: free_port()? })
     }
 
+    /// The same with the API at this port.
+    ///
+    /// # Errors
+    /// When the machine has no loopback interface with both families.
+    pub fn with_api(api: u16) -> Result<Self> {
+        Ok(Self { api, collector: free_port()? })
+    }
+
+    /// Where the API is.
+    pub fn api(self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.api).into()
+    }
+
+    /// Where the collector is, over both families.
+    pub fn collector(self) -> [SocketAddr; 2] {
+        [(Ipv6Addr::LOCALHOST, self.collector).into(), (Ipv4Addr::LOCALHOST, self.collector).into()]
+    }
+
     /// Starts a server there.
     ///
     /// # Errors
@@ -46,10 +64,7 @@ impl Ports {
     }
 
     fn serve_with(self, dir: &Path, more: &str) -> Result<Server<'static>> {
-        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, self.api));
-        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, self.collector));
-        let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, self.collector));
-        Server::start(Place::Here, dir, api, &[v6, v4], more)
+        Server::start(Place::Here, dir, self.api(), &self.collector(), more)
     }
 }
 

@@ -175,8 +175,6 @@ impl<'a> Server<'a> {
     /// Starts a server in `dir` with the API at `api` and the collector at `collector`; `more` is further configuration in
     /// the section `[api]` (such as `allow_targets`).
     pub fn start(place: Place<'a>, dir: &Path, api: SocketAddr, collector: &[SocketAddr], more: &str) -> Result<Self> {
-        std::fs::create_dir_all(dir)?;
-        let config = dir.join("server.toml");
         let list = |addresses: &[SocketAddr]| {
             addresses.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ")
         };
@@ -184,6 +182,16 @@ impl<'a> Server<'a> {
             "[api]\nlisten = [\"{api}\"]\nmin_interval = 1\n{more}\n[collector]\nlisten = [{}]\n{FREE}",
             list(collector)
         );
+        Self::start_configured(place, dir, api, &text)
+    }
+
+    /// Starts a server in `dir` with this configuration, which has the API at `api`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_configured(place: Place<'a>, dir: &Path, api: SocketAddr, text: &str) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let config = dir.join("server.toml");
         std::fs::write(&config, text)?;
         let mut server = Self { place, dir: dir.join("data"), config, api, process: None };
         server.restart()?;
