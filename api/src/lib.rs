@@ -44,6 +44,7 @@ mod docs_page;
 pub mod egress;
 mod error;
 mod estimate;
+mod exporter;
 mod fields;
 mod groups;
 mod health_object;
@@ -169,6 +170,7 @@ pub fn router(api: Api) -> Router {
     results::routes(&mut routes);
     status_check::routes(&mut routes);
     skipped::routes(&mut routes);
+    exporter::routes(&mut routes);
     probe_enrolment::routes(&mut routes);
     probes::routes(&mut routes);
     probe_places::routes(&mut routes);
@@ -198,6 +200,7 @@ pub fn router(api: Api) -> Router {
         .layer(middleware::from_fn(around))
         .layer(Extension(hub))
         .layer(Extension(Arc::new(ipv6::Memory::default())))
+        .layer(Extension(Arc::new(exporter::Exporter::default())))
         .with_state(api)
 }
 

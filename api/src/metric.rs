@@ -195,6 +195,18 @@ fn dns_answers(dns: &DnsOutcome) -> impl Iterator<Item = (f64, &[u8])> {
     })
 }
 
+/// How many answers a run could have had, and how long those that it had took, in milliseconds. Of the kinds that ask only once
+/// that is one; of those that are about something else than answers, none.
+pub(crate) fn exchanges(result: &MeasurementResult) -> (u64, Vec<f64>) {
+    match &result.outcome {
+        Outcome::Failed(..) | Outcome::PathMtu(_) | Outcome::Ipv6(_) => (0, Vec::new()),
+        Outcome::Ping(ping) => (ping_requests(ping) as u64, ping_rtts(ping)),
+        Outcome::Ntp(ntp) => (ntp.replies.len() as u64, ntp_rtts(ntp)),
+        Outcome::Dns(dns) => (dns.responses.len() as u64, dns_answers(dns).map(|(rt, _)| rt).collect()),
+        Outcome::Traceroute(_) | Outcome::Sslcert(_) | Outcome::Http(_) => (1, Rtt.of(result).into_iter().collect()),
+    }
+}
+
 /// The low four bits of the header's fourth byte.
 fn rcode(message: &[u8]) -> Option<f64> {
     message.get(3).map(|byte| f64::from(byte & 0x0f))

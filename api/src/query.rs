@@ -218,6 +218,7 @@ const FORMAT: &[Query] = &[query("format", Form::OneOf(&["json", "txt"]), "One a
 
 const TAGS: &[Query] = &[query("tag__startswith", Form::Text, "How the tag begins")];
 
+const METRICS: &[Query] = &[query("by", Form::OneOf(&["probe"]), "With a line for each probe; up to 500 of them")];
 const STATUS_CHECK: &[Query] = &[
     query("max_packet_loss", Form::Decimal, "More percent lost than this is an alert (75)"),
     query("show_all", Form::Flag, "Show the RTTs of probes that do not alert, too"),
@@ -317,6 +318,8 @@ sets! {
     Ipv6Compare = IPV6_COMPARE, IPV6_TIME;
     /// Of the map.
     Ipv6Map = IPV6_TIME;
+    /// Of the numbers for Prometheus.
+    Metrics = METRICS;
 }
 
 /// The names of all parameters that the operations of a path have.

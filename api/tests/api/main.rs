@@ -13,6 +13,7 @@ mod create;
 mod credits;
 mod egress;
 mod enrolment;
+mod exporter;
 mod garbage;
 mod golden;
 mod ipv6;

@@ -100,6 +100,7 @@ fn rows() -> Vec<Row> {
         row("measurements-latest/{id}/").rita(&[TARGET]).carol(&PRIVATE[..9]),
         row("measurements/{id}/skipped/"),
         row("measurements/{id}/status-check/"),
+        row("measurements/{id}/metrics/").asked(&["", "?by=probe"]),
         row("measurements/{id}/participation-requests/").rita(&["{private}"]),
         row("measurements/{id}/participation-requests/{source}/").rita(&["{private}"]),
         row("participation-requests/{id}/").rita(&["{private}"]),
