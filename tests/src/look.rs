@@ -11,7 +11,7 @@ use sonde_protocol::time::UnixNanos;
 
 use crate::loopback::{ALLOW_TARGETS, CONFIG, Ports};
 use crate::seed::{self, EMAIL, Options, Seeded};
-use crate::world::{Place, Probe, Server};
+use crate::world::{Client, Place, Probe, Server};
 
 /// Nobody is asked about targets, because there is nobody to ask. All else is as operators have it.
 const TARGETS: &str = "[targets]\nopt_out = false\n";
@@ -83,6 +83,20 @@ impl Look {
     /// Where the server is.
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Whoever owns most of it, with a key.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub fn client(&self) -> Result<Client<'static>> {
+        let address = self.base.trim_start_matches("http://").parse().context("the server's address")?;
+        Ok(Client::new(Place::Here, address, Some(self.seeded.key.clone())))
+    }
+
+    /// The numbers of the real probes.
+    pub fn numbers(&self) -> &[u64] {
+        &self.numbers
     }
 
     fn connect(&self) -> Result<()> {

@@ -25,6 +25,23 @@ const RCODES: usize = 16;
 /// The classes of HTTP's status codes.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// Why runs do not take place, in words without spaces, as programs compare them.
+const REASONS: [(SkipReason, &str); 13] = [
+    (SkipReason::Paused, "paused"),
+    (SkipReason::Limit, "limit"),
+    (SkipReason::QuietLine, "quiet-line"),
+    (SkipReason::Overlap, "overlap"),
+    (SkipReason::NoRoute, "no-route"),
+    (SkipReason::Expired, "expired"),
+    (SkipReason::LateOrder, "late-order"),
+    (SkipReason::Unsupported, "unsupported"),
+    (SkipReason::Clock, "clock"),
+    (SkipReason::Stopping, "stopping"),
+    (SkipReason::OutsideHours, "outside-hours"),
+    (SkipReason::KindOff, "kind-off"),
+    (SkipReason::Other, "other"),
+];
+
 /// What became of runs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Runs {
@@ -66,7 +83,8 @@ struct OfProbe {
 pub(super) struct Counts {
     counted: BTreeSet<(UnixNanos, ProbeId, BootId, Seq)>,
     runs: Runs,
-    skipped: BTreeMap<&'static str, u64>,
+    /// By reason, as in [`REASONS`].
+    skipped: [u64; REASONS.len()],
     requests: u64,
     replies: u64,
     times: Times,
@@ -84,7 +102,10 @@ impl Counts {
         match Report::from_cbor(&stored.report) {
             Ok(Report::Result(result)) => self.add_result(stored.probe, stored.at, &result),
             Ok(Report::Skipped(skipped)) => {
-                *self.skipped.entry(reason(skipped.reason)).or_default() += u64::from(skipped.runs);
+                let place = REASONS.iter().position(|(reason, _)| *reason == skipped.reason);
+                if let Some(count) = place.and_then(|place| self.skipped.get_mut(place)) {
+                    *count += u64::from(skipped.runs);
+                }
             }
             // What cannot be read is no result, here as everywhere.
             Err(_) => {}
@@ -166,8 +187,9 @@ impl Counts {
         }
         let name = "sonde_measurement_skipped_runs_total";
         text.family(name, "counter", "Runs that were due and did not take place, by reason.");
-        for (reason, count) in &self.skipped {
-            text.sample(name, &[own, ("reason", reason)], *count as f64);
+        // Also those that nobody has given yet: what is not there at first has no increase.
+        for ((_, reason), count) in REASONS.iter().zip(self.skipped) {
+            text.sample(name, &[own, ("reason", reason)], count as f64);
         }
         let name = "sonde_measurement_requests_total";
         text.family(name, "counter", "Packets or queries that should have been answered.");
@@ -240,17 +262,5 @@ impl Counts {
             "When a probe's newest run began, in Unix seconds.",
             &|of| Some(of.newest.as_secs() as f64),
         );
-    }
-}
-
-/// Words that programs compare have no spaces.
-fn reason(reason: SkipReason) -> &'static str {
-    match reason {
-        SkipReason::QuietLine => "quiet-line",
-        SkipReason::NoRoute => "no-route",
-        SkipReason::LateOrder => "late-order",
-        SkipReason::OutsideHours => "outside-hours",
-        SkipReason::KindOff => "kind-off",
-        other => other.name(),
     }
 }
