@@ -43,11 +43,15 @@ impl Look {
     pub fn start(dir: &Path, options: &Options, real_probes: usize, port: Option<u16>) -> Result<Self> {
         let ports = port.map_or_else(Ports::free, Ports::with_api)?;
         let server_dir = dir.join("server");
+        let builtins = dir.join("builtins.toml");
+        std::fs::write(&builtins, seed::BUILTINS)?;
         let seeded = seed::fill(&server_dir.join("data"), options)?;
         let collector = ports.collector().map(|address| format!("\"{address}\"")).join(", ");
         let text = format!(
-            "[api]\nlisten = [\"{}\"]\nmin_interval = 1\n{ALLOW_TARGETS}\n[collector]\nlisten = [{collector}]\n{TARGETS}",
-            ports.api()
+            "[api]\nlisten = [\"{}\"]\nmin_interval = 1\n{ALLOW_TARGETS}\n[collector]\nlisten = [{collector}]\n{TARGETS}\
+             [builtins]\nfile = {:?}\n",
+            ports.api(),
+            builtins.display().to_string()
         );
         let server = Server::start_configured(Place::Here, &server_dir, ports.api(), &text)?;
         let base = format!("http://{}", ports.api());

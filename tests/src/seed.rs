@@ -14,7 +14,7 @@ use sonde_protocol::seed::mix;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Accounts, ApiKey, Credits, Enrolment, Knock, NewSession, People as _, Probes as _};
 use sonde_store::conformance::block_on;
-use sonde_store::sqlite::{SqliteCatalog, SqliteResults};
+use sonde_store::sqlite::{SqliteCatalog, SqliteReachability, SqliteResults};
 use uuid::Uuid;
 
 mod answers;
@@ -27,6 +27,7 @@ mod probes;
 mod reports;
 mod targets;
 mod texts;
+mod verdicts;
 mod weather;
 
 pub use self::options::FLAGS;
@@ -42,6 +43,10 @@ const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29uZGUgc2VlZCBzYWx0IQ$JJ6rW3w
 
 /// What it has.
 const CREDITS: u64 = 2_000_000;
+
+/// The file of built-in measurements that the server wants: the probes have reported for what is in it.
+pub const BUILTINS: &str = "[[measurement]]\nid = 9001\ntype = \"ipv6\"\naf = 6\ninterval = 900\n\
+    description = \"What IPv6 and IPv4 are worth to a probe\"\n";
 
 /// What is to be invented.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +79,8 @@ pub struct Seeded {
     pub probes: BTreeMap<&'static str, u64>,
     /// How many reports there are.
     pub reports: u64,
+    /// How many votes on IPv6.
+    pub votes: u64,
     online: Vec<NewSession>,
 }
 
@@ -87,6 +94,7 @@ impl Seeded {
             "measurements": self.measurements,
             "probes": self.probes,
             "reports": self.reports,
+            "votes": self.votes,
         })
     }
 }
@@ -103,7 +111,9 @@ pub fn fill(data: &Path, options: &Options) -> Result<Seeded> {
     let results = SqliteResults::open(data.join("results"))?;
     let (people, key) = people(&catalog, options)?;
     let probes = probes::make(&catalog, options, &people)?;
-    let planned = measurements::make(&catalog, options, &people, &probes)?;
+    let mut planned = measurements::make(&catalog, options, &people, &probes)?;
+    planned.push(measurements::ipv6(options, &probes));
+    let votes = verdicts::vote(&SqliteReachability::open(data.join("reachability.db"))?, options, &probes)?;
     let reports = reports::append(&results, options, &probes, &planned)?;
     let named = |is: &dyn Fn(&probes::Invented) -> bool| probes.iter().find(|probe| is(probe)).map(|probe| probe.id.0);
     let until = options.until;
@@ -119,6 +129,7 @@ pub fn fill(data: &Path, options: &Options) -> Result<Seeded> {
         measurements: planned.iter().map(|one| (one.name, one.id.0)).collect(),
         probes: found.into_iter().filter_map(|(name, id)| Some((name, id?))).collect(),
         reports,
+        votes,
         online: probes.iter().filter(|probe| probe.is_connected(until)).map(|probe| probe.session(until)).collect(),
     })
 }

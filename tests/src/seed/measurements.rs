@@ -121,6 +121,21 @@ fn wishes(options: &Options) -> Vec<Wish> {
     ]
 }
 
+/// The built-in one of [`super::BUILTINS`], which the server makes: every probe's runs of the last hours.
+pub fn ipv6(options: &Options, probes: &[Invented]) -> Planned {
+    Planned {
+        name: "ipv6",
+        id: MeasurementId(9001),
+        spec: Spec::default_of(Kind::Ipv6),
+        af: Family::V6,
+        target: None,
+        interval: Some(Kind::Ipv6.default_interval()),
+        start: options.until - Duration::from_secs(2 * 3600),
+        end: options.until,
+        members: (0..probes.len()).collect(),
+    }
+}
+
 /// How long the stopped one ran.
 const RAN: Duration = Duration::from_secs(6 * 3600);
 

@@ -18,7 +18,7 @@ use sonde_protocol::time::UnixNanos;
 use super::measurements::Planned;
 use super::probes::{Invented, V6};
 use super::weather::{Path, nanos};
-use super::{answers, hops, texts};
+use super::{answers, hops, texts, verdicts};
 
 /// Makes outcomes. What takes long to make is made once.
 pub struct Outcomes {
@@ -62,6 +62,9 @@ impl Outcomes {
         rng: &mut Rng,
     ) -> (Outcome, Duration) {
         let took = Duration::from_millis(2000 + rng.below(900));
+        if matches!(planned.spec, Spec::Ipv6(_)) {
+            return (Outcome::Ipv6(Box::new(verdicts::outcome(probe, at, until, rng))), took);
+        }
         let Some(target) = planned.target else {
             return (Outcome::Dns(answers::by_resolvers(probe, at, rng)), took);
         };
@@ -80,7 +83,7 @@ impl Outcomes {
             Spec::Ntp(_) => Outcome::Ntp(ntp(&path, rng)),
             Spec::PathMtu(_) => Outcome::PathMtu(Box::new(path_mtu(&path, rng))),
             spec @ Spec::Ipv6(_) => {
-                Outcome::Failed(Failure::Unsupported(Text::cut("not invented here")), spec.kind().number())
+                Outcome::Failed(Failure::Unsupported(Text::cut("it has no target")), spec.kind().number())
             }
         };
         (outcome, took)
