@@ -99,18 +99,15 @@ pub(crate) async fn metrics(
     Id(id): Id,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let measurement = visible(&api, Viewer::Public, MeasurementId(id)).await?;
     let by_probe = match params.get("by") {
         None => false,
-        Some("probe") if measurement.id.is_builtin() || measurement.participants > MAX_PROBES => {
-            return Err(ApiError::parameter(
-                "by",
-                format!("This is for measurements with at most {MAX_PROBES} probes."),
-            ));
-        }
         Some("probe") => true,
         Some(_) => return Err(ApiError::parameter("by", "Only `probe` is known.")),
     };
+    let measurement = visible(&api, Viewer::Public, MeasurementId(id)).await?;
+    if by_probe && (measurement.id.is_builtin() || measurement.participants > MAX_PROBES) {
+        return Err(ApiError::parameter("by", format!("This is for measurements with at most {MAX_PROBES} probes.")));
+    }
     let now = api.clock.now();
     let from = now - window(&measurement);
     // A probe may report what it likes under any number; only what was asked of it is a result.

@@ -13,7 +13,7 @@ use sonde_store::results::{ResultQuery, Results as _};
 use sonde_store::sqlite::{SqliteCatalog, SqliteResults};
 use sonde_tests::seed::{self, Options, Seeded};
 
-const OPTIONS: Options = Options { seed: 7, until: UnixNanos::from_secs(1_795_000_000), probes: 60, ping_probes: 10 };
+const OPTIONS: Options = Options { seed: 7, until: UnixNanos::from_secs(1_795_000_000), probes: 30, ping_probes: 10 };
 
 const ALL: Slice = Slice { offset: 0, limit: 1000, descending: false };
 

@@ -48,7 +48,10 @@ fn a_value_that_the_document_does_not_allow_is_refused_by_name() {
 fn every_parameter_is_told_of_in_words() {
     let world = World::new();
     for (path, parameters) in paths(&world) {
-        assert!(matches!(world.as_rita(&path).status, 200 | 400), "{path}");
+        // The page for Prometheus is not even a private measurement's owner's.
+        let found = if path.ends_with("/metrics/") && path.contains("measurements") { 404 } else { 200 };
+        let status = world.as_rita(&path).status;
+        assert!(status == found || status == 400, "{path}: {status}");
         for parameter in parameters {
             let told = parameter["description"].as_str().is_some_and(|text| !text.is_empty());
             assert!(told, "{path}: {parameter}");
