@@ -78,7 +78,7 @@ impl Tables {
         if let Some(routes) = &routes {
             changes.note(&addresses, routes, now);
         }
-        let v6_off = (!links.is_empty()).then(|| !has_v6() || links.values().filter(|link| is_real(link)).all(is_off));
+        let v6_off = is_v6_off(&links, routes.as_deref().unwrap_or_default());
         Inventory { addresses, routes, advert, resolvers, v6_off, stability: changes.counts(now) }
     }
 
@@ -200,6 +200,21 @@ fn with_lease(route: RouteSeen, addresses: &[AddressSeen]) -> RouteSeen {
     RouteSeen { lease, ..route }
 }
 
+/// Is IPv6 switched off where the way to the internet is, or, without one, everywhere? `None`: there is no link.
+fn is_v6_off(links: &Links, routes: &[RouteSeen]) -> Option<bool> {
+    if !has_v6() {
+        return Some(true);
+    }
+    let real = || links.values().filter(|link| is_real(link));
+    let is_way_out = |link: &&Link| routes.iter().any(|route| *route.interface == *link.name);
+    let mut ways_out = real().filter(is_way_out).peekable();
+    if ways_out.peek().is_some() {
+        return Some(ways_out.all(is_off));
+    }
+    let mut real = real().peekable();
+    real.peek().is_some().then(|| real.all(is_off))
+}
+
 const fn is_real(link: &Link) -> bool {
     link.up && !link.loopback
 }
@@ -254,6 +269,33 @@ mod tests {
         ] {
             assert_eq!(with_lease(route, &[address(valid)]).lease, lease);
         }
+    }
+
+    #[test]
+    fn ipv6_is_off_where_the_way_out_has_none() {
+        let link = |name: &str, disabled| Link {
+            name: name.into(),
+            kind: LinkKind::Ether,
+            up: name != "down0",
+            loopback: name == "lo",
+            v6: Some(tables::LinkV6 { disabled, ..tables::LinkV6::default() }),
+        };
+        let route = |interface: &str| RouteSeen {
+            af: Family::V4,
+            gateway: None,
+            interface: Text::cut(interface),
+            link: LinkKind::Ether,
+            origin: None,
+            expires: None,
+            neighbour: None,
+            lease: None,
+        };
+        let (lo, eth0, docker0) = ((1, link("lo", false)), (2, link("eth0", true)), (3, link("docker0", false)));
+        let all = Links::from([lo.clone(), eth0, docker0]);
+        assert_eq!(is_v6_off(&all, &[route("eth0")]), Some(true), "a bridge of containers is no way out");
+        assert_eq!(is_v6_off(&all, &[route("docker0")]), Some(false));
+        assert_eq!(is_v6_off(&all, &[]), Some(false));
+        assert_eq!(is_v6_off(&Links::from([lo, (4, link("down0", true))]), &[]), None);
     }
 
     #[tokio::test]

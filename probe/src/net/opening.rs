@@ -4,6 +4,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ const TOTAL_RETRANS: usize = 100;
 
 /// The first fields of `struct tcp_info`, as every kernel has them.
 const TCP_INFO_SIZE: usize = 104;
+
+/// Own ports of connections from an address of choice: above those that Linux gives out by itself
+/// (`net.ipv4.ip_local_port_range`), and few, so that the sandbox can name them.
+pub const FROM_PORTS: Range<u16> = 61_440..61_456;
 
 /// A connection that is open.
 #[derive(Debug)]
@@ -125,10 +130,27 @@ fn sockets(from: Option<IpAddr>, needs: Needs, dst: SocketAddr) -> io::Result<(T
     let _ = want_errors(&socket, dst, true);
     set_options(socket.as_fd(), needs)?;
     if let Some(from) = from {
-        socket.bind(&SocketAddr::new(from, 0).into())?;
+        bind(&socket, from)?;
     }
     let kept = socket.try_clone()?;
     Ok((TcpSocket::from_std_stream(socket.into()), kept))
+}
+
+/// Binds to an address, at one of the ports that are for this: the sandbox lets it have no other.
+fn bind(socket: &Socket, from: IpAddr) -> io::Result<()> {
+    // A connection that has ended would keep port and target for a minute; ended by a reset it keeps nothing.
+    socket.set_linger(Some(Duration::ZERO))?;
+    let ports = u64::try_from(FROM_PORTS.len()).unwrap_or(1);
+    let first = getrandom::u64().unwrap_or_default() % ports;
+    let mut result = Ok(());
+    for n in 0..ports {
+        let port = FROM_PORTS.start + u16::try_from((first + n) % ports).unwrap_or(0);
+        result = socket.bind(&SocketAddr::new(from, port).into());
+        if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::AddrInUse) {
+            break;
+        }
+    }
+    result
 }
 
 /// May this process put options headers into the packets of a connection? Sends nothing.

@@ -10,6 +10,7 @@ use landlock::{
 };
 
 use super::Plan;
+use crate::net::opening::FROM_PORTS;
 
 /// The newest interface whose every right has been thought about. What a kernel lacks of it is left out.
 const NEWEST: ABI = ABI::V9;
@@ -17,9 +18,6 @@ const NEWEST: ABI = ABI::V9;
 /// What a run reads beside its state: its own memory and waiting times, the network's routes and counters as it sees them
 /// (all below `/proc/self`), and how busy the machine is.
 const READABLE: [&str; 4] = ["/proc/self", "/proc/loadavg", "/proc/meminfo", "/proc/uptime"];
-
-/// The system chooses.
-const ANY_PORT: u16 = 0;
 
 /// What was closed.
 pub(super) struct Closed {
@@ -49,8 +47,9 @@ pub(super) fn close(plan: &Plan) -> Result<Closed, RulesetError> {
     }
     let mut rules = rules.create()?;
     if !plan.raw {
-        // A run of ipv6 connects from each of the machine's addresses: which one is chosen by binding, to no port in particular.
-        rules = rules.add_rule(NetPort::new(ANY_PORT, AccessNet::BindTcp))?;
+        // A run of ipv6 connects from each of the machine's addresses; which one is chosen by binding.
+        let ports = FROM_PORTS.map(|port| Ok::<_, RulesetError>(NetPort::new(port, AccessNet::BindTcp)));
+        rules = rules.add_rules(ports)?;
     }
     for path in READABLE.map(Path::new) {
         rules = allow(rules, path, read)?;

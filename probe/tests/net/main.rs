@@ -2,6 +2,7 @@
 //! touched and nothing leaves it. Without root the tests say that they skip.
 
 mod adverts;
+mod datagrams;
 mod drive;
 mod errors;
 mod icmp;

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use sonde_engine::ipv6::gather::Event;
 use sonde_engine::ipv6::plan::CONNECT_TIMEOUT;
 use sonde_protocol::net::{Family, Ip};
-use sonde_protocol::result::ipv6::{Attempt, BoundConnect, SourceChoice};
+use sonde_protocol::result::ipv6::{Attempt, BoundConnect, SourceChoice, TroubleKind};
 
 use super::tools::Tools;
 use crate::net::opening::open;
@@ -33,9 +33,15 @@ pub async fn bound(tools: &Tools<'_>, src: Ip, dst: SocketAddr) {
     let opened = open(tools.clock(), Some(src.0), dst, tools.limit(CONNECT_TIMEOUT)).await;
     let tcp = match opened {
         Ok(opened) => Attempt::Done(opened.took),
+        // This machine forbids it, or has the address no more: nothing is known of where it leads.
+        Err(error) if is_local(error.trouble.kind) => return,
         Err(error) => Attempt::Failed(error.trouble),
     };
     tools.tell(Event::Bound(BoundConnect { src, tcp }));
+}
+
+const fn is_local(kind: TroubleKind) -> bool {
+    matches!(kind, TroubleKind::Forbidden | TroubleKind::NoAddress | TroubleKind::Other)
 }
 
 /// The default table of policies (RFC 6724, section 2.1): prefix, its length, precedence, label; the longest that matches counts.
