@@ -9,7 +9,7 @@
 //!
 //! This module reads and reports. What may be measured is for [`crate::policy`] to say.
 
-mod adverts;
+pub mod adverts;
 pub mod inventory;
 mod netlink;
 mod routes;

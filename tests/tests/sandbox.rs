@@ -51,6 +51,7 @@ const ATTEMPTS: &[(&str, End)] = &[
     ("fork-by-clone3", Refused(libc::ENOSYS)),
     ("listen", Refused(libc::EPERM)),
     ("bind-tcp", Refused(libc::EACCES)),
+    ("bind-to-connect", Succeeds),
     ("raw-socket", Refused(libc::EPERM)),
     ("packet-socket", Refused(libc::EPERM)),
     ("unix-socket", Refused(libc::EPERM)),

@@ -49,7 +49,7 @@ const LENGTHS: [u8; 6] = [96, 64, 56, 48, 40, 32];
 
 /// What was heard, by link.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub struct Heard {
     links: BTreeMap<u32, Options>,
 }
 
@@ -61,7 +61,7 @@ struct Options {
 
 impl Heard {
     /// What came off the socket at `now`.
-    pub(super) fn hear(&mut self, mut bytes: &[u8], now: Nanos) {
+    pub fn hear(&mut self, mut bytes: &[u8], now: Nanos) {
         while let Some((length, kind)) = head(bytes) {
             if kind == NEW_OPTION {
                 // What makes no sense is left out; the next message may.
@@ -96,13 +96,13 @@ impl Heard {
     }
 
     /// The resolvers of a link that are still good.
-    pub(super) fn resolvers(&self, index: u32, now: Nanos) -> Vec<Ip> {
+    pub fn resolvers(&self, index: u32, now: Nanos) -> Vec<Ip> {
         let known = self.links.get(&index).map(|options| options.resolvers.as_slice()).unwrap_or_default();
         known.iter().filter(|(_, until)| *until > now).map(|(address, _)| Ip((*address).into())).collect()
     }
 
     /// The NAT64 prefixes of a link that are still good, with what is left of their time.
-    pub(super) fn prefixes(&self, index: u32, now: Nanos) -> Vec<Pref64> {
+    pub fn prefixes(&self, index: u32, now: Nanos) -> Vec<Pref64> {
         let known = self.links.get(&index).map(|options| options.prefixes.as_slice()).unwrap_or_default();
         let left = |until: Nanos| u32::try_from(until.since(now).as_secs()).unwrap_or(u32::MAX).max(1);
         let good = known.iter().filter(|(_, until)| *until > now);

@@ -58,12 +58,9 @@ fn try_it(attempt: &str, state: &str) -> io::Result<usize> {
         ("listen", _) => {
             socket(libc::AF_INET, libc::SOCK_STREAM, 0).and_then(|fd| call(libc::SYS_listen, [fd, 1, 0, 0, 0]))
         }
-        ("bind-tcp", _) => {
-            let fd = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
-            let port = 8334_u16.to_be_bytes();
-            let any = [(libc::AF_INET as u16).to_ne_bytes(), port, [127, 0], [0, 1], [0; 2], [0; 2], [0; 2], [0; 2]];
-            call(libc::SYS_bind, [fd, any.as_ptr().addr(), size_of_val(&any), 0, 0])
-        }
+        ("bind-tcp", _) => bind_tcp(8334),
+        // To connect from an address of choice; listening there is forbidden like anywhere.
+        ("bind-to-connect", _) => bind_tcp(61_455),
         ("raw-socket", _) => socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP),
         ("packet-socket", _) => socket(libc::AF_PACKET, libc::SOCK_RAW, 0),
         ("unix-socket", _) => socket(libc::AF_UNIX, libc::SOCK_STREAM, 0),
@@ -89,6 +86,14 @@ fn try_it(attempt: &str, state: &str) -> io::Result<usize> {
         }
         _ => Err(io::ErrorKind::InvalidInput.into()),
     }
+}
+
+/// An address of loopback at this port.
+fn bind_tcp(port: u16) -> io::Result<usize> {
+    let fd = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    let (family, port) = ((libc::AF_INET as u16).to_ne_bytes(), port.to_be_bytes());
+    let any = [family, port, [127, 0], [0, 1], [0; 2], [0; 2], [0; 2], [0; 2]];
+    call(libc::SYS_bind, [fd, any.as_ptr().addr(), size_of_val(&any), 0, 0])
 }
 
 fn exec(path: &str) -> io::Result<usize> {

@@ -11,6 +11,7 @@ mod drive;
 mod engines;
 mod exchanges;
 mod input;
+mod ipv6;
 mod messages;
 mod spool;
 mod texts;
@@ -29,6 +30,9 @@ pub const TARGETS: &[Target] = &[
     ("dns_tcp", engines::dns_tcp),
     ("ntp", engines::ntp),
     ("path_mtu", engines::path_mtu),
+    ("router_advert", ipv6::router_advert),
+    ("ipv6_answer", ipv6::ipv6_answer),
+    ("reference_echo", ipv6::reference_echo),
     ("http", exchanges::http),
     ("sslcert", exchanges::sslcert),
     ("dns_message", messages::dns_message),

@@ -189,6 +189,24 @@ fn bytes() -> Vec<Seed> {
         ("dns_message", "circle", circle.to_vec()),
         ("dns_message", "header", answer.get(..12).unwrap().to_vec()),
         ("icmp_extension", "mpls", labels.to_vec()),
+        ("ipv6_answer", "txt-and-soa", answer.to_vec()),
+        (
+            "router_advert",
+            "resolver-and-nat64",
+            [
+                &b"\x19\x03\0\0\0\0\x02\x58\x2a\0\0\x01\0\x02\0\x03"[..],
+                &[0; 8],
+                b"\x26\x02\x07\x08\0\x64\xff\x9b\0\0\0\0\0\0\0\0",
+            ]
+            .concat(),
+        ),
+        ("reference_echo", "request", [&b"SdEq\x01\0\x05\xac\0\0\0\0\0\0\0\x01"[..], &[7; 16], &[0; 8]].concat()),
+        (
+            "reference_echo",
+            "reply",
+            [&b"SdEr\x01\x40\x05\xac\0\0\0\0\0\0\0\x01"[..], &[0; 10], b"\xff\xff\xc0\0\x02\x01\x05\0", &[0; 6]]
+                .concat(),
+        ),
         ("icmp_extension", "empty-object", b"\x20\x00\x00\x00\x00\x04\x01\x01".to_vec()),
         ("icmp_message", "echo-reply", b"\x00\x00\x12\x34\x56\x78\x00\x01sonde".to_vec()),
         ("icmp_message", "time-exceeded", b"\x0b\x00\xf4\xff\x00\x00\x00\x00\x45\x00\x00\x1c".to_vec()),
