@@ -71,11 +71,11 @@ pub(super) fn link(message: &LinkMessage) -> (u32, Link) {
         match attribute {
             LinkAttribute::IfName(text) => name.clone_from(text),
             LinkAttribute::LinkInfo(infos) => {
-                let kinds = infos.iter().filter_map(|info| match info {
+                let kind = infos.iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind.to_string()),
                     _ => None,
                 });
-                sort = kinds.last().unwrap_or_default();
+                sort = kind.unwrap_or_default();
             }
             LinkAttribute::AfSpecUnspec(families) => {
                 v6 = families.iter().find_map(|family| match family {

@@ -93,7 +93,7 @@ pub async fn open_with(
         trouble,
         after: since(clock, began),
         src: socket.and_then(own_address),
-        retransmits: socket.and_then(|socket| info(socket)).map(|info| info.retransmits),
+        retransmits: socket.and_then(info).map(|info| info.retransmits),
     };
     let (socket, kept) = sockets(from, needs, dst).map_err(|error| not_opened(trouble(&error), None))?;
     let stream = match timeout(limit, socket.connect(dst)).await {
