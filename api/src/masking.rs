@@ -32,6 +32,9 @@ impl AddressView for Masked {
     fn resolver(&self, address: IpAddr) -> IpAddr {
         self.0.resolver(address)
     }
+    fn names(&self) -> bool {
+        self.0.is_whole()
+    }
 }
 
 /// What viewers may see, for as many results as come.

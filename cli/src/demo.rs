@@ -6,6 +6,7 @@
 
 mod client;
 mod name_server;
+mod references;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep};
 
 use self::client::Client;
 use self::name_server::NameServer;
+use self::references::References;
 use crate::admin::AdminCommand;
 use crate::config::{ApiSection, CollectorSection, Config, NetworkSection};
 use crate::server::Server;
@@ -84,6 +86,15 @@ fn definitions(name_server: &NameServer, api: SocketAddr, once: bool) -> Vec<Val
             all.push(http);
         }
     }
+    // One run is about both families, and measures against the network's references.
+    let mut worth = json!({"type": "ipv6", "af": 6, "description": "what IPv6 and IPv4 are worth"});
+    if once {
+        worth["is_oneoff"] = json!(true);
+    } else {
+        worth["interval"] = json!(INTERVAL);
+        worth["spread"] = json!(INTERVAL / 2);
+    }
+    all.push(worth);
     all
 }
 
@@ -150,6 +161,10 @@ async fn show(options: &DemoOptions) -> Result<ExitCode> {
     let deadline = begun + PATIENCE;
     let numbers = wait_for_probes(&client, &mut probes, deadline).await?;
     admin.execute(&command(&["network", "allow-http", &address.ip().to_string()])?).await?;
+    let references = References::start(folder.path()).await?;
+    for words in &references.listed {
+        admin.execute(&command(&words.iter().map(String::as_str).collect::<Vec<_>>())?).await?;
+    }
     let definitions = definitions(&name_server, address, options.once);
     let body = json!({
         "definitions": definitions,
@@ -167,7 +182,7 @@ async fn show(options: &DemoOptions) -> Result<ExitCode> {
         say(&format!(
             "measuring  {id}: {} {}",
             definition["description"].as_str().unwrap_or_default(),
-            definition["target"]
+            definition["target"].as_str().unwrap_or("the network's two references")
         ));
     }
     if !options.once {
@@ -200,6 +215,7 @@ async fn show(options: &DemoOptions) -> Result<ExitCode> {
     // The probes are still there to be let go.
     server.stop().await;
     drop(probes);
+    references.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -341,9 +357,14 @@ fn in_words(result: &Value) -> String {
             _ => format!("no response: {}", result["result"][0]["err"]),
         },
         "pathmtu" => format!("packets of {} bytes pass", result["mtu"]),
+        "ipv6" => {
+            let families = result["verdict"].as_array().into_iter().flatten();
+            let words = families.map(|one| format!("IPv{} {}", one["af"], one["raw"].as_str().unwrap_or("?")));
+            words.collect::<Vec<_>>().join(", ")
+        }
         _ => String::new(),
     };
     let target = ["dst_name", "dst_addr", "uri"].into_iter().find_map(|key| result[key].as_str());
-    let target = target.unwrap_or("its own resolvers");
+    let target = target.unwrap_or(if kind == "ipv6" { "the references" } else { "its own resolvers" });
     format!("probe {} {kind} {target}: {seen}", result["prb_id"])
 }

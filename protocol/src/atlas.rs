@@ -77,6 +77,10 @@ pub trait AddressView {
     fn hop(&self, hop: u8, address: IpAddr) -> IpAddr;
     /// A resolver the probe itself uses (`dst_addr` in `resultset`).
     fn resolver(&self, address: IpAddr) -> IpAddr;
+    /// Does the reader see what the host calls its interfaces? Such names tell of makers, providers and purposes.
+    fn names(&self) -> bool {
+        false
+    }
 }
 
 /// Every address as it is: for the probe's owner.
@@ -95,6 +99,9 @@ impl AddressView for WholeView {
     }
     fn resolver(&self, address: IpAddr) -> IpAddr {
         address
+    }
+    fn names(&self) -> bool {
+        true
     }
 }
 

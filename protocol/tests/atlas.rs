@@ -951,6 +951,17 @@ fn what_the_view_hides_is_nowhere_in_the_line() {
 }
 
 #[test]
+fn names_of_interfaces_are_the_owners() {
+    let shapes = shapes();
+    let shape = shapes.iter().find(|shape| line(&shape.result, &context(None, None)).contains("\"if\":\"")).unwrap();
+    let public = result_json(&shape.result, &context(None, Some(&Public)));
+    for list in ["addr", "route"] {
+        let all = public[list].as_array().unwrap();
+        assert!(!all.is_empty() && all.iter().all(|one| one["if"].is_null()), "{list}: {all:?}");
+    }
+}
+
+#[test]
 fn each_address_goes_through_its_own_rule() {
     let shapes = shapes();
     let value = |name: &str| {

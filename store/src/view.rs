@@ -82,6 +82,11 @@ impl AddressMask {
         Self { whole: false, own: seen.to_vec() }
     }
 
+    /// Is nothing hidden?
+    pub const fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// An address of the probe itself, or of its private resolver.
     pub fn own(&self, address: IpAddr) -> IpAddr {
         if self.whole { address } else { network(address) }

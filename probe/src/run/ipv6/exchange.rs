@@ -147,3 +147,66 @@ fn tls_trouble(error: &rustls::Error) -> Trouble {
         _ => TroubleKind::Malformed.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use sonde_protocol::bounded::Bytes;
+    use sonde_protocol::reference::MAX_PADDING;
+    use sonde_protocol::tls::SecretKey;
+    use sonde_reference::{Config, Reference};
+
+    use super::*;
+    use crate::net::clock::SystemClock;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A reference on loopback, and its key.
+    async fn reference() -> (Reference, PublicKey) {
+        let key = SecretKey::generate().unwrap();
+        let listen = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let config = Config { listen, port: 0, echo_port: 0, echo_bytes: 1_000_000 };
+        (Reference::start(&config, &key).await.unwrap(), key.public())
+    }
+
+    #[tokio::test]
+    async fn the_reference_tells_whom_it_saw_and_takes_bulk_both_ways() {
+        let (server, key) = reference().await;
+        for bound in server.bound() {
+            let padding = Bytes::new(vec![0; MAX_PADDING]).unwrap();
+            let question = Ask { padding, want: u16::try_from(MAX_PADDING).unwrap() };
+            let seen = ask(&SystemClock, bound.tls, key, &question, LIMIT).await.unwrap();
+            assert_eq!((seen.src.0, seen.padding.len()), (bound.tls.ip(), MAX_PADDING));
+            assert!(quic(&SystemClock, bound.quic, key, LIMIT).await.is_done());
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn somebody_elses_key_and_a_closed_port_are_what_they_are() {
+        let (server, _) = reference().await;
+        let other = SecretKey::generate().unwrap().public();
+        for bound in server.bound() {
+            let wrong = ask(&SystemClock, bound.tls, other, &Ask::default(), LIMIT).await.unwrap_err();
+            assert_eq!(wrong.kind, TroubleKind::WrongKey);
+            let wrong = quic(&SystemClock, bound.quic, other, LIMIT).await;
+            assert_eq!(wrong.trouble().map(|trouble| trouble.kind), Some(TroubleKind::WrongKey));
+        }
+        let closed: Vec<SocketAddr> = server.bound().iter().map(|bound| bound.tls).collect();
+        server.stop().await;
+        for dst in closed {
+            let refused = ask(&SystemClock, dst, other, &Ask::default(), LIMIT).await.unwrap_err();
+            assert_eq!(refused.kind, TroubleKind::Refused);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_takes_the_connection_and_says_nothing_is_not_waited_for() {
+        let mute = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let key = SecretKey::generate().unwrap().public();
+        let limit = Duration::from_millis(50);
+        let silent = ask(&SystemClock, mute.local_addr().unwrap(), key, &Ask::default(), limit).await.unwrap_err();
+        assert_eq!(silent.kind, TroubleKind::Timeout);
+    }
+}

@@ -51,7 +51,7 @@ pub(super) fn words(trouble: &Trouble) -> String {
 struct Address<'a> {
     af: u8,
     #[serde(rename = "if")]
-    interface: &'a str,
+    interface: Option<&'a str>,
     class: &'static str,
     prefix: String,
     flags: Vec<&'static str>,
@@ -65,7 +65,7 @@ impl<'a> Address<'a> {
         let set = AddressSeen::FLAGS.into_iter().filter(|(flag, _)| seen.flags & flag != 0);
         Self {
             af: Family::of(seen.address.0).number(),
-            interface: &seen.interface,
+            interface: line.ctx.view.names().then_some(&*seen.interface),
             class: seen.class().word(),
             prefix: prefix(line.ctx.view.own(seen.address.0), seen.length),
             flags: set.map(|(_, word)| word).collect(),
@@ -81,7 +81,7 @@ struct Route<'a> {
     af: u8,
     gw: Option<IpAddr>,
     #[serde(rename = "if")]
-    interface: &'a str,
+    interface: Option<&'a str>,
     via_kind: &'static str,
     proto: Option<u8>,
     expires: Option<u32>,
@@ -94,7 +94,7 @@ impl<'a> Route<'a> {
         Self {
             af: seen.af.number(),
             gw: seen.gateway.map(|ip| line.ctx.view.hop(1, ip.0)),
-            interface: &seen.interface,
+            interface: line.ctx.view.names().then_some(&*seen.interface),
             via_kind: seen.link.word(),
             proto: seen.origin,
             expires: seen.expires,
