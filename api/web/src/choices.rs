@@ -35,6 +35,12 @@ impl Choices {
         Ok(Self(pairs))
     }
 
+    /// Of a query, for tests.
+    #[cfg(test)]
+    pub fn from_query(query: &str) -> Self {
+        Self::of(query.as_bytes()).unwrap()
+    }
+
     /// The value of one, unless it is empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.all(name).find(|value| !value.is_empty())

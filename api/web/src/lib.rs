@@ -19,6 +19,8 @@ mod headers;
 mod origin;
 mod page;
 mod pages;
+mod reachability;
 mod site;
+mod window;
 
 pub use site::{Site, router};

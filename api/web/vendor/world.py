@@ -51,9 +51,43 @@ def doubled(a, b, c):
     return abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]))
 
 
-def simplify(points):
+def unwrapped(degrees):
+    """Longitudes without the jump of 360 at the antimeridian."""
+    out = []
+    for lon, lat in degrees:
+        while out and lon - out[-1][0] > 180:
+            lon -= 360
+        while out and lon - out[-1][0] < -180:
+            lon += 360
+        out.append((lon, lat))
+    return out
+
+
+def clip(ring, side, limit):
+    """The part of a ring west (-1) or east (1) of a meridian (Sutherland, Hodgman)."""
+    out = []
+    for a, b in zip(ring[-1:] + ring[:-1], ring):
+        inside_a, inside_b = (a[0] - limit) * side >= 0, (b[0] - limit) * side >= 0
+        if inside_a != inside_b:
+            part = (limit - a[0]) / (b[0] - a[0])
+            out.append((limit, a[1] + part * (b[1] - a[1])))
+        if inside_b:
+            out.append(b)
+    return out
+
+
+def cut(ring):
+    """A ring over the antimeridian as two."""
+    ring = unwrapped(ring)
+    pieces = [clip(clip(ring, 1, -180), -1, 180)]
+    pieces.append([(lon - 360, lat) for lon, lat in clip(ring, 1, 180)])
+    pieces.append([(lon + 360, lat) for lon, lat in clip(ring, -1, -180)])
+    return [piece for piece in pieces if len(piece) > 2]
+
+
+def simplify(degrees):
     """Visvalingam: the corner of the smallest triangle goes first. Both ends stay, so that neighbours keep meeting."""
-    points = list(points)
+    points = [place(*point) + point for point in unwrapped(degrees)]
     while len(points) > 2:
         sizes = [doubled(points[i - 1], points[i], points[i + 1]) / 2 for i in range(1, len(points) - 1)]
         least = min(sizes)
@@ -65,7 +99,7 @@ def simplify(points):
             if sizes[i] < min(LEAST_CORNER, least * 4 + 0.01) and i - 1 not in gone and i + 1 not in gone:
                 gone.add(i)
         points = [p for i, p in enumerate(points) if i - 1 not in gone]
-    return points
+    return [point[2:] for point in points]
 
 
 def area(ring):
@@ -90,8 +124,16 @@ def main():
         points = []
         for dx, dy in arc:
             x, y = x + dx, y + dy
-            points.append(place(x * sx + tx, y * sy + ty))
-        arcs.append([(round(a), round(b)) for a, b in simplify(points)])
+            points.append((x * sx + tx, y * sy + ty))
+        arcs.append(simplify(points))
+
+    def drawn(indexes):
+        """The rings of these arcs, in the picture's integers."""
+        rings = []
+        for piece in cut(ring(indexes)):
+            points = [tuple(map(round, place(*point))) for point in piece]
+            rings.append([p for i, p in enumerate(points) if p != points[i - 1]] or points[:1])
+        return rings
 
     def ring(indexes):
         points = []
@@ -109,7 +151,7 @@ def main():
         polygons = geometry.get("arcs", [])
         if geometry["type"] == "Polygon":
             polygons = [polygons]
-        rings = [ring(indexes) for polygon in polygons for indexes in polygon]
+        rings = [r for polygon in polygons for indexes in polygon for r in drawn(indexes)]
         key = code if code != "-" else name
         shapes.setdefault(key, (code, names.get(code, name), []))[2].extend(rings)
         names.setdefault(code, name)
@@ -128,7 +170,7 @@ def main():
                     step = f"{x - px} {y - py}".replace(" -", "-")
                     if i == 0:
                         shape += "m" + step
-                    elif (x, y) != (px, py):
+                    else:
                         shape += ("l" if i == 1 else ("" if step.startswith("-") else " ")) + step
                     px, py = x, y
                 shape += "z"

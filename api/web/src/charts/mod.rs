@@ -8,6 +8,7 @@
 pub(crate) mod map;
 pub(crate) mod number;
 pub(crate) mod palette;
+pub(crate) mod picture;
 pub(crate) mod scale;
 pub(crate) mod series;
 pub(crate) mod svg;

@@ -6,10 +6,10 @@ use super::scale::{Scale, time_ticks};
 use super::svg::{Drawing, Svg, polyline};
 use super::time;
 
-/// The size of the picture in a page.
-pub(crate) const WIDTH: f64 = 960.0;
-/// See [`WIDTH`].
-pub(crate) const HEIGHT: f64 = 280.0;
+/// The size of the picture in a page, where there is room, and on a phone: scaled down, its words could not be read.
+const WIDE: (f64, f64) = (960.0, 280.0);
+/// See [`WIDE`].
+const NARROW: (f64, f64) = (400.0, 230.0);
 
 /// Where the curve is inside of the picture: left, right, top, bottom.
 const INSIDE: (f64, f64, f64, f64) = (52.0, 12.0, 12.0, 28.0);
@@ -63,12 +63,15 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// Where a time is, of a picture this wide.
-    pub fn x(&self, at: i64, width: f64) -> f64 {
-        let (left, right, ..) = INSIDE;
-        // The middle of the bucket is where its value is.
+    /// Where the value of a bucket is, between the two ends of the axis: in the middle of its time.
+    pub fn part(&self, at: i64) -> f64 {
         let middle = at.saturating_add(self.step / 2);
-        Scale::linear((self.from as f64, self.to as f64), (left, width - right)).at(middle as f64)
+        Scale::linear((self.from as f64, self.to as f64), (0.0, 1.0)).at(middle as f64)
+    }
+
+    fn x(&self, at: i64, width: f64) -> f64 {
+        let (left, right, ..) = INSIDE;
+        left + self.part(at) * (width - right - left)
     }
 
     fn y(&self, height: f64) -> Scale {
@@ -99,7 +102,7 @@ impl Series {
 pub(crate) fn draw(drawing: &mut Drawing, series: &Series, width: f64, height: f64) {
     let (left, right, _, bottom) = INSIDE;
     let scale = series.y(height);
-    for tick in scale.ticks(4) {
+    for tick in scale.ticks(5) {
         let y = scale.at(tick);
         let class = if tick == 0.0 { "axis" } else { "grid" };
         drawing.line(class, (left, y), (width - right, y)).text("end", (left - 8.0, y + 4.0), &series.label(tick));
@@ -157,11 +160,18 @@ fn runs(points: &[Point], step: i64) -> impl Iterator<Item = &[Point]> {
     })
 }
 
-/// The picture in a page.
-pub(crate) fn picture(name: &str, series: &Series) -> Svg {
-    let mut drawing = Drawing::new("chart series", WIDTH, HEIGHT, name);
-    draw(&mut drawing, series, WIDTH, HEIGHT);
-    drawing.finish()
+/// The picture in a page: one for wide and one for narrow screens, of which the style shows one.
+pub(crate) fn picture(name: &str, series: &Series) -> [Svg; 2] {
+    [("chart series broad", WIDE), ("chart series narrow", NARROW)].map(|(class, (width, height))| {
+        let mut drawing = Drawing::new(class, width, height, name);
+        draw(&mut drawing, series, width, height);
+        drawing.finish()
+    })
+}
+
+/// How far the ends of the axis are from the picture's edges, for the script that follows a curve.
+pub(crate) fn margins() -> String {
+    format!("{} {}", INSIDE.0, INSIDE.1)
 }
 
 #[cfg(test)]
@@ -182,9 +192,15 @@ mod tests {
         Series { unit: Unit::Share, from: 0, to: 86_400, step: 3600, curves: vec![Curve { class: "v6", points }] }
     }
 
+    fn wide(series: &Series) -> Svg {
+        let [wide, narrow] = picture("a", series);
+        assert!(narrow.as_str().contains("viewBox=\"0 0 400 230\""));
+        wide
+    }
+
     #[test]
     fn a_missing_hour_breaks_the_line() {
-        let svg = picture("a", &series(vec![point(0, 0.5), point(1, 0.5), point(4, 0.6), point(5, 0.6)]));
+        let svg = wide(&series(vec![point(0, 0.5), point(1, 0.5), point(4, 0.6), point(5, 0.6)]));
         assert_eq!(svg.as_str().matches("class=\"v6\"").count(), 2, "{svg}");
         assert_eq!(svg.as_str().matches("class=\"band v6\"").count(), 2, "{svg}");
     }
@@ -193,30 +209,30 @@ mod tests {
     fn what_is_uncertain_looks_so_without_colour() {
         let few = Point { is_plain: false, ..point(1, 0.5) };
         let open = Point { is_open: true, ..point(2, 0.5) };
-        let svg = picture("a", &series(vec![point(0, 0.5), few, open]));
+        let svg = wide(&series(vec![point(0, 0.5), few, open]));
         assert!(svg.as_str().contains("dot few v6") && svg.as_str().contains("v6 open"), "{svg}");
-        assert!(!picture("a", &series(vec![point(0, 0.5), point(1, 0.5)])).as_str().contains("dot"));
+        assert!(!wide(&series(vec![point(0, 0.5), point(1, 0.5)])).as_str().contains("dot"));
     }
 
     #[test]
     fn nothing_at_all_is_a_picture_with_axes() {
-        let svg = picture("a", &series(Vec::new()));
+        let svg = wide(&series(Vec::new()));
         assert!(svg.as_str().contains("100 %") && !svg.as_str().contains("NaN"), "{svg}");
         let none = Point { value: None, range: None, ..point(1, 0.0) };
-        assert!(!picture("a", &series(vec![none])).as_str().contains("class=\"v6\" d=\"M"));
+        assert!(!wide(&series(vec![none])).as_str().contains("class=\"v6\" d=\"M"));
         let odd = Series {
             from: i64::MIN,
             to: i64::MAX,
             unit: Unit::Milliseconds,
             ..series(vec![point(i64::MAX / 3600, f64::NAN)])
         };
-        assert!(!picture("a", &odd).as_str().contains("NaN"));
+        assert!(!wide(&odd).as_str().contains("NaN"));
     }
 
     #[test]
     fn differences_have_their_zero_in_the_middle() {
         let ms = Series { unit: Unit::Milliseconds, ..series(vec![point(0, -7.0), point(1, 3.0)]) };
-        let svg = picture("a", &ms);
+        let svg = wide(&ms);
         assert!(svg.as_str().contains(">0 ms<") && svg.as_str().contains(">−5.00 ms<"), "{svg}");
     }
 }

@@ -49,6 +49,25 @@ impl Drawing {
         drawing
     }
 
+    /// The same with a size in pixels, for pictures that are shown where no style gives them one.
+    pub fn sized(class: &str, width: f64, height: f64, name: &str) -> Self {
+        let mut drawing = Self { out: String::new(), open: Vec::new() };
+        let view = format!("0 0 {} {}", Number(width), Number(height));
+        drawing.open(
+            "svg",
+            &[
+                ("xmlns", &"http://www.w3.org/2000/svg"),
+                ("class", &class),
+                ("width", &Number(width)),
+                ("height", &Number(height)),
+                ("viewBox", &view),
+                ("role", &"img"),
+                ("aria-label", &name),
+            ],
+        );
+        drawing
+    }
+
     /// A picture that says nothing which does not stand beside it as text.
     pub fn decoration(class: &str, width: f64, height: f64) -> Self {
         let mut drawing = Self { out: String::new(), open: Vec::new() };
