@@ -184,7 +184,7 @@ pub(crate) const METRICS: [Metric; 8] = [
     Metric {
         name: "rtt",
         title: "IPv6 − IPv4 delay",
-        words: "is how much longer IPv6 takes to connect to the same server, at the median",
+        words: "is what IPv6 takes longer to connect to the same server than IPv4 (below zero: less), at the median",
         unit: Unit::Milliseconds,
     },
 ];

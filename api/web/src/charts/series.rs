@@ -1,7 +1,6 @@
 //! A value over time, with its interval as a band. Gaps break the line; what few stand behind is dotted; the bucket that is not over
 //! yet is dashed.
 
-use super::number;
 use super::scale::{Scale, time_ticks};
 use super::svg::{Drawing, Svg, polyline};
 use super::time;
@@ -12,7 +11,7 @@ const WIDE: (f64, f64) = (960.0, 280.0);
 const NARROW: (f64, f64) = (400.0, 230.0);
 
 /// Where the curve is inside of the picture: left, right, top, bottom.
-const INSIDE: (f64, f64, f64, f64) = (52.0, 12.0, 12.0, 28.0);
+const INSIDE: (f64, f64, f64, f64) = (58.0, 12.0, 12.0, 28.0);
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +92,9 @@ impl Series {
     fn label(&self, value: f64) -> String {
         match self.unit {
             Unit::Share => format!("{:.0} %", value * 100.0),
-            Unit::Milliseconds => number::difference_ms(value),
+            // Ticks are round: more digits would say nothing.
+            Unit::Milliseconds if value > 0.0 => format!("+{value} ms"),
+            Unit::Milliseconds => format!("{value} ms").replace('-', "−"),
         }
     }
 }
@@ -233,6 +234,6 @@ mod tests {
     fn differences_have_their_zero_in_the_middle() {
         let ms = Series { unit: Unit::Milliseconds, ..series(vec![point(0, -7.0), point(1, 3.0)]) };
         let svg = wide(&ms);
-        assert!(svg.as_str().contains(">0 ms<") && svg.as_str().contains(">−5.00 ms<"), "{svg}");
+        assert!(svg.as_str().contains(">0 ms<") && svg.as_str().contains(">−5 ms<"), "{svg}");
     }
 }

@@ -2,4 +2,5 @@
 //! its name.
 
 mod fake;
+mod ipv6;
 mod skeleton;
