@@ -107,11 +107,10 @@ async fn one(api: &Api, cell: Cell, params: &Params) -> Result<Body, ApiError> {
         body.insert("latest".into(), json!({"at": last.seconds(), "sum": CellObject::new(&latest)}));
     }
     if cell == Cell::World {
-        let count = async |cells| -> Result<usize, ApiError> {
-            Ok(api.reachability.sums(cells, span.from, span.to).await?.len())
-        };
-        body.insert("countries".into(), json!(count(Cells::Countries).await?));
-        body.insert("networks".into(), json!(count(Cells::Networks).await?));
+        let countries = api.reachability.sums(Cells::Countries, span.from, span.to).await?;
+        let voted = countries.iter().filter(|(_, figures)| figures.probes > 0).count();
+        body.insert("countries".into(), json!(voted));
+        body.insert("networks".into(), json!(figures.network_count()));
     }
     Ok(Body::json(&Value::Object(body)).about(span, api.clock.now()))
 }

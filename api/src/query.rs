@@ -228,7 +228,11 @@ const STATUS_CHECK: &[Query] = &[
 ];
 
 const IPV6_TIME: &[Query] = &[
-    query("from", Form::Time, "The first hour (24 hours before `to`); eight days before it at most"),
+    query(
+        "from",
+        Form::Time,
+        "The first hour (24 hours before `to`); eight days before it at most, one where it is longer ago",
+    ),
     query("to", Form::Time, "Before this hour (the one that has not begun)"),
 ];
 const IPV6_SERIES: &[Query] = &[

@@ -9,8 +9,11 @@ use crate::params::Params;
 /// How many hours are summed up when nobody says.
 const HOURS: i64 = Hour::A_DAY;
 
-/// The most hours of one sum or of a series by hours; more of them are not in memory.
+/// The most hours of one sum or of a series by hours: those that are in memory.
 const MAX_HOURS: i64 = 8 * Hour::A_DAY;
+
+/// How many of those that are not can be asked for at once: all their votes are read.
+const MAX_OLD_HOURS: i64 = Hour::A_DAY;
 
 /// How many days a series by days has when nobody says, and at most.
 const DAYS: i64 = 90;
@@ -51,13 +54,19 @@ impl Step {
 impl Span {
     /// Reads `from` and `to` for a sum: the last 24 hours when neither is there, the one under way included.
     pub fn read(params: &Params, now: UnixNanos) -> Result<Self, ApiError> {
-        Self::read_hours(params, now, HOURS, MAX_HOURS)
+        let span = Self::read_hours(params, now, HOURS, MAX_HOURS)?;
+        let is_old = span.from < Hour::of(now).plus(1 - MAX_HOURS);
+        if is_old && span.to.0 - span.from.0 > MAX_OLD_HOURS {
+            let why = "Of more than eight days ago one day can be asked for at once. Series by days reach further.";
+            return Err(ApiError::parameter("from", why));
+        }
+        Ok(span)
     }
 
     /// The same for a series.
     pub fn read_series(params: &Params, step: Step, now: UnixNanos) -> Result<Self, ApiError> {
         match step {
-            Step::Hour => Self::read_hours(params, now, HOURS, MAX_HOURS),
+            Step::Hour => Self::read(params, now),
             Step::Day => {
                 let span = Self::read_hours(params, now, DAYS * Hour::A_DAY, MAX_DAYS * Hour::A_DAY)?;
                 // A day that has begun inside is there whole.

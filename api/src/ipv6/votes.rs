@@ -45,8 +45,21 @@ pub async fn derive_votes(api: &Api, keep_days: u32) -> Result<(), StoreError> {
     let oldest = now.plus(-i64::from(keep_days) * Hour::A_DAY).day();
     let measurements: Vec<MeasurementId> =
         builtins(&*api.catalog).await?.iter().map(|measurement| measurement.id).collect();
+    // What is read while there is none would be missed by one that is made later.
+    if !measurements.is_empty() {
+        read_on(api, &measurements, oldest, now).await?;
+        look_for_outages(api, &measurements).await?;
+    }
+    while api.reachability.sum_up_a_day(now.plus(-SUMMED_UP_AFTER)).await? {
+        tokio::task::yield_now().await;
+    }
+    api.reachability.retain(oldest).await
+}
+
+/// Makes votes of what has arrived, of hours from `oldest` on.
+async fn read_on(api: &Api, measurements: &[MeasurementId], oldest: Hour, now: Hour) -> Result<(), StoreError> {
     let mut progress = api.reachability.progress().await?;
-    while let Some(arrivals) = api.results.arrivals(&measurements, progress.as_ref(), oldest.start()).await? {
+    while let Some(arrivals) = api.results.arrivals(measurements, progress.as_ref(), oldest.start()).await? {
         let mut touched: BTreeMap<Hour, BTreeSet<ProbeId>> = BTreeMap::new();
         for run in &arrivals.runs {
             let hour = Hour::of(run.at);
@@ -56,18 +69,14 @@ pub async fn derive_votes(api: &Api, keep_days: u32) -> Result<(), StoreError> {
         }
         for (hour, probes) in touched {
             let out = api.reachability.outages(hour).await?.unwrap_or_default();
-            vote(api, &measurements, hour, &probes.into_iter().collect::<Vec<_>>(), &out).await?;
+            vote(api, measurements, hour, &probes.into_iter().collect::<Vec<_>>(), &out).await?;
         }
         api.reachability.set_progress(&arrivals.next).await?;
         progress = Some(arrivals.next);
         // A long backlog must not hold a thread without a pause.
         tokio::task::yield_now().await;
     }
-    look_for_outages(api, &measurements).await?;
-    while api.reachability.sum_up_a_day(now.plus(-SUMMED_UP_AFTER)).await? {
-        tokio::task::yield_now().await;
-    }
-    api.reachability.retain(oldest).await
+    Ok(())
 }
 
 /// Looks which references were out in the hours that have ended lately, once for each.

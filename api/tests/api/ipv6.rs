@@ -236,6 +236,7 @@ fn what_cannot_be_asked_is_refused_by_name() {
         (format!("?from={later}"), "from"),
         (format!("?from={NOW}&to={}", NOW - 3600), "from"),
         (format!("?from={}", NOW - 9 * 86_400), "from"),
+        (format!("?from={}&to={}", NOW - 20 * 86_400, NOW - 18 * 86_400), "from"),
         ("?from=0".to_owned(), "from"),
         ("?to=-1".to_owned(), "to"),
         ("?format=xml".to_owned(), "format"),

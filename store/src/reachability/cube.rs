@@ -1,6 +1,6 @@
 //! The sums of some hours, by everything that they are asked for: exact while records change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sonde_protocol::ids::{Asn, ProbeId};
 
@@ -24,22 +24,22 @@ struct OneHour {
 }
 
 impl OneHour {
+    /// The smallest parts first, and all else of them: a record is looked at once, and there are far fewer parts than records.
     fn of(records: &[(ProbeId, Record)]) -> Self {
-        let all = records.iter().map(|(probe, record)| (*probe, record));
-        let mut countries: BTreeMap<Country, Vec<(ProbeId, &Record)>> = BTreeMap::new();
-        let mut networks: BTreeMap<_, Vec<(ProbeId, &Record)>> = BTreeMap::new();
-        for (probe, record) in all.clone() {
-            if let Some(country) = record.place.country {
-                countries.entry(country).or_default().push((probe, record));
-            }
-            if let Some(asn) = record.place.network() {
-                networks.entry((asn, record.place.country)).or_default().push((probe, record));
-            }
+        let mut parts: HashMap<_, Vec<(ProbeId, &Record)>> = HashMap::new();
+        for (probe, record) in records {
+            parts.entry((record.place.network(), record.place.country)).or_default().push((*probe, record));
         }
+        let parts: HashMap<_, Tally> = parts.into_iter().map(|(place, records)| (place, Tally::of(records))).collect();
+        let mut countries: BTreeMap<Country, Vec<&Tally>> = BTreeMap::new();
+        for ((_, country), tally) in &parts {
+            country.iter().for_each(|country| countries.entry(*country).or_default().push(tally));
+        }
+        let total = |(country, tallies): (Country, Vec<&Tally>)| (country, Tally::total(tallies));
         Self {
-            world: Tally::of(all),
-            countries: countries.into_iter().map(|(country, records)| (country, Tally::of(records))).collect(),
-            networks: networks.into_iter().map(|(network, records)| (network, Tally::of(records))).collect(),
+            world: Tally::total(parts.values()),
+            countries: countries.into_iter().map(total).collect(),
+            networks: parts.into_iter().filter_map(|((asn, country), tally)| Some(((asn?, country), tally))).collect(),
         }
     }
 

@@ -410,7 +410,8 @@ impl Reachability for SqliteReachability {
                 count_up(t, None)?;
             }
             t.prepare_cached("DELETE FROM outage WHERE hour < ?")?.execute([before.0])?;
-            t.prepare_cached("UPDATE state SET kept_from = max(kept_from, ?)")?.execute([before.0]).map(drop)
+            // Nothing is written where nothing changes: this is asked every minute.
+            t.prepare_cached("UPDATE state SET kept_from = ?1 WHERE kept_from < ?1")?.execute([before.0]).map(drop)
         })?;
         sums.cube.retain(|hour| hour >= before);
         Ok(())
