@@ -8,8 +8,6 @@ use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
 use serde_json::{Map, Value};
 
-use crate::web::escape;
-
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:2rem 1rem}
@@ -139,11 +137,36 @@ fn text(value: &Value) -> String {
     parts.collect()
 }
 
+/// Text as it may stand in HTML, in an element or a quoted attribute.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '<' | '>' | '&' | '"' | '\'' => {
+                // Writing into a string cannot fail.
+                let _ = write!(escaped, "&#{};", u32::from(character));
+            }
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn nothing_from_outside_becomes_markup() {
+        assert_eq!(escape("<b a=\"'&\">"), "&#60;b a=&#34;&#39;&#38;&#34;&#62;");
+    }
+
+    #[test]
+    fn the_style_cannot_end_its_own_element() {
+        assert!(!STYLE.contains('<'));
+    }
 
     #[test]
     fn what_the_document_says_is_text_and_never_markup() {

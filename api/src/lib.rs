@@ -1,4 +1,4 @@
-//! The REST API: RIPE Atlas's API v2 under `/api/v2/`, and a page for people at `/`.
+//! The REST API: RIPE Atlas's API v2 under `/api/v2/`.
 //!
 //! This crate must not know about QUIC or SQL, nor where its configuration comes from. It reads and changes the catalog,
 //! reads the results, tells the collector through [`Dispatch`] whose orders and keys have changed, and asks it which hosts http may
@@ -97,7 +97,6 @@ mod times;
 mod tls;
 mod top_up;
 mod transfers;
-mod web;
 mod web_session;
 
 pub use accounts::{INVITE_LIFE_SECS, RESET_LIFE_SECS};
@@ -189,7 +188,6 @@ pub fn router(api: Api) -> Router {
     let docs = get(async move || page.response());
     router
         .merge(live::routes())
-        .route("/", get(web::page))
         .route("/healthz", get(async || "ok"))
         .route("/api/v2/openapi.json", get(async || Json(document)))
         .route("/api/v2/docs", docs.clone())
