@@ -37,6 +37,7 @@ mod config;
 mod cors;
 mod create;
 mod credits;
+mod csv;
 mod datetimes;
 mod definition;
 mod dispatch;
@@ -45,6 +46,7 @@ pub mod egress;
 mod error;
 mod estimate;
 mod exporter;
+mod etag;
 mod fields;
 mod groups;
 mod health_object;
@@ -70,6 +72,7 @@ mod params;
 mod participation;
 mod password;
 mod path;
+mod paths;
 mod permission;
 mod places;
 mod policy;
@@ -91,6 +94,7 @@ mod skipped;
 mod sources;
 mod status_check;
 mod stream;
+mod summary;
 mod target;
 mod target_updates;
 mod times;
@@ -129,6 +133,7 @@ use error::ApiError;
 use limits::Limits;
 use live::Hub;
 use router::Routes;
+use summary::Summaries;
 
 /// What the API works with.
 #[derive(Clone)]
@@ -170,6 +175,8 @@ pub fn router(api: Api) -> Router {
     status_check::routes(&mut routes);
     skipped::routes(&mut routes);
     exporter::routes(&mut routes);
+    summary::routes(&mut routes);
+    paths::routes(&mut routes);
     probe_enrolment::routes(&mut routes);
     probes::routes(&mut routes);
     probe_places::routes(&mut routes);
@@ -199,6 +206,7 @@ pub fn router(api: Api) -> Router {
         .layer(Extension(hub))
         .layer(Extension(Arc::new(ipv6::Memory::default())))
         .layer(Extension(Arc::new(exporter::Exporter::default())))
+        .layer(Extension(Arc::new(Summaries::new())))
         .with_state(api)
 }
 

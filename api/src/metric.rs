@@ -74,6 +74,17 @@ impl Metric {
         Self::ALL.into_iter().find(|metric| metric.name() == name)
     }
 
+    /// Its unit; absent where it is a number without one.
+    pub const fn unit(self) -> Option<&'static str> {
+        match self {
+            Rtt | RttAvg | RttMax | Offset => Some("ms"),
+            Loss => Some("%"),
+            Mtu => Some("bytes"),
+            Age => Some("s"),
+            Failed | Hops | Reached | Rcode | Status | Stratum => None,
+        }
+    }
+
     /// Can results of this kind have it?
     pub const fn is_of(self, kind: Kind) -> bool {
         match self {
@@ -172,6 +183,22 @@ pub(crate) fn ping_rtts(ping: &PingOutcome) -> Vec<f64> {
         _ => None,
     });
     times.collect()
+}
+
+/// How many requests a run made, and how many of them were answered. A run that could not be carried out made none; an exchange
+/// (sslcert, http) and a path are one.
+pub(crate) fn requests(result: &MeasurementResult) -> (u64, u64) {
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    match &result.outcome {
+        Outcome::Failed(..) => (0, 0),
+        Outcome::Ping(ping) => (count(ping_requests(ping)), count(ping_rtts(ping).len())),
+        Outcome::Ntp(ntp) => (count(ntp.replies.len()), count(ntp_rtts(ntp).len())),
+        Outcome::Dns(dns) => (count(dns.responses.len()), count(dns_answers(dns).count())),
+        Outcome::Traceroute(_) => (1, u64::from(Metric::Reached.of(result) == Some(1.0))),
+        Outcome::Sslcert(_) | Outcome::Http(_) | Outcome::PathMtu(_) | Outcome::Ipv6(_) => {
+            (1, u64::from(Metric::Failed.of(result) == Some(0.0)))
+        }
+    }
 }
 
 /// How many requests there were, sent or not.

@@ -226,6 +226,21 @@ const STATUS_CHECK: &[Query] = &[
     query("lookback", Form::Between(1, 100), "How many results per probe are looked at (1)"),
     query("median_rtt_threshold", Form::Decimal, "A newest RTT so many ms above the median is an alert"),
 ];
+const SUMMARY: &[Query] = &[
+    query("bins", Form::Between(1, 500), "How many bins at most (96)"),
+    query(
+        "metric",
+        Form::OneOf(&[
+            "rtt", "rtt_avg", "rtt_max", "loss", "failed", "hops", "reached", "rcode", "status", "offset", "stratum",
+            "mtu",
+        ]),
+        "Which number of each result; `rtt`, or what the kind has",
+    ),
+];
+const PATHS: &[Query] = &[
+    query("time", Form::Time, "Each probe's newest result that is not after this (now)"),
+    query("by", Form::OneOf(&["address", "as"]), "What the nodes are: `address`, or `as` for networks"),
+];
 
 const IPV6_TIME: &[Query] = &[
     query(
@@ -306,6 +321,12 @@ sets! {
     LatestResults = NEWEST, OF_PROBES, FORMAT;
     /// Of the same in their older form.
     LatestByProbe = NEWEST, OF_PROBES;
+    /// Of the look at all results of a measurement at once.
+    MeasurementSummary = RESULTS, OF_PROBES, SUMMARY, TABLE;
+    /// The same as a picture of bytes.
+    MeasurementHeat = RESULTS, OF_PROBES, SUMMARY;
+    /// Of the paths to a target.
+    MeasurementPaths = PATHS, OF_PROBES;
     /// Of runs that did not take place.
     SkippedRuns = RESULTS, OF_PROBES;
     /// Of the look at a ping measurement.

@@ -131,7 +131,11 @@ pub(crate) async fn query(api: &Api, params: &Params, measurement: MeasurementId
 
 /// The probes that take part, or did, among those that are asked for. A probe may report what it likes under any number;
 /// only what was asked of it is a result. Built-in measurements are everybody's: `None` is all.
-async fn taking_part(api: &Api, measurement: MeasurementId, params: &Params) -> Result<Option<Vec<ProbeId>>, ApiError> {
+pub(crate) async fn taking_part(
+    api: &Api,
+    measurement: MeasurementId,
+    params: &Params,
+) -> Result<Option<Vec<ProbeId>>, ApiError> {
     let named = params.ids("probe_ids")?;
     let anchors_only = either(params, ["anchors-only", "anchors_only"])?;
     let public_only = either(params, ["public-only", "public_only"])?;
@@ -198,12 +202,18 @@ pub(crate) struct Walk {
     query: ResultQuery,
     after: Option<Cursor>,
     done: bool,
+    batch: usize,
 }
 
 impl Walk {
     /// From the beginning.
     pub fn new(api: Arc<Api>, query: ResultQuery) -> Self {
-        Self { api, query, after: None, done: false }
+        Self::in_batches(api, query, BATCH)
+    }
+
+    /// The same, about so many reports at a time.
+    pub fn in_batches(api: Arc<Api>, query: ResultQuery, batch: usize) -> Self {
+        Self { api, query, after: None, done: false, batch }
     }
 
     /// The next page, which may be empty; `None` at the end.
@@ -211,7 +221,7 @@ impl Walk {
         if self.done {
             return Ok(None);
         }
-        let page = self.api.results.scan(&self.query, self.after.as_ref(), BATCH).await?;
+        let page = self.api.results.scan(&self.query, self.after.as_ref(), self.batch).await?;
         self.done = page.next.is_none();
         self.after = page.next;
         Ok(Some(page.reports))

@@ -36,6 +36,7 @@ mod streams;
 mod streams_load;
 mod streams_plain;
 mod subscriber;
+mod summary;
 mod target_updates;
 mod targets;
 mod tls;

@@ -67,6 +67,8 @@ const ALL: &str = "?page_size=50&optional_fields=probes,probe_sources,current_pr
 
 const FORMS: [&str; 2] = ["", "?format=txt"];
 
+const TABLES: [&str; 2] = ["", "?format=csv"];
+
 /// Conditions that only the private measurement meets.
 const FINDS: [&str; 7] = [
     "?id={private}",
@@ -101,6 +103,11 @@ fn rows() -> Vec<Row> {
         row("measurements/{id}/skipped/"),
         row("measurements/{id}/status-check/"),
         row("measurements/{id}/metrics/").asked(&["", "?by=probe"]),
+        row("measurements/{id}/summary/").asked(&TABLES).rita(&["{private}"]),
+        row("measurements/{id}/summary/probes/").asked(&TABLES).rita(&["{private}"]),
+        row("measurements/{id}/summary/answers/").asked(&TABLES).rita(&["{private}"]),
+        row("measurements/{id}/summary/heat/").rita(&["{private}"]),
+        row("measurements/{id}/paths/").asked(&["", "?by=as"]).rita(&[TARGET, "{private}"]).carol(&PRIVATE[3..7]),
         row("measurements/{id}/participation-requests/").rita(&["{private}"]),
         row("measurements/{id}/participation-requests/{source}/").rita(&["{private}"]),
         row("participation-requests/{id}/").rita(&["{private}"]),
