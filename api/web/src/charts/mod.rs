@@ -5,10 +5,15 @@
 //! countries and puts places on the map. Colours are in `base.css`, under these classes. A picture says its finding in
 //! its figure's caption, and its values in a table beside it.
 
+pub(crate) mod bands;
+pub(crate) mod heat;
+pub(crate) mod loss;
 pub(crate) mod map;
 pub(crate) mod number;
 pub(crate) mod palette;
 pub(crate) mod picture;
+pub(crate) mod paths;
+pub(crate) mod probe_map;
 pub(crate) mod scale;
 pub(crate) mod series;
 pub(crate) mod svg;

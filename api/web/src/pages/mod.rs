@@ -16,6 +16,8 @@ mod method;
 mod parts;
 mod place;
 mod status;
+mod measurement;
+mod measurements;
 
 /// The entries of the navigation: path and name.
 pub(crate) const SECTIONS: [(&str, &str); 5] = [
@@ -42,4 +44,8 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/embed/map", get(embed::map))
         .route("/embed/series", get(embed::series))
         .route("/embed/probe", get(embed::probe))
+        .route("/measurements", get(measurements::page))
+        .route("/measurements/{id}", get(measurement::page))
+        .route("/measurements/{id}/paths", get(measurement::paths::page))
+        .route("/measurements/{id}/probe/{probe}", get(measurement::of_probe::page))
 }
