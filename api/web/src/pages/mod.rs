@@ -12,12 +12,12 @@ mod embed;
 mod front;
 mod img;
 mod ipv6;
+mod measurement;
+mod measurements;
 mod method;
 mod parts;
 mod place;
 mod status;
-mod measurement;
-mod measurements;
 
 /// The entries of the navigation: path and name.
 pub(crate) const SECTIONS: [(&str, &str); 5] = [
