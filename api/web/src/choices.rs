@@ -26,9 +26,10 @@ const MAX_FORM: usize = 256 << 10;
 pub(crate) struct Choices(Vec<(String, String)>);
 
 impl Choices {
-    fn of(bytes: &[u8]) -> Result<Self, Problem> {
+    /// Of a query or the body of a form.
+    pub fn of(bytes: &[u8]) -> Result<Self, Problem> {
         let pairs = form_urlencoded::parse(bytes).take(MAX_CHOICES + 1);
-        let pairs: Vec<_> = pairs.map(|(name, value)| (name.into_owned(), value.trim().to_owned())).collect();
+        let pairs: Vec<_> = pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
         if pairs.len() > MAX_CHOICES {
             return Err(Problem::bad(&format!("At most {MAX_CHOICES} fields can be sent at a time.")));
         }
@@ -46,14 +47,19 @@ impl Choices {
         self.all(name).find(|value| !value.is_empty())
     }
 
+    /// The value of one as it was sent: of a password every space counts.
+    pub fn raw(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
     /// Every value under this name.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.trim())
     }
 
     /// Everything, for a form that shows again what was sent, or an address that keeps it.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.trim()))
     }
 
     /// One of a few words; the first of them when nothing was chosen.
@@ -120,6 +126,7 @@ mod tests {
         choices.number("min", 1, 6).unwrap_err();
         choices.number("metric", 1, 6).unwrap_err();
         assert_eq!((choices.text("empty"), choices.text("x")), (None, Some("a b")));
+        assert_eq!(Choices::of(b"p=+a+").unwrap().raw("p"), " a ");
         assert_eq!(choices.all("x").collect::<Vec<_>>(), ["a b", "c"]);
     }
 

@@ -8,6 +8,7 @@
 pub(crate) mod bands;
 pub(crate) mod heat;
 pub(crate) mod loss;
+pub(crate) mod dots;
 pub(crate) mod map;
 pub(crate) mod number;
 pub(crate) mod palette;
@@ -16,6 +17,8 @@ pub(crate) mod picture;
 pub(crate) mod probe_map;
 pub(crate) mod scale;
 pub(crate) mod series;
+pub(crate) mod spark;
+pub(crate) mod strip;
 pub(crate) mod svg;
 pub(crate) mod time;
 pub(crate) mod world;

@@ -3,21 +3,30 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::site::App;
 
+mod api_docs;
 mod compare;
 mod embed;
 mod front;
 mod img;
 mod ipv6;
+mod join;
 mod measurement;
 mod measurements;
 mod method;
+mod new;
 mod parts;
 mod place;
+mod probe;
+mod probe_own;
+mod probe_view;
+mod probes;
+mod sign_in;
 mod status;
+mod visitor;
 
 /// The entries of the navigation: path and name.
 pub(crate) const SECTIONS: [(&str, &str); 5] = [
@@ -48,4 +57,15 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/measurements/{id}", get(measurement::page))
         .route("/measurements/{id}/paths", get(measurement::paths::page))
         .route("/measurements/{id}/probe/{probe}", get(measurement::of_probe::page))
+        .route("/probes", get(probes::page))
+        .route("/probes/{id}", get(probe::page))
+        .route("/probes/{id}/own", get(probe_own::page))
+        .route("/new", get(new::page).post(new::send))
+        .route("/new/estimate", post(new::live))
+        .route("/new/made", get(new::list))
+        .route("/sign-in", get(sign_in::page).post(sign_in::send))
+        .route("/sign-out", post(sign_in::sign_out))
+        .route("/session", get(sign_in::session))
+        .route("/join", get(join::page))
+        .route("/docs/api", get(api_docs::page))
 }
