@@ -41,7 +41,6 @@ mod csv;
 mod datetimes;
 mod definition;
 mod dispatch;
-mod docs_page;
 pub mod egress;
 mod error;
 mod estimate;
@@ -128,7 +127,6 @@ pub use target_updates::TargetUpdates;
 pub use tls::{CertificateError, CertificateSource, Certificates, certificate_names};
 pub use top_up::Replacements;
 
-use docs_page::DocsPage;
 use error::ApiError;
 use limits::Limits;
 use live::Hub;
@@ -190,15 +188,10 @@ pub fn router(api: Api) -> Router {
     alerts::routes(&mut routes);
     ipv6::routes(&mut routes);
     let (router, document) = routes.finish();
-    // It is made of the same document, so it cannot be less true.
-    let page = Arc::new(DocsPage::new(&serde_json::to_value(&document).unwrap_or_default()));
-    let docs = get(async move || page.response());
     router
         .merge(live::routes())
         .route("/healthz", get(async || "ok"))
         .route("/api/v2/openapi.json", get(async || Json(document)))
-        .route("/api/v2/docs", docs.clone())
-        .route("/api/v2/docs/", docs)
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async |method: Method| ApiError::method_not_allowed(&method))
         .layer(middleware::from_fn_with_state(limits, limits::limit))

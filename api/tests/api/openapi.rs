@@ -54,13 +54,8 @@ fn every_reference_leads_somewhere() {
 }
 
 #[test]
-fn people_can_read_all_of_it() {
-    let lab = Lab::new();
-    let page = lab.get("/api/v2/docs/");
-    assert_eq!((page.status, page.headers["content-type"].as_str()), (200, "text/html; charset=utf-8"));
-    assert!(page.headers["content-security-policy"].starts_with("default-src 'none'"));
+fn every_operation_is_told_of_in_words() {
     for (path, item) in document()["paths"].as_object().unwrap() {
-        assert!(page.text.contains(&format!("<code>{path}</code>")), "{path}");
         for operation in item.as_object().unwrap().values() {
             assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{path}: no word about it");
         }

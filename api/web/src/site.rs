@@ -48,6 +48,10 @@ pub fn router(api: Router, site: Site) -> Router {
         .layer(headers::compression())
         .with_state(app.clone());
     Router::new().fallback(async move |request: Request| {
+        if matches!(request.uri().path(), "/api/v2/docs" | "/api/v2/docs/") {
+            // Where the API's page for people was before there was a site.
+            return (StatusCode::PERMANENT_REDIRECT, [(LOCATION, "/docs/api")]).into_response();
+        }
         if is_for_api(request.uri().path()) {
             // Its answers are never anything but answers.
             return api.oneshot(request).await.into_response();

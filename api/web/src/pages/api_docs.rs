@@ -1,8 +1,6 @@
 //! `/docs/api`: what `/api/v2/openapi.json` says, for people. It is made of the document itself, so it cannot be less true.
 
 use askama::Template;
-use axum::http::StatusCode;
-use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
 use serde_json::{Map, Value};
 
@@ -69,11 +67,6 @@ pub(super) async fn page(base: Base, asker: Asker) -> Result<impl IntoResponse, 
     };
     let about = Words::of(&document["info"]["description"]);
     Ok(Page::public(ApiDocs { base, about, here: asker.here(), subjects: subjects(&document) }))
-}
-
-/// `GET /api/v2/docs/`, where this page was before there was a site.
-pub(super) async fn moved() -> impl IntoResponse {
-    (StatusCode::PERMANENT_REDIRECT, [(LOCATION, "/docs/api")])
 }
 
 /// By subject, in the order of the document.

@@ -21,6 +21,7 @@ mod new;
 mod parts;
 mod place;
 mod probe;
+mod probe_ipv6;
 mod probe_own;
 mod probe_view;
 mod probes;

@@ -5,7 +5,9 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::IntoResponse;
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::probe_ipv6::Ipv6;
 use super::probe_view::{Moment, Probe, now};
 use crate::ask::{self, Asker};
 use crate::charts::number::{counted, share, span};
@@ -24,6 +26,7 @@ struct ProbePage {
     probe: Probe,
     /// Of this moment.
     now: i64,
+    ipv6: Option<Ipv6>,
     windows: Vec<Window>,
     ordered: List,
     builtins: List,
@@ -111,6 +114,9 @@ pub(super) async fn page(base: Base, asker: Asker, Path(id): Path<String>) -> Re
         let json = format!("{api}uptime/?window={name}");
         windows.push(window(title, &asker.read(&json).await?, json));
     }
+    // Of a server that has no such measurement there is nothing to tell.
+    let ipv6: Option<Value> = asker.find(&format!("/api/v2/ipv6/probes/{id}/")).await?;
+    let ipv6 = ipv6.map(|answer| Ipv6::of(&answer, now()));
     let listed = [("page_size", LISTED), ("sort", "-id")];
     let ordered: List = asker.read(&ask::path(&format!("{api}measurements/"), listed)).await?;
     // Everybody runs those of the network, so they are not in its list.
@@ -123,7 +129,7 @@ pub(super) async fn page(base: Base, asker: Asker, Path(id): Path<String>) -> Re
         summary: format!("Probe {id}: {}.", probe.state(&now())),
         ..base.titled(format!("Probe {id}")).section("/probes").styles(&["css/probe.css"])
     };
-    Ok(Page::public(ProbePage { base, probe, now: now(), windows, ordered, builtins }))
+    Ok(Page::public(ProbePage { base, probe, now: now(), ipv6, windows, ordered, builtins }))
 }
 
 /// The number of a probe in an address.

@@ -4,7 +4,10 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod docs;
 mod fake;
 mod ipv6;
 mod measurements;
+mod new;
+mod probes;
 mod skeleton;

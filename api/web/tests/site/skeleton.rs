@@ -90,7 +90,7 @@ async fn a_slash_at_the_end_leads_to_the_page_and_nowhere_else() {
 #[tokio::test]
 async fn only_own_pages_change_anything() {
     let site = site();
-    let post = async |headers: &[(&str, &str)]| site.send(Method::POST, "/new", headers, "a=b").await.status;
+    let post = async |headers: &[(&str, &str)]| site.send(Method::POST, "/sign-in", headers, "a=b").await.status;
     assert_eq!(post(&[]).await, StatusCode::FORBIDDEN);
     assert_eq!(post(&[("sec-fetch-site", "cross-site")]).await, StatusCode::FORBIDDEN);
     assert_eq!(post(&[("host", "one.example"), ("origin", "https://two.example")]).await, StatusCode::FORBIDDEN);
