@@ -8,7 +8,7 @@ const WIDTH: f64 = 720.0;
 /// Of a whole bar.
 const HEIGHT: f64 = 32.0;
 /// Below the bars, for labels.
-const FOOT: f64 = 18.0;
+const FOOT: f64 = 22.0;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,7 @@ pub(crate) fn draw(name: &str, steps: &[Step], labels: &[(usize, String)]) -> Sv
             "middle"
         };
         let x = if class == "end" { WIDTH } else { x };
-        drawing.text(class, (x, HEIGHT + FOOT - 4.0), label);
+        drawing.text(class, (x, HEIGHT + FOOT - 5.0), label);
     }
     drawing.finish()
 }

@@ -164,7 +164,12 @@ fn refused(answer: Answer, request: &Request) -> Result<Refused, Problem> {
     }
     if complaints.is_empty() {
         let control = (answer.status == StatusCode::FORBIDDEN).then(|| KEY.to_owned());
-        complaints.push(Complaint { control, words: answer.words() });
+        let words = match answer.words() {
+            // Of how a key is sent, which people do not see.
+            words if words.contains("Authorization") => "This is not an API key: it looks like a UUID.".to_owned(),
+            words => words,
+        };
+        complaints.push(Complaint { control, words });
     }
     Ok(Refused { status: answer.status, complaints, retry_after: answer.headers.get(RETRY_AFTER).cloned() })
 }

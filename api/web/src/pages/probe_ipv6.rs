@@ -71,17 +71,28 @@ impl Ipv6 {
         let verdicts = answer["verdict"].as_array().map(Vec::as_slice).unwrap_or_default();
         let hours = answer["hours"].as_array().map(Vec::as_slice).unwrap_or_default();
         let days = answer["days"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut families: Vec<FamilyView> = verdicts.iter().map(FamilyView::of).collect();
+        if families.is_empty() {
+            families = last_hour(hours, now);
+        }
         let mut strips = Vec::new();
         if !hours.is_empty() {
             for (family, key) in [("IPv6", "v6"), ("IPv4", "v4")] {
-                strips.push(strip_of(format!("{family} over the last 24 hours"), hours, key, (HOUR, HOURS), now));
+                let title = format!("{family} over the last 24 hours: {}", tally(hours, key, "hours"));
+                strips.push(strip_of(title, hours, key, (HOUR, HOURS), now));
             }
         }
         if !days.is_empty() {
-            strips.push(strip_of("IPv6 over the last 90 days".into(), days, "v6", (DAY, DAYS), now));
+            strips.push(strip_of(
+                format!("IPv6 over the last 90 days: {}", tally(days, "v6", "days")),
+                days,
+                "v6",
+                (DAY, DAYS),
+                now,
+            ));
         }
         Self {
-            families: verdicts.iter().map(FamilyView::of).collect(),
+            families,
             last_run: answer["last_run"].as_i64().map(|at| Moment::of(at, now)),
             definition: answer["definition"].as_u64(),
             counts: answer["counts"].as_bool().unwrap_or(true),
@@ -120,6 +131,27 @@ impl FamilyView {
     }
 }
 
+/// The verdicts of the newest hour that has any, where the last run itself is not known any more.
+fn last_hour(hours: &[Value], now: i64) -> Vec<FamilyView> {
+    let newest = hours.iter().filter(|hour| hour["v6"].is_string()).max_by_key(|hour| hour["at"].as_i64());
+    let Some(hour) = newest else { return Vec::new() };
+    let at = hour["at"].as_i64().unwrap_or(now);
+    let family = |(af, key): (u64, &str)| {
+        let (words, badge, ..) = state(hour[key].as_str().unwrap_or("unknown"));
+        FamilyView {
+            af,
+            words: words.to_owned(),
+            badge,
+            is_settled: true,
+            reasons: vec![format!("In the hour from {}.", human_unix(at))],
+            raw: None,
+            raw_reasons: Vec::new(),
+            streak: 0,
+        }
+    };
+    [(6, "v6"), (4, "v4")].into_iter().map(family).collect()
+}
+
 /// A state's word for people, its badge, its class and height in a strip.
 fn state(word: &str) -> (&str, &'static str, &'static str, f64) {
     match word {
@@ -136,6 +168,16 @@ fn state(word: &str) -> (&str, &'static str, &'static str, f64) {
         "inconclusive" => ("cannot be told", "", "silent", 0.06),
         "unsettled" => ("not settled yet", "", "silent", 0.06),
         _ => ("not known", "", "silent", 0.06),
+    }
+}
+
+/// What most entries say, in words: `works in 20 of 24 hours`.
+fn tally(entries: &[Value], key: &str, unit: &str) -> String {
+    let words: Vec<&str> = entries.iter().filter_map(|entry| Some(state(entry[key].as_str()?).0)).collect();
+    let count = |word: &str| words.iter().filter(|other| **other == word).count();
+    match words.iter().max_by_key(|word| count(word)) {
+        Some(most) => format!("{most} in {} of {} {unit} that were told", count(most), words.len()),
+        None => "nothing that is settled".to_owned(),
     }
 }
 
