@@ -32,7 +32,7 @@ struct Dot {
 pub(crate) fn draw(name: &str, places: &[Place]) -> Svg {
     let mut dots = few_enough(places);
     // Small ones lie on top.
-    dots.sort_by(|one, other| other.probes.cmp(&one.probes));
+    dots.sort_by_key(|dot| std::cmp::Reverse(dot.probes));
     let connected: u64 = dots.iter().map(|dot| dot.connected).sum();
     let name = format!("{name}: {} connected, in {}", count(connected), counted(dots.len() as u64, "place", "places"));
     let mut drawing = world(&name);
