@@ -32,14 +32,16 @@ addEventListener("resize", reach);
 
 // Who is signed in: public pages are the same for everybody, so it is asked for apart.
 const corner = document.querySelector(".corner");
-fetch("/session")
-  .then((answer) => (answer.ok ? answer.json() : { email: null }))
-  .then(({ email }) => {
-    if (email === null) return;
-    const link = corner.querySelector("a");
-    link.textContent = email;
-    link.title = "Signed in; sign out there";
-  })
-  .catch(() => {
-    // Without an answer the link leads to where it is told.
-  });
+if (corner) {
+  fetch("/session")
+    .then((answer) => (answer.ok ? answer.json() : { email: null }))
+    .then(({ email }) => {
+      if (email === null) return;
+      const link = corner.querySelector("a");
+      link.textContent = email;
+      link.title = "Signed in; sign out there";
+    })
+    .catch(() => {
+      // Without an answer the link leads to where it is told.
+    });
+}
