@@ -6,9 +6,9 @@
 //! its figure's caption, and its values in a table beside it.
 
 pub(crate) mod bands;
+pub(crate) mod dots;
 pub(crate) mod heat;
 pub(crate) mod loss;
-pub(crate) mod dots;
 pub(crate) mod map;
 pub(crate) mod number;
 pub(crate) mod palette;
