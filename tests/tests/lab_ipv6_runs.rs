@@ -120,6 +120,26 @@ fn a_probe_with_both_families_says_so_looks_again_and_remembers() {
     let look = wait_result(&scene, "a look at the changed network", |result| result["trigger"] == "netlink");
     assert_eq!((&look["kind"], &verdict(&look, 6)["raw"]), (&json!("full"), &json!("native")), "{look}");
     assert!(look["mtu"].as_array().is_some_and(|sizes| !sizes.is_empty()), "{look}");
+    // No check of a full run is beyond what the sandbox allows.
+    for field in [
+        "/eh/fragment_up",
+        "/eh/fragment_down",
+        "/eh/dst8",
+        "/eh/hbh8",
+        "/icmp6/unreach",
+        "/icmp6/time_exceeded",
+        "/icmp6/echo",
+        "/icmp4/unreach",
+    ] {
+        assert_eq!(look.pointer(field), Some(&json!(true)), "{field}: {look}");
+    }
+    let all = |list: &Value, key: &str, value: Value| {
+        list.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(|one| one[key] == value))
+    };
+    assert!(all(&look["select"]["bound"], "ok", json!(true)), "{look}");
+    let is_there = |route: &Value| ["reachable", "stale", "delay", "probe"].iter().any(|word| route["nud"] == **word);
+    assert!(look["route"].as_array().is_some_and(|routes| routes.len() == 2 && routes.iter().all(is_there)), "{look}");
+    assert!(look["hops"].as_array().is_some_and(|hops| hops.len() == 4), "{look}");
 
     // And every due time is accounted for.
     let member = scene.probes.get_mut(&Host::Dual).unwrap();
