@@ -43,10 +43,15 @@ impl Crowd {
     pub fn record(&self, hour: Hour, round: u64, number: u64) -> Option<Record> {
         // What stays of a probe over its hours.
         let mut own = Rng::new(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let country = COUNTRIES.get(usize::try_from(own.below(24).min(own.below(24))).unwrap_or_default());
-        let asn = |own: &mut Rng| Asn(64_000 + u32::try_from(own.below(1500).min(own.below(1500))).unwrap_or_default());
+        let country = usize::try_from(own.below(24).min(own.below(24))).unwrap_or_default();
+        // Networks are of a country, but for few that are everywhere.
+        let asn = |own: &mut Rng| {
+            let at_home = 64_000 + 100 * u32::try_from(country).unwrap_or_default();
+            let first = if own.one_in(30) { 60_000 } else { at_home };
+            Asn(first + u32::try_from(own.below(60).min(own.below(60))).unwrap_or_default())
+        };
         let place = Place {
-            country: country.and_then(|country| country.parse().ok()).filter(|_| !own.one_in(50)),
+            country: COUNTRIES.get(country).and_then(|country| country.parse().ok()).filter(|_| !own.one_in(50)),
             asn6: Some(asn(&mut own)).filter(|_| !own.one_in(3)),
             asn4: Some(asn(&mut own)).filter(|_| !own.one_in(40)),
         };
@@ -69,7 +74,7 @@ impl Crowd {
                 v6,
                 v4,
                 has_v6_address: has_v6,
-                is_cgnat: number % 9 == 0,
+                is_cgnat: number.is_multiple_of(9),
                 is_few: rng.one_in(100),
                 definition: 1,
             };
