@@ -38,12 +38,19 @@ fn family_path(evidence: &Evidence, af: Family) -> Option<FamilyPath> {
         (found.len() * 2 >= seen.len()).then(|| found.into_iter().min()).flatten()
     };
     let icmp = evidence.icmp.iter().find(|icmp| icmp.af == af);
+    let hole_up = holes(|sizes| sizes.bulk_up.as_ref(), |(up, _)| *up);
+    let hole_down = holes(|sizes| sizes.bulk_down.as_ref(), |(_, down)| *down);
+    let below_1280 = ways.iter().any(|(up, down)| up.below_1280 || down.below_1280);
+    // Where long packets vanish anyway, that a long piece does, or one that a router was to complain about, says nothing more.
+    let vanishes = |hole: Option<u32>| hole.is_some() || below_1280;
     let fragments = evidence.headers.filter(|_| af == Family::V6).and_then(|headers| {
-        match (headers.fragment_up, headers.fragment_down) {
+        let of = |came: Option<bool>, hole| came.filter(|came| *came || !vanishes(hole));
+        match (of(headers.fragment_up, hole_up), of(headers.fragment_down, hole_down)) {
             (None, None) => None,
             (up, down) => Some(up == Some(false) || down == Some(false)),
         }
     });
+    let complaint = icmp.and_then(|icmp| icmp.too_big).filter(|came| *came || !vanishes(hole_up));
     let narrower = |(up, down): &(Way, Way)| match (up.mtu(), down.mtu()) {
         (Some(up), Some(down)) => Some(up.min(down)),
         (one, other) => one.or(other),
@@ -51,10 +58,10 @@ fn family_path(evidence: &Evidence, af: Family) -> Option<FamilyPath> {
     Some(FamilyPath {
         // A narrow link near the probe is on every path, one that is far away only on some.
         mtu: ways.iter().filter_map(narrower).max(),
-        hole_up: holes(|sizes| sizes.bulk_up.as_ref(), |(up, _)| *up),
-        hole_down: holes(|sizes| sizes.bulk_down.as_ref(), |(_, down)| *down),
-        below_1280: ways.iter().any(|(up, down)| up.below_1280 || down.below_1280),
-        too_big_filtered: icmp.and_then(|icmp| icmp.too_big).map(|came_back| !came_back),
+        hole_up,
+        hole_down,
+        below_1280,
+        too_big_filtered: complaint.map(|came_back| !came_back),
         fragments_lost: fragments,
     })
 }
@@ -88,8 +95,8 @@ impl Way {
             let below = tries.iter().filter(|one| one.passed() && one.size < lost).map(|one| one.size).max();
             below.unwrap_or(LEAST_MTU)
         });
-        let below_1280 = tries.iter().filter(is_lost).any(|one| one.size == LEAST_MTU)
-            && tries.iter().any(|one| one.passed() && one.size < LEAST_MTU);
+        // Beside 1280 bytes goes the smallest packet that there is; if that passes, it is the size.
+        let below_1280 = tries.iter().filter(is_lost).any(|one| one.size == LEAST_MTU && one.controls_lost < one.sent);
         Self { passes, named, hole, below_1280 }
     }
 

@@ -212,6 +212,28 @@ pub const LINES: &[Row] = &[
         "broken: mtu +below-1280",
         "native (public)",
     ),
+    (
+        "1280 is too long, and 1200",
+        |h| {
+            h.sizes(V6, &[], &[1200, 1280]);
+            h.hangs(V6);
+        },
+        "broken: mtu +below-1280",
+        "native (public)",
+    ),
+    (
+        "where long packets vanish, what else is long says nothing",
+        |h| {
+            h.sizes(V6, &[1280], &[1400, 1500]);
+            h.0.icmp = List::cut(
+                h.0.icmp.iter().map(|icmp| IcmpSeen { too_big: Some(icmp.af == V4), ..*icmp }).collect::<Vec<_>>(),
+            );
+            let lost = Some(false);
+            h.0.headers = Some(HeadersSeen { fragment_up: lost, fragment_down: lost, ..HeadersSeen::default() });
+        },
+        "native-partial: mtu",
+        "native (public)",
+    ),
     ("Teredo", |h| h.seen_as(V6, "2001:0:1401:102::2", "2001:0:1401:102::2"), "tunnel (teredo)", "native (public)"),
     ("a tunnel device", |h| h.each_route(V6, |r| r.link = LinkKind::Sit), "tunnel (device)", "native (public)"),
     (
