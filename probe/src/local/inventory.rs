@@ -82,6 +82,13 @@ impl Tables {
         Inventory { addresses, routes, advert, resolvers, v6_off, stability: changes.counts(now) }
     }
 
+    /// What the router advertises, by what was heard until now.
+    pub fn advertised(&self) -> Option<RouterAdvert> {
+        let links = links().ok()?;
+        let routes = default_routes(Family::V6, &links).unwrap_or_default();
+        self.advert(&links, &routes)
+    }
+
     /// Looks only whether prefixes or default routes have changed. To be called whenever the kernel says that something has.
     pub fn note(&self) {
         let links = links().unwrap_or_default();

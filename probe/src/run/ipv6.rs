@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use sonde_engine::ipv6::decide::decide;
-use sonde_engine::ipv6::gather::{Gather, Inventory};
+use sonde_engine::ipv6::gather::{Event, Gather, Inventory};
 use sonde_engine::ipv6::hysteresis::{self, Run};
 use sonde_engine::ipv6::plan::{self, Check, DEADLINES, Planned, Setting};
 use sonde_protocol::bounded::List;
@@ -111,6 +111,10 @@ impl Runner {
         let gather = Gather::new(plan::targets(&setting), inventory);
         let tools = Tools::new(self, policy, own_resolvers, gather, deadline);
         carry_out(&tools, &plan::first(&setting)).await;
+        // The kernel keeps no NAT64 prefix: a program that has just begun knows it when the router has spoken.
+        if let Some(advert) = self.tables().advertised() {
+            tools.tell(Event::Advert(advert));
+        }
         let so_far = tools.gathered(Gather::evidence);
         let mut next = plan::next(&setting, &so_far);
         if next.iter().any(|planned| matches!(planned.check, Check::Sizes(_))) {

@@ -76,6 +76,8 @@ pub enum Event<'a> {
     Nat64(Nat64Proof),
     /// The well-known prefix was tried though nobody told of it.
     Unadvertised(bool),
+    /// What the router has advertised by now, which may be more than at the run's beginning.
+    Advert(RouterAdvert),
     /// Sizes to a target, all of them.
     Sizes(SizesSeen),
     /// Pieces and headers.
@@ -151,6 +153,7 @@ impl Gather {
             Event::Order(order) => self.selection.order = List::cut(order.iter().copied()),
             Event::Nat64(proof) => drop(self.nat64.proofs.push(proof)),
             Event::Unadvertised(works) => self.nat64.unadvertised = Some(works),
+            Event::Advert(advert) => self.inventory.advert = Some(advert),
             Event::Sizes(sizes) => drop(self.rest.sizes.push(sizes)),
             Event::Headers(new) => {
                 let old = self.rest.headers.unwrap_or_default();
