@@ -36,6 +36,7 @@ pub mod dns;
 mod faults;
 mod fork;
 mod ground;
+pub mod homes;
 pub mod mpls;
 mod namespace;
 pub mod packet;

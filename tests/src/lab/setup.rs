@@ -56,7 +56,7 @@ pub(super) fn build(prefix: &str, options: &LabOptions) -> anyhow::Result<BTreeM
 
 /// The kernel brings interfaces up in its own time, and what is sent meanwhile is lost; the first ARP request is repeated
 /// only after a second.
-fn wait_until_up(interfaces: &[String]) -> anyhow::Result<()> {
+pub(super) fn wait_until_up(interfaces: &[String]) -> anyhow::Result<()> {
     let deadline = Instant::now() + UP_PATIENCE;
     for interface in interfaces {
         let directory = Path::new("/sys/class/net").join(interface);

@@ -1,11 +1,13 @@
 //! The few system calls that nix and socket2 do not cover, each behind a safe function.
-#![allow(unsafe_code)] // pre_exec, sockaddr_ll, PACKET_* options, SIOCETHTOOL and sched_setscheduler have no safe wrapper.
+#![allow(unsafe_code)] // pre_exec, sockaddr_ll, PACKET_* options, SIOCETHTOOL, TUNSETIFF and sched_setscheduler have no safe wrapper.
 
 use std::ffi::{c_int, c_void};
+use std::fs::File;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -105,6 +107,22 @@ pub(super) fn offloads_off(interface: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Attaches to a TUN device of the current namespace that is there already: whole IP packets are read and written, nothing
+/// before them. Reading does not wait.
+pub(super) fn attach_tun(interface: &str) -> io::Result<File> {
+    let device = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
+    // SAFETY: ifreq is plain data for which all zero bytes are valid.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    // The last byte stays zero.
+    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the kernel reads and writes only `request`, which outlives the call.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    if result == 0 { Ok(device) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Makes the calling thread run before all ordinary ones, wake up exactly, and never wait for a page.
