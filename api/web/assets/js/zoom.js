@@ -4,6 +4,15 @@ import uPlot from "../vendor/uplot/uPlot.js";
 
 const number = (text) => (text === "" ? null : Number(text));
 
+const utc = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
+const day = utc({ day: "numeric", month: "short" });
+const clock = utc({ hour: "2-digit", minute: "2-digit" });
+const full = utc({ day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+
+// The clock within days, and the day at midnight.
+const ticks = (_, times, __, ___, step) =>
+  times.map((time) => (step >= 86400 || time % 86400 === 0 ? day : clock).format(time * 1000));
+
 export function zoomed(figure, svgs, rows, button) {
   const isShare = figure.dataset.series === "share";
   const factor = isShare ? 100 : 1;
@@ -12,7 +21,8 @@ export function zoomed(figure, svgs, rows, button) {
   // Where a bucket is missing there is a gap and not a line.
   const step = Math.min(...times.slice(1).map((time, i) => time - times[i]));
   const data = [[], [], [], []];
-  const columns = [column("v"), column("low"), column("high")];
+  // The line comes last, over its band.
+  const columns = [column("low"), column("high"), column("v")];
   times.forEach((time, i) => {
     if (i > 0 && time - times[i - 1] > step) {
       data[0].push(times[i - 1] + step);
@@ -28,6 +38,7 @@ export function zoomed(figure, svgs, rows, button) {
   for (const svg of svgs) svg.setAttribute("hidden", "");
   figure.querySelector(".readout")?.remove();
   const unit = isShare ? " %" : " ms";
+  const value = (_, v) => (v === null ? "–" : v.toFixed(1) + unit);
   let plot;
   const draw = () => {
     const probe = document.createElement("span");
@@ -48,13 +59,13 @@ export function zoomed(figure, svgs, rows, button) {
         height: Math.max(220, Math.min(360, box.clientWidth * 0.4)),
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
         series: [
-          { label: "UTC" },
-          { label: "Value", stroke: v6, width: 2, spanGaps: false, value: (_, v) => (v === null ? "–" : v.toFixed(1) + unit) },
-          { label: "Low", stroke: "transparent", value: (_, v) => (v === null ? "–" : v.toFixed(1) + unit) },
-          { label: "High", stroke: "transparent", value: (_, v) => (v === null ? "–" : v.toFixed(1) + unit) },
+          { label: "UTC", value: (_, time) => (time === null ? "–" : full.format(time * 1000)) },
+          { label: "Low", stroke: "transparent", points: { show: false }, value },
+          { label: "High", stroke: "transparent", points: { show: false }, value },
+          { label: "Value", stroke: v6, width: 2, spanGaps: false, value },
         ],
-        bands: [{ series: [3, 2], fill: band }],
-        axes: [axis, { ...axis, values: (_, ticks) => ticks.map((tick) => tick + unit), size: 64 }],
+        bands: [{ series: [2, 1], fill: band }],
+        axes: [{ ...axis, values: ticks }, { ...axis, values: (_, ticks) => ticks.map((tick) => tick + unit), size: 64 }],
         scales: { y: isShare ? { range: [0, 100] } : {} },
         cursor: { drag: { x: true, y: false } },
       },
