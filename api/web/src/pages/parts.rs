@@ -248,7 +248,7 @@ pub(crate) fn rows(metric: Metric, list: &[Row], sort: &str, enough: Enough) -> 
         }),
     }
     let mut rank = 0;
-    let mut row = |row: &Row| {
+    let row = |row: &Row| {
         let is_ranked = sort == "share" && row.sum.ranked && metric.of(&row.sum).is_some();
         rank += usize::from(is_ranked);
         PlaceRow {
@@ -266,7 +266,7 @@ pub(crate) fn rows(metric: Metric, list: &[Row], sort: &str, enough: Enough) -> 
             is_few: !row.sum.is_plain(if row.asn.is_some() { enough.alone() } else { enough }),
         }
     };
-    sorted.into_iter().map(|each| row(each)).collect()
+    sorted.into_iter().map(row).collect()
 }
 
 /// The time of the newest vote, for the foot of a page.
