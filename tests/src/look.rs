@@ -13,8 +13,9 @@ use crate::loopback::{ALLOW_TARGETS, CONFIG, Ports};
 use crate::seed::{self, EMAIL, Options, Seeded};
 use crate::world::{Client, Place, Probe, Server};
 
-/// Nobody is asked about targets, because there is nobody to ask. All else is as operators have it.
-const TARGETS: &str = "[targets]\nopt_out = false\n";
+/// Nobody is asked about targets, because there is nobody to ask, and the account that has all of it may have more. All else is as
+/// operators have it.
+const LIMITS: &str = "[targets]\nopt_out = false\n[quotas]\nresults_per_day = 0\ncredits_per_day = 0\n";
 
 /// The time now.
 pub fn now() -> UnixNanos {
@@ -48,7 +49,7 @@ impl Look {
         let seeded = seed::fill(&server_dir.join("data"), options)?;
         let collector = ports.collector().map(|address| format!("\"{address}\"")).join(", ");
         let text = format!(
-            "[api]\nlisten = [\"{}\"]\nmin_interval = 1\n{ALLOW_TARGETS}\n[collector]\nlisten = [{collector}]\n{TARGETS}\
+            "[api]\nlisten = [\"{}\"]\nmin_interval = 1\n{ALLOW_TARGETS}\n[collector]\nlisten = [{collector}]\n{LIMITS}\
              [builtins]\nfile = {:?}\n",
             ports.api(),
             builtins.display().to_string()

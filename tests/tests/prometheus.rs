@@ -156,12 +156,14 @@ fn the_files_that_users_are_given_find_what_they_look_for() -> Result<()> {
     std::fs::write(&file, config)?;
     check("config", &file)?;
     check("rules", &dir.join("alerts.yml"))?;
-    for id in [live, named("ping")?, named("dns")?, named("http")?, named("quotes")?, named("rtl")?] {
-        let answer = api.request("GET", &format!("/api/v2/measurements/{id}/metrics/?by=probe"), None)?;
+    let measurements = [live, named("ping")?, named("dns")?, named("http")?, named("quotes")?, named("rtl")?];
+    let paths = measurements.map(|id| format!("/api/v2/measurements/{id}/metrics/?by=probe"));
+    for path in paths.into_iter().chain(["/api/v2/ipv6/metrics/".to_owned()]) {
+        let answer = api.request("GET", &path, None)?;
         ensure!(answer.status == 200, "{answer:?}");
         let page = dir.join("page.txt");
         std::fs::write(&page, answer.text)?;
-        check("metrics", &page).with_context(|| format!("measurement {id}"))?;
+        check("metrics", &page).context(path)?;
     }
 
     let prometheus = Prometheus::start(&dir, &file)?;

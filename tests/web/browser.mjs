@@ -7,7 +7,7 @@ import { chromium } from "playwright-core";
 export const facts = JSON.parse(readFileSync(process.env.SONDE_LOOK, "utf8"));
 
 // Far beyond what anything takes; nothing here is about how fast something is.
-export const PATIENCE = 60_000;
+export const PATIENCE = 30_000;
 
 export async function launch() {
   const executablePath = process.env.SONDE_CHROMIUM ?? "/usr/bin/chromium";

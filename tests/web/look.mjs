@@ -107,7 +107,8 @@ export async function links(browser, pages) {
       const url = new URL(href);
       // One of each sort will do: numbers differ, and queries.
       const sort = url.pathname.replace(/\d+/g, "N").replace(/[A-Z]{2}$/, "CC");
-      if (url.origin === new URL(page.url()).origin && !seen.has(sort)) seen.set(sort, { url: url.pathname + url.search, from: name });
+      const here = new URL(page.url());
+      if (url.origin === here.origin && url.pathname !== here.pathname && !seen.has(sort)) seen.set(sort, { url: url.pathname + url.search, from: name });
     }
   }
   for (const { url, from } of seen.values()) {
