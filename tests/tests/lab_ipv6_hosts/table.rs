@@ -111,7 +111,7 @@ pub const HOSTS: &[Row] = &[
         ..row("gateway silent", Plan { resolvers: PLAIN4, faults: &[Fault::SilentV6], ..Plan::dual("silent") })
     },
     Row {
-        ground: |home| ground::lie(home),
+        ground: ground::lie,
         v6: "native +lying-resolver",
         v4: "native (public) +lying-resolver",
         ..row(
