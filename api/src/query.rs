@@ -227,7 +227,7 @@ const STATUS_CHECK: &[Query] = &[
     query("median_rtt_threshold", Form::Decimal, "A newest RTT so many ms above the median is an alert"),
 ];
 const SUMMARY: &[Query] = &[
-    query("bins", Form::Between(1, 500), "How many bins at most (96)"),
+    query("bins", Form::Between(1, 500), "How many bins at most (100)"),
     query(
         "metric",
         Form::OneOf(&[

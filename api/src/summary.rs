@@ -55,8 +55,8 @@ use kept::Subject;
 use values::Quantiles;
 use window::Window;
 
-/// How many bins there are when nobody says.
-const BINS: usize = 96;
+/// How many bins there are when nobody says: a day that begins within a quarter of an hour has 97 of them.
+const BINS: usize = 100;
 
 /// The most bins.
 pub(crate) const MAX_BINS: usize = 500;

@@ -1,7 +1,5 @@
 //! Sums of votes, kept up while votes come early, late and again, are those of all votes counted plainly.
 
-#![expect(clippy::unwrap_used, reason = "an error must end the test")]
-
 use std::collections::BTreeMap;
 
 use sonde_protocol::ids::ProbeId;

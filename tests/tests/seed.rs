@@ -17,8 +17,11 @@ const OPTIONS: Options = Options { seed: 7, until: UnixNanos::from_secs(1_795_00
 
 const ALL: Slice = Slice { offset: 0, limit: 1000, descending: false };
 
+/// Reports as they were encoded, each with its probe.
+type Reports = Vec<(ProbeId, Vec<u8>)>;
+
 /// The probes as the catalog has them, and every report, in text.
-fn contents(data: &Path, seeded: &Seeded) -> Result<(String, Vec<(ProbeId, Vec<u8>)>)> {
+fn contents(data: &Path, seeded: &Seeded) -> Result<(String, Reports)> {
     let catalog = SqliteCatalog::open(data.join("catalog.db"))?;
     let probes = block_on(catalog.probes(&ProbeFilter::default(), ALL))?.items;
     let results = SqliteResults::open(data.join("results"))?;

@@ -46,11 +46,6 @@ pub(crate) fn url(name: &str) -> String {
     format!("/assets/{VERSION}/{name}")
 }
 
-/// The text of an asset that the program itself works with.
-pub(crate) fn text(name: &str) -> &'static str {
-    find(name).and_then(|asset| std::str::from_utf8(asset.plain).ok()).unwrap_or_default()
-}
-
 /// `GET /assets/{version}/{name}`.
 pub(crate) async fn serve(
     State(app): State<Arc<App>>,

@@ -8,9 +8,6 @@
 //! template of `templates/`, which extends `base.html`, or a [`page::Problem`]. Pictures are in `charts`: pure functions, data in,
 //! SVG out. Pages are whole without a script; `assets/js` adds to them. Start reading at [`router`].
 
-// The kit is whole before every page that uses it is.
-#![allow(dead_code)]
-
 mod ask;
 mod assets;
 mod charts;

@@ -75,9 +75,11 @@ fn main() -> Result<()> {
     for (name, cells) in
         [("warm: the world", world), ("warm: all countries", Cells::Countries), ("warm: all networks", Cells::Networks)]
     {
-        line(&mut out, name, || Ok(drop(block_on(store.sums(cells, from, to))?)))?;
+        line(&mut out, name, || block_on(store.sums(cells, from, to)).map(drop).map_err(Into::into))?;
     }
-    line(&mut out, "warm: the world by hours", || Ok(drop(block_on(store.hours(Cell::World, from, to))?)))?;
+    line(&mut out, "warm: the world by hours", || {
+        block_on(store.hours(Cell::World, from, to)).map(drop).map_err(Into::into)
+    })?;
     let mut round = 0;
     // As much as comes in a minute when each probe runs four times an hour.
     let minute = usize::try_from(probes / 15)?;
@@ -92,7 +94,8 @@ fn main() -> Result<()> {
         let mut records = crowd.records(to.plus(-1), round);
         records.truncate(minute);
         block_on(store.put(to.plus(-1), &records))?;
-        Ok(drop(block_on(store.sums(world, from, to))?))
+        block_on(store.sums(world, from, to))?;
+        Ok(())
     })?;
 
     let mut votes: Vec<(ProbeId, Record)> = Vec::new();

@@ -25,7 +25,7 @@ pub fn response(at: UnixNanos, dst: IpAddr, src: Option<IpAddr>, outcome: DnsRep
 pub fn by_resolvers(probe: &Invented, at: UnixNanos, rng: &mut Rng) -> DnsOutcome {
     let near = IpAddr::from([192, 168, 1, 1]);
     let far = IpAddr::from([23, 4, 4, 4]);
-    let servers = if probe.id.0 % 3 == 0 { vec![near, far] } else { vec![near] };
+    let servers = if probe.id.0.is_multiple_of(3) { vec![near, far] } else { vec![near] };
     let ask = |server: IpAddr, rng: &mut Rng| {
         let is_silent = probe.id.0 % 41 == 7 && server == near;
         let outcome = if is_silent || rng.one_in(90) {

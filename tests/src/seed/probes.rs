@@ -129,8 +129,14 @@ impl Invented {
             },
             addresses: self.address_v6.into_iter().map(IpAddr::V6).chain(self.source(Family::V4)).collect(),
             families: works.into_iter().filter_map(|(af, works)| works.then_some(af)).collect(),
-            kinds: Some(Kind::ALL.into_iter().filter(|kind| *kind != Kind::Http || self.id.0 % 9 != 0).collect()),
-            software: if self.id.0 % 23 == 0 { "sonde-probe 0.0.9".into() } else { "sonde-probe 0.1.0".into() },
+            kinds: Some(
+                Kind::ALL.into_iter().filter(|kind| *kind != Kind::Http || !self.id.0.is_multiple_of(9)).collect(),
+            ),
+            software: if self.id.0.is_multiple_of(23) {
+                "sonde-probe 0.0.9".into()
+            } else {
+                "sonde-probe 0.1.0".into()
+            },
             uplink: if self.id.0 % 12 == 5 { Uplink::Tls } else { Uplink::Quic },
             at,
         }

@@ -34,9 +34,6 @@ enum Look {
     Loss(usize),
 }
 
-/// Upper ends of the classes of loss, in percent: 0, to 1, to 5, to 25, below 100, 100.
-pub(crate) const CLASSES: [&str; 6] = ["no loss", "up to 1 %", "up to 5 %", "up to 25 %", "more", "all lost"];
-
 /// How high each class is.
 const HEIGHTS: [f64; 6] = [1.0, 4.0, 6.0, 8.0, 10.0, HEIGHT];
 

@@ -56,11 +56,6 @@ impl Scale {
         self.is_log
     }
 
-    /// The range of values.
-    pub fn range(&self) -> (f64, f64) {
-        self.from
-    }
-
     /// Round values for ticks, about this many.
     pub fn ticks(&self, about: usize) -> Vec<f64> {
         let (low, high) = self.from;
@@ -156,9 +151,9 @@ mod tests {
     fn only_values_that_differ_widely_get_a_logarithm() {
         assert!(!Scale::of_values(&[10.0, 12.0, 100.0], (0.0, 1.0)).is_log());
         let wide = Scale::of_values(&[10.0, 12.0, 300.0], (0.0, 1.0));
-        assert!(wide.is_log() && wide.range() == (10.0, 500.0), "{wide:?}");
+        assert!(wide.is_log() && wide.from == (10.0, 500.0), "{wide:?}");
         assert!(!Scale::of_values(&[0.0, 1.0, 300.0], (0.0, 1.0)).is_log(), "zero has no logarithm");
-        assert_eq!(Scale::of_values(&[], (0.0, 1.0)).range(), (0.0, 1.0));
-        assert_eq!(Scale::of_values(&[41.0], (0.0, 1.0)).range(), (0.0, 50.0));
+        assert_eq!(Scale::of_values(&[], (0.0, 1.0)).from, (0.0, 1.0));
+        assert_eq!(Scale::of_values(&[41.0], (0.0, 1.0)).from, (0.0, 50.0));
     }
 }

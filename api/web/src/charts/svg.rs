@@ -7,7 +7,8 @@ use std::fmt::{self, Display, Write};
 pub(crate) struct Svg(String);
 
 impl Svg {
-    /// The markup.
+    /// The markup, to look into.
+    #[cfg(test)]
     pub fn as_str(&self) -> &str {
         &self.0
     }

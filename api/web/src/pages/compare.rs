@@ -29,7 +29,6 @@ struct ComparePage {
 
 /// Two places beside each other.
 struct Found {
-    names: [String; 2],
     heads: [String; 2],
     hrefs: [String; 2],
     behind: [String; 2],
@@ -186,7 +185,6 @@ fn beside(
         verdict,
         rows: METRICS.into_iter().map(row).collect(),
         heads: names.each_ref().map(|name| if name == "the world" { "World".to_owned() } else { name.clone() }),
-        names,
         json,
     }
 }

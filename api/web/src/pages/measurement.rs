@@ -52,7 +52,6 @@ struct Whole {
     base: Base,
     id: u64,
     title: String,
-    kind: String,
     description: String,
     status: String,
     mood: &'static str,
@@ -256,7 +255,6 @@ pub(crate) async fn page(
     Ok(Page::public(Whole {
         id,
         title: measurement.title(),
-        kind: measurement.kind().to_owned(),
         description: measurement.description().to_owned(),
         status: measurement.status().to_owned(),
         mood: measurement.status_mood(),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::probe_ipv6::Ipv6;
-use super::probe_view::{Moment, Probe, now};
+use super::probe_view::{Probe, now};
 use crate::ask::{self, Asker};
 use crate::charts::number::{counted, share, span};
 use crate::charts::strip::{self, Step};
@@ -36,8 +36,6 @@ struct ProbePage {
 struct Window {
     /// `24 hours`.
     title: &'static str,
-    /// `98.6 %`, or nothing of a probe that never was there.
-    share: Option<String>,
     /// In a sentence.
     finding: String,
     svg: Svg,
@@ -94,12 +92,6 @@ impl Measurement {
 
     fn what(&self) -> &str {
         self.target.as_deref().unwrap_or("its own resolvers")
-    }
-}
-
-impl ProbePage {
-    fn moment(&self, seconds: &Option<i64>) -> Option<Moment> {
-        seconds.map(|seconds| Moment::of(seconds, self.now))
     }
 }
 
@@ -188,7 +180,7 @@ fn window(title: &'static str, uptime: &Uptime, json: String) -> Window {
         None => format!("It was not there in the last {title}."),
         Some(share) => format!("Connected {share} of the last {title}{since}."),
     };
-    Window { title, share, svg: strip::draw(&finding, &steps, &labels(uptime)), finding, rows, json }
+    Window { title, svg: strip::draw(&finding, &steps, &labels(uptime)), finding, rows, json }
 }
 
 /// A share of time is of many seconds, never of few things.
@@ -235,14 +227,15 @@ mod tests {
     fn a_window_in_words() {
         // Came 100 s into the second step and stayed; left in the third; the fourth is 400 s old.
         let window = window("24 hours", &uptime(vec![None, Some(800), Some(450), Some(0)]), String::new());
-        assert_eq!(window.share.as_deref(), Some("59.5 %"));
+        assert!(window.finding.contains("59.5 %"), "{}", window.finding);
         assert!(window.finding.contains("counted from its first connection"), "{}", window.finding);
         let words: Vec<&str> = window.rows.iter().map(|row| row.what.as_str()).collect();
         assert_eq!(words, ["not connected", "connected 7 min of 15 min", "connected"], "the newest first");
         assert!(window.svg.as_str().contains("not yet here"));
         let never = Uptime { first_connected: None, counted_seconds: 0, ..uptime(vec![None; 4]) };
         let window = super::window("24 hours", &never, String::new());
-        assert_eq!((window.share, window.rows.len()), (None, 0));
+        assert_eq!(window.rows.len(), 0);
+        assert!(!window.finding.contains('%'), "{}", window.finding);
     }
 
     #[test]

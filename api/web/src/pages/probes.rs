@@ -65,7 +65,6 @@ struct Probes {
 
 /// A state with its probes.
 struct State {
-    word: &'static str,
     words: &'static str,
     count: u64,
     /// To the list of these alone.
@@ -75,7 +74,6 @@ struct State {
 
 struct Map {
     svg: Svg,
-    placed: u64,
     /// Probes without a place.
     unplaced: u64,
 }
@@ -172,7 +170,6 @@ pub(super) async fn page(base: Base, asker: Asker, choices: Choices) -> Result<R
         query.extend([("status", number), ("page_size", "0")]);
         let is_chosen = shown.choices.text("status") == Some(word);
         shown.states.push(State {
-            word,
             words,
             count: asker.read::<List>(&path("", &query)).await?.count,
             link: address(&shown.choices, "status", if is_chosen { "" } else { word }),
@@ -182,7 +179,6 @@ pub(super) async fn page(base: Base, asker: Asker, choices: Choices) -> Result<R
     let places: Places = asker.read(&path("places/", &filters)).await?;
     shown.map = (places.placed > 0).then(|| Map {
         svg: dots::draw("Where the probes are", &places.places),
-        placed: places.placed,
         unplaced: list.count.saturating_sub(places.placed),
     });
     shown.total = list.count;

@@ -6,7 +6,7 @@ use askama::Template;
 use serde_json::Value;
 
 use super::fields::{Field, Input, KINDS, Kind, SOURCES};
-use super::request::{REQUESTED, SOURCE_ROWS, name_of, source_name};
+use super::request::{REQUESTED, name_of, source_name};
 use crate::charts::number::{count, counted};
 use crate::choices::Choices;
 use crate::page::Base;
@@ -37,10 +37,6 @@ impl NewPage {
 
     fn sources(&self) -> &'static [(&'static str, &'static str, &'static str)] {
         SOURCES
-    }
-
-    fn rows(&self) -> std::ops::Range<usize> {
-        0..SOURCE_ROWS
     }
 
     fn count(&self, number: &u64) -> String {
