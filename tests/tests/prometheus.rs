@@ -123,7 +123,9 @@ fn the_files_that_users_are_given_find_what_they_look_for() -> Result<()> {
     }
     let folder = tempfile::tempdir()?;
     let options = Options { probes: 60, ping_probes: 20, ..Options::small() };
-    let look = Look::start(&folder.path().join("sonde"), &options, 1, None)?;
+    let network = folder.path().join("sonde");
+    std::fs::create_dir(&network)?;
+    let look = Look::start(&network, &options, 1, None)?;
     let api = look.client()?;
     // Something that goes on while Prometheus looks: invented probes have reported and do no more.
     let ping = json!([{"type": "ping", "af": 4, "target": "127.0.0.1", "packets": 2, "interval": 1, "description": "\"live\" \\ <b>"}]);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequestParts, OriginalUri, Request};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, FORWARDED, HOST, ORIGIN, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -40,10 +40,10 @@ impl Arrival {
     pub fn of(request: &Request) -> Self {
         let kept = |name: &HeaderName| FROM.contains(name) || VISITOR.contains(name);
         let headers = request.headers().iter().filter(|(name, _)| kept(name));
-        Self {
-            extensions: request.extensions().clone(),
-            headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
-        }
+        let mut extensions = request.extensions().clone();
+        // The page's own address is none of the questions': the API would take one for the other.
+        extensions.remove::<OriginalUri>();
+        Self { extensions, headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect() }
     }
 }
 

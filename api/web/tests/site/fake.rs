@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
+use axum::extract::{OriginalUri, Request};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
@@ -41,11 +41,12 @@ impl Fake {
             answers.iter().map(|(path, value)| ((*path).to_owned(), value.clone())).collect();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sees = Arc::clone(&seen);
-        let api = Router::new().fallback(async move |request: Request| {
+        let api = Router::new().fallback(async move |OriginalUri(uri): OriginalUri, request: Request| {
             let (method, headers) = (request.method().clone(), request.headers().clone());
-            let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+            // The API goes by the address as it came, and so does this one.
+            let path = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
             sees.lock().unwrap().push(Seen { method, path, headers });
-            let found = answers.iter().find(|(path, _)| path == request.uri().path());
+            let found = answers.iter().find(|(path, _)| path == uri.path());
             let missing = json!({"error": {"status": 404, "code": 104, "detail": "Not found.", "title": "Not Found"}});
             let answer = found.map_or(missing, |(_, value)| value.clone());
             let status = answer["error"]["status"].as_u64().and_then(|status| StatusCode::from_u16(status as u16).ok());
