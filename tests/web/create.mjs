@@ -28,21 +28,21 @@ export async function create(browser) {
 
   await check("the form says what is wrong, at its place, and keeps what was written", async () => {
     await visit(page, "/new");
-    await page.getByLabel("Target").first().fill("192.168.1.1");
-    await page.getByRole("radio", { name: "IPv4" }).check();
+    await page.getByRole("textbox", { name: "Target", exact: true }).fill("192.168.1.1");
+    await page.getByRole("radio", { name: "IPv4", exact: true }).check();
     await choose(page, probe);
     await page.getByRole("button", { name: /Show cost/ }).click();
     const problems = page.locator("#problems");
     await problems.waitFor();
     ensure(await problems.evaluate((element) => element === document.activeElement || element.contains(document.activeElement)), "the summary has no focus");
-    ensure((await page.getByLabel("Target").first().inputValue()) === "192.168.1.1", "the target is gone");
+    ensure((await page.getByRole("textbox", { name: "Target", exact: true }).inputValue()) === "192.168.1.1", "the target is gone");
   });
 
   await check("form, preview, measurement, live results", async () => {
     complaints.length = 0;
     await visit(page, "/new");
-    await page.getByLabel("Target").first().fill("127.0.0.1");
-    await page.getByRole("radio", { name: "IPv4" }).check();
+    await page.getByRole("textbox", { name: "Target", exact: true }).fill("127.0.0.1");
+    await page.getByRole("radio", { name: "IPv4", exact: true }).check();
     await choose(page, probe);
     await page.getByRole("radio", { name: "again and again" }).check();
     await page.getByLabel("Seconds between runs").fill("2");
@@ -84,8 +84,8 @@ export async function create(browser) {
   await check("one key pasted instead of signing in makes a one-off, and the page keeps no key", async () => {
     const { context, page } = await open(browser, { ...SCREENS[1], javaScriptEnabled: false });
     await page.goto("/new");
-    await page.getByLabel("Target").first().fill("127.0.0.1");
-    await page.getByRole("radio", { name: "IPv4" }).check();
+    await page.getByRole("textbox", { name: "Target", exact: true }).fill("127.0.0.1");
+    await page.getByRole("radio", { name: "IPv4", exact: true }).check();
     await choose(page, probe);
     await page.locator("#key").fill(facts.key);
     await page.getByRole("button", { name: /Show cost/ }).click();

@@ -18,7 +18,7 @@ export function pages({ measurements: m, probes: p }) {
     { name: "join", path: "/join", says: [/probe/] },
     { name: "probes", path: "/probes", says: [/\d+ probes|probes/, /Connected/i] },
     { name: "probes-search", path: "/probes?country=DE", says: ["DE"] },
-    { name: "probe", path: `/probes/${p.connected}`, says: [String(p.connected), /connected/i, /native/i] },
+    { name: "probe", path: `/probes/${p.connected}`, says: [String(p.connected), /connected/i, /works/i] },
     { name: "probe-broken", path: `/probes/${p.broken ?? p.connected}`, says: [/IPv6/] },
     { name: "probe-gone", path: `/probes/${p.gone}`, says: [/disconnected|gone/i] },
     { name: "probe-never", path: `/probes/${p.never}`, says: [/never/i] },

@@ -50,11 +50,11 @@ pub(crate) struct Edge {
 }
 
 /// Room of a column and of a node.
-const COLUMN: f64 = 148.0;
+const COLUMN: f64 = 176.0;
 const ROW: f64 = 48.0;
 const MARGIN: f64 = 24.0;
 /// Width of the labels that stand beside the first and the last column.
-const SIDE: f64 = 70.0;
+const SIDE: f64 = 84.0;
 /// Back and forth through the columns to untangle the edges.
 const SWEEPS: usize = 8;
 /// The longest label that is written; the whole stands in the title.
@@ -67,13 +67,13 @@ struct Spot {
     y: f64,
 }
 
-/// Draws the graph. Edges to nodes that are not there are left out.
+/// Draws the graph, in its own size whatever the width of the page: labels are to be read. Edges to nodes that are not there are left out.
 pub(crate) fn paths(nodes: &[Node], edges: &[Edge], name: &str) -> Svg {
     let columns = columns(nodes, edges);
     let rows = columns.iter().map(Vec::len).max().unwrap_or(1).max(1);
     let width = 2.0 * (MARGIN + SIDE) + COLUMN * columns.len().saturating_sub(1) as f64;
     let height = 2.0 * MARGIN + ROW * (rows - 1) as f64 + 24.0;
-    let mut drawing = Drawing::new("chart paths", width, height, name);
+    let mut drawing = Drawing::sized("chart paths", width, height, name);
     let mut spots: Vec<Option<Spot>> = vec![None; nodes.len()];
     for (column, members) in columns.iter().enumerate() {
         // In the middle of the height, whatever their number.

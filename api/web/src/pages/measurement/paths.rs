@@ -160,14 +160,21 @@ pub(crate) async fn page(
         return Err(Problem::not_found("Only measurements of the kind traceroute have paths."));
     }
     let asked = moment(&choices, "t")?;
-    let by = choices.one_of("by", &["", "address", "as"])?;
-    let by = match by {
-        "" if measurement.0["participant_count"].as_u64().is_none_or(|probes| probes > NETWORKS_FROM as u64) => "as",
+    let chosen = choices.one_of("by", &["", "address", "as"])?;
+    let are_many = measurement.0["participant_count"].as_u64().is_none_or(|probes| probes > NETWORKS_FROM as u64);
+    let mut by = match chosen {
+        "" if are_many => "as",
         "" => "address",
-        by => by,
+        chosen => chosen,
     };
     let at = asked.or(measurement.over());
-    let Graph { picture, finding, paths } = read(&asker, id, at, by).await?;
+    let mut graph = read(&asker, id, at, by).await?;
+    // Where nobody knows whose the routers are, networks show nothing of the way.
+    if chosen.is_empty() && by == "as" && !graph.paths.nodes.iter().any(|node| node.kind == "network") {
+        by = "address";
+        graph = read(&asker, id, at, by).await?;
+    }
+    let Graph { picture, finding, paths } = graph;
     let time = at.unwrap_or_else(now);
     let step = measurement.0["interval"].as_i64().filter(|step| *step > 0).unwrap_or(STEP);
     let link = |time: Option<i64>, by: &str| {
