@@ -10,7 +10,9 @@ install_web_tests() {
         cp tests/web/package.json tests/web/package-lock.json tests/web/.npmrc target/web-tests/
         if ! (cd target/web-tests && npm ci --silent); then
             rm target/web-tests/package-lock.json
-            die "npm ci has failed"
+            [ "${SONDE_WEB_REQUIRED:-}" != 1 ] || die "npm ci has failed"
+            echo "SKIPPED: the real browser (npm ci has failed: no registry of packages here?)" >&2
+            exit 0
         fi
     fi
     rm -rf target/web-tests/src

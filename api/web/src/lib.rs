@@ -4,8 +4,8 @@
 //! ([`axum::Router`] is a service), as the one who looks at the page; so a page can show nothing that the API would not.
 //!
 //! A request goes: `site` (is it the API's? else the slash at the end, unsafe methods, what every page's answer carries) →
-//! a handler in `pages`, one file a page → `ask` → the API. A handler takes an [`ask::Asker`] and [`choices::Choices`], gives a
-//! template of `templates/`, which extends `base.html`, or a [`page::Problem`]. Pictures are in `charts`: pure functions, data in,
+//! a handler in `pages`, one file a page → `ask` → the API. A handler takes an `ask::Asker` and `choices::Choices`, gives a
+//! template of `templates/`, which extends `base.html`, or a `page::Problem`. Pictures are in `charts`: pure functions, data in,
 //! SVG out. Pages are whole without a script; `assets/js` adds to them. Start reading at [`router`].
 
 mod ask;

@@ -4,7 +4,7 @@
 //! [`Homes::start`] makes it from [`Plan`]s, dropping it removes it. Four machines in networks of their own are there to be
 //! measured ([`Homes::reference`]); what runs on them is the test's affair. Resolvers, the translator, tunnels and
 //! routers' advertisements are programs of other people (knot, unbound, tayga, radvd), but for two that are short: what
-//! radvd cannot say ([`advert`]), and the tunnels ([`tunnel`]), since not every kernel has a device for them.
+//! radvd cannot say (`advert`), and the tunnels (`tunnel`), since not every kernel has a device for them.
 //!
 //! It needs root, iproute2, nftables and those programs. Like the rest of the lab it knows nothing of Sonde.
 
