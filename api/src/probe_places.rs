@@ -27,6 +27,7 @@ pub(crate) struct Places {
     /// How many of them are connected.
     connected: u64,
     /// Of each cell of the grid, whose side is about 10 km: longitude, latitude, probes connected, probes in all.
+    #[schema(value_type = Vec<Vec<f64>>)]
     places: Vec<(f64, f64, u64, u64)>,
 }
 
