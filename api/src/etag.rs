@@ -29,16 +29,21 @@ pub(crate) fn respond(
         0 => format!("{whose}, no-cache"),
         seconds => format!("{whose}, max-age={seconds}"),
     };
-    let is_known = asked
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|known| known.trim().trim_start_matches("W/"))
-        .any(|known| known == "*" || known == tag);
+    let is_known = is_known(asked, &tag);
     let headers = [(ETAG, tag), (CACHE_CONTROL, caching)];
     if is_known {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
     (headers, [(CONTENT_TYPE, content_type)], body).into_response()
+}
+
+/// Does whoever asks have the answer of this tag already?
+pub(crate) fn is_known(asked: &HeaderMap, tag: &str) -> bool {
+    asked
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|known| known.trim().trim_start_matches("W/"))
+        .any(|known| known == "*" || known == tag)
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 use axum::extract::{Extension, FromRequestParts};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +17,7 @@ use super::cell::CellObject;
 use super::span::Span;
 use crate::Api;
 use crate::error::ApiError;
+use crate::etag;
 use crate::here::Here;
 use crate::params::Params;
 
@@ -142,9 +143,7 @@ impl Asked {
         // What an answer says depends on the votes, on the hour, and on this program.
         let version = env!("CARGO_PKG_VERSION");
         let tag = format!("\"{:x}-{}-{}-{version}\"", state.epoch, state.revision, Hour::of(now).0);
-        let has_it = self.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-        let is_same = |one: &str| one.trim() == "*" || one.trim().trim_start_matches("W/") == tag;
-        if has_it.flat_map(|value| value.split(',')).any(is_same) {
+        if etag::is_known(&self.headers, &tag) {
             // Only what exists has a tag, and a query that is wrong never had one.
             return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag.as_str()), (CACHE_CONTROL, FRESH)]).into_response());
         }

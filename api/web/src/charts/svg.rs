@@ -35,45 +35,26 @@ pub(crate) struct Drawing {
 impl Drawing {
     /// A picture of this size, in its own units, which is an image by this name for whoever does not see it.
     pub fn new(class: &str, width: f64, height: f64, name: &str) -> Self {
-        let mut drawing = Self { out: String::new(), open: Vec::new() };
-        let view = format!("0 0 {} {}", Number(width), Number(height));
-        drawing.open(
-            "svg",
-            &[
-                ("xmlns", &"http://www.w3.org/2000/svg"),
-                ("class", &class),
-                ("viewBox", &view),
-                ("role", &"img"),
-                ("aria-label", &name),
-            ],
-        );
-        drawing
+        Self::begin(class, (width, height), &[("role", &"img"), ("aria-label", &name)])
     }
 
     /// The same with a size in pixels, for pictures that are shown where no style gives them one.
     pub fn sized(class: &str, width: f64, height: f64, name: &str) -> Self {
-        let mut drawing = Self { out: String::new(), open: Vec::new() };
-        let view = format!("0 0 {} {}", Number(width), Number(height));
-        drawing.open(
-            "svg",
-            &[
-                ("xmlns", &"http://www.w3.org/2000/svg"),
-                ("class", &class),
-                ("width", &Number(width)),
-                ("height", &Number(height)),
-                ("viewBox", &view),
-                ("role", &"img"),
-                ("aria-label", &name),
-            ],
-        );
-        drawing
+        let size: Attributes =
+            &[("width", &Number(width)), ("height", &Number(height)), ("role", &"img"), ("aria-label", &name)];
+        Self::begin(class, (width, height), size)
     }
 
     /// A picture that says nothing which does not stand beside it as text.
     pub fn decoration(class: &str, width: f64, height: f64) -> Self {
+        Self::begin(class, (width, height), &[("aria-hidden", &"true")])
+    }
+
+    fn begin(class: &str, (width, height): (f64, f64), more: Attributes) -> Self {
         let mut drawing = Self { out: String::new(), open: Vec::new() };
         let view = format!("0 0 {} {}", Number(width), Number(height));
-        drawing.open("svg", &[("class", &class), ("viewBox", &view), ("aria-hidden", &"true")]);
+        let first: Attributes = &[("xmlns", &"http://www.w3.org/2000/svg"), ("class", &class), ("viewBox", &view)];
+        drawing.open("svg", &[first, more].concat());
         drawing
     }
 

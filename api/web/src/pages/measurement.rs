@@ -1,32 +1,34 @@
 //! `/measurements/{id}`: what is measured, by whom, and what was found, now and over time. [`paths`] is the ways of a traceroute,
 //! [`of_probe`] what one probe reported.
 
-use std::collections::HashMap;
-
 use askama::Template;
 use axum::extract::Path;
 use axum::response::IntoResponse;
-use data_encoding::BASE64;
 use serde_json::Value;
 
 use crate::ask::{self, Asker};
 use crate::charts::bands::{self, Bands, Bin};
-use crate::charts::heat;
-use crate::charts::number::{count, counted, duration_ms, ms, share, span};
+use crate::charts::number::{count, counted, duration_ms, share};
 use crate::charts::probe_map::{self, Dot};
 use crate::charts::svg::Svg;
 use crate::charts::time;
 use crate::choices::Choices;
 use crate::page::{Base, Page, Problem};
 
+mod heat_map;
 pub(crate) mod model;
 pub(crate) mod of_probe;
 pub(crate) mod paths;
 pub(crate) mod range;
+mod rows;
 pub(crate) mod words;
 
+pub(crate) use heat_map::heat_legend;
+use heat_map::heat_map;
 use model::{Answers, Measurement, OfProbe, OfProbes, Summary};
 use range::{Link, Range};
+use rows::{AnswerRow, BinRow, ProbeRow, answer_row, bin_row, probe_row, state_words};
+pub(crate) use rows::{ResultRow, result_row};
 
 /// How many probes the table has before all are asked for.
 const PROBES_SHOWN: usize = 50;
@@ -110,55 +112,11 @@ struct Metric {
     is_here: bool,
 }
 
-struct BinRow {
-    start: i64,
-    state: &'static str,
-    probes: String,
-    median: String,
-    range: String,
-    lost: String,
-    results: String,
-}
-
-struct AnswerRow {
-    text: String,
-    count: String,
-    part: String,
-    probes: String,
-    last: i64,
-    more: Vec<(&'static str, String)>,
-    mood: &'static str,
-}
-
-struct ProbeRow {
-    id: u64,
-    asn: Option<u64>,
-    country: String,
-    state: &'static str,
-    mood: &'static str,
-    last: String,
-    median: String,
-    lost: String,
-    when: Option<i64>,
-}
-
 struct Order {
     name: &'static str,
     title: &'static str,
     query: String,
     sort: Option<&'static str>,
-}
-
-/// One of the newest results.
-pub(crate) struct ResultRow {
-    /// When it began, in Unix seconds.
-    pub at: i64,
-    /// Whose.
-    pub probe: u64,
-    /// What it says.
-    pub text: String,
-    /// How that is.
-    pub mood: &'static str,
 }
 
 /// The measurement, if the public may see it.
@@ -386,65 +344,6 @@ fn value_text(value: f64, is_time: bool, unit: &str) -> String {
     }
 }
 
-/// A number in a column of its kind.
-fn cell(value: Option<f64>, is_time: bool) -> String {
-    match value {
-        None => "–".to_owned(),
-        Some(value) if is_time => ms(value),
-        Some(value) => format!("{}", (value * 100.0).round() / 100.0),
-    }
-}
-
-/// A state of the API in words, and how it is shown.
-fn state_words(state: &str) -> (&'static str, &'static str) {
-    match state {
-        "answered" => ("answered", "good"),
-        "lost" => ("all lost", "bad"),
-        "failed" => ("not carried out", "warn"),
-        _ => ("not measured", ""),
-    }
-}
-
-fn bin_row(bin: &model::SummaryBin, is_time: bool) -> BinRow {
-    let range = match (bin.min, bin.max) {
-        (Some(min), Some(max)) => format!("{} – {}", cell(Some(min), is_time), cell(Some(max), is_time)),
-        _ => "–".to_owned(),
-    };
-    BinRow {
-        start: bin.start,
-        state: state_words(&bin.state).0,
-        probes: count(bin.probes),
-        median: cell(bin.median, is_time),
-        range,
-        lost: lost_text(bin.sent, bin.received),
-        results: count(bin.results),
-    }
-}
-
-/// `3 of 120 (2.5 %)`.
-fn lost_text(sent: u64, received: u64) -> String {
-    let lost = sent.saturating_sub(received);
-    match sent {
-        0 => "–".to_owned(),
-        _ => format!("{} of {} ({})", count(lost), count(sent), share(lost as f64 / sent as f64, sent)),
-    }
-}
-
-fn probe_row(of: &OfProbe, is_time: bool) -> ProbeRow {
-    let (state, mood) = state_words(of.last_state.as_deref().unwrap_or(&of.state));
-    ProbeRow {
-        id: of.prb_id,
-        asn: of.asn,
-        country: of.country_code.clone().unwrap_or_default(),
-        state,
-        mood,
-        last: cell(of.last_value, is_time),
-        median: cell(of.median, is_time),
-        lost: lost_text(of.sent, of.received),
-        when: of.last_timestamp,
-    }
-}
-
 /// Where the probes are whose place is known, and how many those are.
 fn map(probes: &[OfProbe]) -> (Option<Svg>, u64) {
     let dots = probes.iter().filter_map(|of| {
@@ -493,46 +392,6 @@ fn answers_title(kind: &str) -> &'static str {
     }
 }
 
-fn answer_row(group: &model::AnswerGroup, all: &Answers) -> AnswerRow {
-    let total: u64 = all.answers.iter().map(|group| group.count).sum::<u64>() + all.left_out;
-    let mut more = Vec::new();
-    let answer = &group.answer;
-    let moment = |name: &str| answer[name].as_i64().map(time::human_unix);
-    let text = |name: &str| answer[name].as_str().map(str::to_owned);
-    let list = |name: &str| {
-        let all: Vec<&str> = answer[name].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        (!all.is_empty()).then(|| all.join(", "))
-    };
-    let told: [(&'static str, Option<String>); 6] = [
-        ("Names", list("names")),
-        ("Subject", text("subject")),
-        ("Issuer", text("issuer")),
-        ("Valid from", moment("not_before")),
-        ("Valid until", moment("not_after")),
-        ("SHA-256", text("sha256")),
-    ];
-    more.extend(told.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    if let Some(until) = answer["not_after"].as_i64() {
-        let left = until.saturating_sub(group.last);
-        let words = if left < 0 {
-            format!("it had been over for {}", span(-left))
-        } else {
-            format!("{} were left", span(left))
-        };
-        more.push(("When last seen", words));
-    }
-    let is_bad = answer["failed"].is_string() || answer["not_after"].as_i64().is_some_and(|until| until < group.last);
-    AnswerRow {
-        text: group.text.clone(),
-        count: count(group.count),
-        part: share(group.count as f64 / total.max(1) as f64, total),
-        probes: count(group.probes),
-        last: group.last,
-        more,
-        mood: if is_bad { "bad" } else { "" },
-    }
-}
-
 /// What is true of every kind.
 fn general(measurement: &Measurement) -> Vec<(&'static str, String)> {
     let object = &measurement.0;
@@ -577,53 +436,4 @@ async fn newest(asker: &Asker, id: u64, probes: &[OfProbe]) -> Result<Vec<Result
     let mut rows: Vec<ResultRow> = results.as_array().into_iter().flatten().map(result_row).collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.at));
     Ok(rows)
-}
-
-/// One result in a line.
-pub(crate) fn result_row(result: &Value) -> ResultRow {
-    let said = words::words(result);
-    ResultRow {
-        at: result["timestamp"].as_i64().unwrap_or_default(),
-        probe: result["prb_id"].as_u64().unwrap_or_default(),
-        text: said.text,
-        mood: said.mood,
-    }
-}
-
-/// A row a probe, of the API's bytes.
-async fn heat_map(asker: &Asker, path: &str) -> Result<Option<Svg>, Problem> {
-    let map = asker.get(path).await?;
-    let Some(cells) = map["cells"].as_str().and_then(|text| BASE64.decode(text.as_bytes()).ok()) else {
-        return Ok(None);
-    };
-    let bins = map["bins"].as_u64().and_then(|bins| usize::try_from(bins).ok()).unwrap_or_default();
-    let probes: Vec<u64> = map["probes"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
-    if bins == 0 || probes.is_empty() || cells.len() != bins.saturating_mul(probes.len()) {
-        return Ok(None);
-    }
-    let codes: HashMap<&str, f64> = ["failed", "lost", "first", "least", "factor"]
-        .into_iter()
-        .filter_map(|name| Some((name, map["codes"][name].as_f64()?)))
-        .collect();
-    let code = |name: &str| codes.get(name).copied().unwrap_or(f64::MAX);
-    let cell = |byte: &u8| match f64::from(*byte) {
-        byte if byte >= code("first") => {
-            heat::Cell::Class(heat::class(code("least") * code("factor").powf(byte - code("first"))))
-        }
-        byte if byte == code("lost") => heat::Cell::Lost,
-        byte if byte == code("failed") => heat::Cell::Failed,
-        _ => heat::Cell::NotMeasured,
-    };
-    let rows: Vec<(String, Vec<heat::Cell>)> = probes
-        .iter()
-        .zip(cells.chunks(bins))
-        .map(|(probe, row)| (format!("probe {probe}"), row.iter().map(cell).collect()))
-        .collect();
-    Ok(Some(heat::heat(&rows, "Each probe’s round-trip times over time, a row a probe. Darker is slower.")))
-}
-
-/// The classes of the heat map and their words.
-pub(crate) fn heat_legend() -> Vec<(String, String)> {
-    let names = crate::charts::palette::legend(&heat::SPLITS, "ms");
-    names.into_iter().enumerate().map(|(class, name)| (format!("share-{class}"), name)).collect()
 }
