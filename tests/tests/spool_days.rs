@@ -3,6 +3,10 @@
 //! what a probe holds in memory that starts with a full file. Prints the figures.
 #![expect(clippy::unwrap_used, reason = "all of this is tests, the helpers between them too")]
 
+#[expect(dead_code, reason = "one of its two samples is of use here")]
+#[path = "../../protocol/tests/samples/mod.rs"]
+mod samples;
+
 use std::collections::BinaryHeap;
 use std::fs;
 use std::io;
@@ -89,6 +93,22 @@ fn path(af: Family, rng: &mut Rng) -> Outcome {
     })
 }
 
+/// A look at IPv6, as wordy as a full one (most are light). The sample has one reference of the network's four.
+fn reachability() -> Outcome {
+    let mut seen = samples::full("2001:db8::2", "192.0.2.2", "192.0.2.3", "192.0.2.53", "192.0.2.254");
+    let evidence = &mut seen.evidence;
+    evidence.targets = four(&evidence.targets);
+    evidence.dns = four(&evidence.dns);
+    evidence.pairs = four(&evidence.pairs);
+    evidence.echoes = four(&evidence.echoes);
+    evidence.sizes = four(&evidence.sizes);
+    Outcome::Ipv6(Box::new(seen))
+}
+
+fn four<T: Clone, const MAX: usize>(list: &List<T, MAX>) -> List<T, MAX> {
+    List::cut((0..4).flat_map(|_| list.iter().cloned()).collect::<Vec<_>>())
+}
+
 /// What a probe reports of a run: everything answers.
 fn report(of: &Builtin, at: UnixNanos, rng: &mut Rng) -> Vec<u8> {
     let outcome = match of.kind {
@@ -135,6 +155,7 @@ fn report(of: &Builtin, at: UnixNanos, rng: &mut Rng) -> Vec<u8> {
             };
             Outcome::Dns(DnsOutcome { own_resolvers: false, responses: List::cut([response]) })
         }
+        Kind::Ipv6 => reachability(),
         other => panic!("no built-in measurement is a {other:?}"),
     };
     let load = Load { runs: 2, packets_per_second: 9, load_average: Some(17) };
