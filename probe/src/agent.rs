@@ -67,7 +67,7 @@ use crate::resolve::MAX_RESOLVERS;
 use crate::run::{KINDS, MAX_QUESTIONS, Runner};
 use crate::sandbox::SandboxError;
 use crate::scheduler::Scheduler;
-use crate::service_manager::ServiceManager;
+use crate::service_manager::{News, ServiceManager};
 use crate::spool::Done;
 use crate::status::{Status, StatusServer};
 use crate::uplink::{ConnectError, Link, LinkEvent};
@@ -75,6 +75,17 @@ use crate::wall_clock::WallClock;
 
 /// Name and version, as hello says them.
 pub const SOFTWARE: &str = concat!("sonde-probe/", env!("CARGO_PKG_VERSION"));
+
+/// The environment variable in which the board's operating system tells its own version.
+const OS_VERSION: &str = "SONDE_OS_VERSION";
+
+/// What the probe calls itself towards the network: its program, and on a board that runs nothing else the system too.
+fn software(os_version: Option<&str>) -> Text<64> {
+    match os_version.filter(|version| !version.is_empty()) {
+        Some(version) => Text::cut(format!("{SOFTWARE} sonde-os/{version}")),
+        None => Text::cut(SOFTWARE),
+    }
+}
 
 /// How long runs that are going on get to end when the probe is stopped.
 const FINISH_RUNS: Duration = Duration::from_secs(3);
@@ -257,7 +268,8 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
     let kinds = &config.limits.kinds;
     let looking = Looking::open(&start.state, seed);
     *runner.settling.lock().unwrap_or_else(PoisonError::into_inner) = looking.settling();
-    let mut session = ProbeSession::new(boot, SpoolLimits::default(), Text::cut(SOFTWARE), kinds, seed, started);
+    let software = software(std::env::var(OS_VERSION).ok().as_deref());
+    let mut session = ProbeSession::new(boot, SpoolLimits::default(), software, kinds, seed, started);
     session.spool_mut().restore(restored);
     info!(key = %identity.key().public(), network = identity.network_name(), boot = %format!("{:016x}", boot.0), "probe starts");
     let mut agent = Agent {
@@ -527,9 +539,10 @@ impl Agent {
     /// Only here, where the loop turns: what the service manager hears proves that it does.
     fn tell_manager(&mut self, now: Nanos) {
         let news = self.status.take_news();
-        if self.manager.wants(news, now) {
-            let line = self.status().line();
-            self.manager.tell(&line, now);
+        let clock = self.runner.clock_behind(self.runner.moment());
+        if self.manager.wants(news, clock.is_some(), now) {
+            let status = self.status();
+            self.manager.tell(News { line: &status.line(), state: status.state.name(), clock }, now);
         }
     }
 

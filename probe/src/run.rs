@@ -155,6 +155,11 @@ impl Runner {
         self.wall.lock().unwrap_or_else(PoisonError::into_inner).now(moment.monotonic, moment.wall)
     }
 
+    /// [`WallClock::behind`] at a moment.
+    pub fn clock_behind(&self, moment: Moment) -> Option<(i64, Duration)> {
+        self.wall.lock().unwrap_or_else(PoisonError::into_inner).behind(moment.monotonic, moment.wall)
+    }
+
     /// Runs a measurement once. Whatever happens is a result.
     pub async fn run(&self, probe: ProbeId, request: &Request) -> MeasurementResult {
         let begun = self.moment();

@@ -151,6 +151,13 @@ impl WallClock {
         }
     }
 
+    /// How many nanoseconds the kernel's clock, which shows `realtime`, is behind the collector's, and how wrong that can be. `None` while
+    /// no collector told, and where somebody else keeps the kernel's clock right.
+    pub fn behind(&self, mono: Nanos, realtime: UnixNanos) -> Option<(i64, Duration)> {
+        let estimate = self.estimate.filter(|_| !self.kernel_counts)?;
+        Some((estimate.sample.at(mono).0.saturating_sub(realtime.0), estimate.sample.error_at(mono)))
+    }
+
     /// Is the time of day known at all?
     pub fn is_known(&self) -> bool {
         self.kernel_counts || self.estimate.is_some()
@@ -225,6 +232,18 @@ mod tests {
         assert_eq!(clock.now(mono(2), WRONG), WRONG);
         assert!(!clock.is_known());
         assert_eq!(clock.timing(mono(2), StampSource::User), Timing::default());
+    }
+
+    #[test]
+    fn how_far_an_unkept_kernel_clock_is_behind() {
+        let mut clock = WallClock::new();
+        assert_eq!(clock.behind(mono(1), WRONG), None, "nobody knows");
+        exchange(&mut clock, mono(1), 0, MS);
+        let late = UnixNanos(truth(mono(21)).0 - 3 * S);
+        assert_eq!(clock.behind(mono(21), late), Some((3 * S, 2 * MS)), "50 ppm of 20 s are 1 ms");
+        assert_eq!(clock.behind(mono(21), UnixNanos(truth(mono(21)).0 + S)).map(|(behind, _)| behind), Some(-S));
+        clock.kernel_state(true, Some(MS), mono(22));
+        assert_eq!(clock.behind(mono(22), WRONG), None, "an NTP client keeps it");
     }
 
     #[test]
