@@ -1,0 +1,289 @@
+//! The state partition: an ext4 file system of 120 MiB, and around it two raw copies of the probe's key. Cards die and are pulled in the
+//! middle of a write: a file system that cannot be trusted is made anew, and the key is what must survive.
+//!
+//! The partition is found by its place, never by what it contains. What is done is decided by [`decide`] from what was found; the key is
+//! looked for in the file first, because a file that holds a whole key is as new as a key can be, then in the copies.
+
+pub mod key;
+mod template;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+pub use key::Secret;
+
+/// Where it is mounted.
+pub const STATE: &str = "/state";
+
+/// The probe's state directory.
+pub const PROBE: &str = "/state/probe";
+
+/// What the system itself keeps.
+pub const OS: &str = "/state/os";
+
+/// The user and the group that the probe runs as.
+pub const PROBE_USER: u32 = 900;
+
+/// The probe's key, in its state directory.
+const KEY: &str = "probe.key";
+
+/// The template of an empty file system.
+const TEMPLATE: &str = "/etc/sonde/state.template";
+
+const FLAGS: MountFlags =
+    MountFlags::NODEV.union(MountFlags::NOSUID).union(MountFlags::NOEXEC).union(MountFlags::NOATIME);
+
+/// How a mount went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mounted {
+    /// It can be written and says nothing of errors.
+    Well,
+    /// It can be read, but not trusted.
+    Broken,
+    /// Not at all.
+    No,
+}
+
+/// What to do about the file system and the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Make the file system anew.
+    pub remake: bool,
+    /// The key that the probe is to have, if it has had one.
+    pub secret: Option<Secret>,
+    /// Write it into the file.
+    pub write_file: bool,
+}
+
+/// Decides from how the mount went, from the key in the file and from the copies.
+pub fn decide(mounted: Mounted, file: Option<Secret>, copies: [Option<Secret>; 2]) -> Plan {
+    let secret = file.or(copies[0]).or(copies[1]);
+    let remake = mounted != Mounted::Well;
+    Plan { remake, secret, write_file: secret.is_some() && (remake || file.is_none()) }
+}
+
+/// Why there is no state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The card has no second partition.
+    #[error("the card has no second partition for the probe's state; write the card anew")]
+    NoPartition,
+    /// The card does not take what is written to it.
+    #[error("the state partition cannot be {step}: {source}; put the image on another card")]
+    Card {
+        /// What failed.
+        step: &'static str,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn failed(step: &'static str) -> impl FnOnce(io::Error) -> StateError {
+    move |source| StateError::Card { step, source }
+}
+
+/// The state partition, mounted.
+#[derive(Debug)]
+pub struct State {
+    device: PathBuf,
+    /// In both copies.
+    copied: Option<Secret>,
+    /// What had to be done, in words.
+    pub words: String,
+}
+
+impl State {
+    /// Mounts the partition, repairing what must be. It may take as long as the card takes to write 120 MiB.
+    ///
+    /// # Errors
+    /// When the card does not take part.
+    pub fn open(device: Option<&Path>) -> Result<Self, StateError> {
+        let device = device.ok_or(StateError::NoPartition)?;
+        let copies = read_copies(device).unwrap_or_default();
+        let mounted = try_mount(device);
+        let file = read_secret(&Path::new(PROBE).join(KEY));
+        let plan = decide(mounted, file, copies);
+        let mut words = "mounted".to_owned();
+        if plan.remake {
+            if mounted == Mounted::Broken {
+                unmount(STATE, UnmountFlags::DETACH).map_err(|error| failed("unmounted")(error.into()))?;
+            }
+            // Before anything is overwritten: if the power goes now, the copies have it.
+            if let Some(secret) = plan.secret {
+                key::write(device, &secret).map_err(failed("written"))?;
+            }
+            let wiped = template::write(Path::new(TEMPLATE), device).map_err(failed("made anew"))?;
+            mount(device, STATE, "ext4", FLAGS, c"errors=remount-ro")
+                .map_err(|error| failed("mounted")(error.into()))?;
+            words = if wiped { "it was damaged: made anew".into() } else { "made for the first time".into() };
+        }
+        make_folders().map_err(failed("written"))?;
+        if let Some(secret) = plan.secret.filter(|_| plan.write_file) {
+            write_secret(&secret).map_err(failed("written"))?;
+            words.push_str(", the probe's key saved from its copy");
+        }
+        // Only what both copies say needs no writing.
+        let copied = copies[0].filter(|_| copies[0] == copies[1] && !plan.remake);
+        let mut state = Self { device: device.to_owned(), copied, words };
+        state.keep_key().map_err(failed("written"))?;
+        Ok(state)
+    }
+
+    /// Writes the copies of the key when the file has another than they. True if it did.
+    ///
+    /// # Errors
+    /// The card's.
+    pub fn keep_key(&mut self) -> io::Result<bool> {
+        let Some(secret) = read_secret(&Path::new(PROBE).join(KEY)).filter(|secret| self.copied != Some(*secret))
+        else {
+            return Ok(false);
+        };
+        key::write(&self.device, &secret)?;
+        self.copied = Some(secret);
+        Ok(true)
+    }
+
+    /// Has the kernel stopped writing, because the file system or the card is damaged?
+    pub fn has_gone_bad() -> bool {
+        !statvfs(STATE).is_ok_and(|about| !about.f_flag.contains(StatVfsMountFlags::RDONLY))
+    }
+
+    /// Writes out what is waiting and unmounts.
+    pub fn close() {
+        rustix::fs::sync();
+        let _ = unmount(STATE, UnmountFlags::DETACH);
+    }
+}
+
+/// A state that lasts until the power goes, for a card that can only be read: the probe measures on, by the key that it has.
+///
+/// # Errors
+/// Without a key, with which it would be another probe after each start, or without memory.
+pub fn in_memory(device: Option<&Path>) -> io::Result<()> {
+    let copies = device.map(read_copies).transpose()?.unwrap_or_default();
+    let secret = copies[0].or(copies[1]).ok_or(io::ErrorKind::NotFound)?;
+    let _ = unmount(STATE, UnmountFlags::DETACH);
+    mount("tmpfs", STATE, "tmpfs", FLAGS, c"mode=755,size=32m")?;
+    make_folders()?;
+    write_secret(&secret)
+}
+
+fn read_copies(device: &Path) -> io::Result<[Option<Secret>; 2]> {
+    key::read(&mut File::open(device)?)
+}
+
+fn try_mount(device: &Path) -> Mounted {
+    let looks = Superblock::of(device);
+    if looks == Superblock::None {
+        return Mounted::No;
+    }
+    if looks == Superblock::Clean && mount(device, STATE, "ext4", FLAGS, c"errors=remount-ro").is_ok() {
+        // The journal may have told of an error only now.
+        let well = !State::has_gone_bad() && Superblock::of(device) == Superblock::Clean;
+        return if well { Mounted::Well } else { Mounted::Broken };
+    }
+    // To look for the key; without the journal, which could not be written back.
+    match mount(device, STATE, "ext4", FLAGS | MountFlags::RDONLY, c"noload") {
+        Ok(()) => Mounted::Broken,
+        Err(_) => Mounted::No,
+    }
+}
+
+/// What the superblock says (`s_magic`, `s_state`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Superblock {
+    None,
+    Clean,
+    /// The kernel has noted an error.
+    Errors,
+}
+
+impl Superblock {
+    fn of(device: &Path) -> Self {
+        const ERROR_FS: u8 = 2;
+        let mut bytes = [0; 1024];
+        let read = File::open(device).and_then(|mut file| {
+            file.seek(SeekFrom::Start(1024))?;
+            file.read_exact(&mut bytes)
+        });
+        match read {
+            Ok(()) if bytes[0x38..0x3a] != [0x53, 0xef] => Self::None,
+            Ok(()) if bytes[0x3a] & ERROR_FS == 0 => Self::Clean,
+            Ok(()) => Self::Errors,
+            Err(_) => Self::None,
+        }
+    }
+}
+
+fn make_folders() -> io::Result<()> {
+    for (path, mode, owner) in [(PROBE, 0o700, PROBE_USER), (OS, 0o700, 0)] {
+        match fs::DirBuilder::new().mode(mode).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => chown(path, Some(owner), Some(owner))?,
+        }
+    }
+    Ok(())
+}
+
+fn read_secret(file: &Path) -> Option<Secret> {
+    let mut bytes = Vec::new();
+    File::open(file).ok()?.take(256).read_to_end(&mut bytes).ok()?;
+    Secret::from_pkcs8(&bytes)
+}
+
+fn write_secret(secret: &Secret) -> io::Result<()> {
+    let (path, new) = (Path::new(PROBE).join(KEY), Path::new(PROBE).join("probe.key.saved"));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    io::Write::write_all(&mut file, &secret.to_pkcs8()?)?;
+    file.sync_all()?;
+    chown(&new, Some(PROBE_USER), Some(PROBE_USER))?;
+    fs::rename(&new, &path)?;
+    File::open(PROBE)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_survives_wherever_one_of_its_bytes_does() {
+        let (old, new) = (Secret([1; 32]), Secret([2; 32]));
+        // How the mount went, the file, the copies; remake?, the key, write the file?
+        for (mounted, file, copies, expected) in [
+            (Mounted::Well, Some(new), [Some(new), Some(new)], (false, Some(new), false)),
+            // Exchanged for another just before the power went.
+            (Mounted::Well, Some(new), [Some(old), None], (false, Some(new), false)),
+            (Mounted::Well, None, [None, None], (false, None, false)),
+            // The power went between making the file system and writing the key.
+            (Mounted::Well, None, [Some(old), Some(old)], (false, Some(old), true)),
+            (Mounted::Broken, Some(new), [Some(old), Some(old)], (true, Some(new), true)),
+            (Mounted::Broken, None, [None, Some(old)], (true, Some(old), true)),
+            (Mounted::No, None, [Some(new), Some(old)], (true, Some(new), true)),
+            (Mounted::No, None, [None, None], (true, None, false)),
+        ] {
+            let plan = decide(mounted, file, copies);
+            assert_eq!((plan.remake, plan.secret, plan.write_file), expected, "{mounted:?} {file:?} {copies:?}");
+        }
+    }
+
+    #[test]
+    fn the_superblock_tells_of_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let mut disk = vec![0; 8192];
+        fs::write(&path, &disk).unwrap();
+        assert_eq!(Superblock::of(&path), Superblock::None);
+        disk[1024 + 0x38..1024 + 0x3b].copy_from_slice(&[0x53, 0xef, 1]);
+        fs::write(&path, &disk).unwrap();
+        assert_eq!(Superblock::of(&path), Superblock::Clean);
+        disk[1024 + 0x3a] = 3;
+        fs::write(&path, &disk).unwrap();
+        assert_eq!(Superblock::of(&path), Superblock::Errors);
+    }
+}
