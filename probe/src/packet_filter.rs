@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use sonde_protocol::address::special_blocks;
 use sonde_protocol::directory::NetworkFile;
+use sonde_protocol::packet_filter::{Exceptions, Rule};
 
 /// The table's name in the kernel.
 pub const TABLE: &str = "sonde_probe";
@@ -44,26 +44,34 @@ pub fn rules(user: &User, network: Option<&NetworkFile>, resolvers: &[SocketAddr
          \t\tmeta skuid != {} return\n",
         user.0
     );
-    let mut line = |rule: String| {
-        let _ = writeln!(text, "\t\t{rule}");
-    };
-    for net in allow {
-        line(format!("{} daddr {net} accept", family(net.addr())));
-    }
-    for resolver in resolvers {
-        let ip = resolver.ip();
-        line(format!("{} daddr {ip} meta l4proto {{ tcp, udp }} th dport {{ 53, 853 }} accept", family(ip)));
-    }
     let endpoints = network.iter().flat_map(|network| &network.collectors).flat_map(|one| one.addresses.iter());
-    for address in endpoints.filter_map(|text| text.parse::<SocketAddr>().ok()) {
-        let (ip, port) = (address.ip(), address.port());
-        line(format!("{} daddr {ip} meta l4proto {{ tcp, udp }} th dport {port} accept", family(ip)));
-    }
-    for net in special_blocks() {
-        line(format!("{} daddr {net} counter reject with icmpx admin-prohibited", family(net.addr())));
+    let collectors: Vec<SocketAddr> = endpoints.filter_map(|text| text.parse().ok()).collect();
+    let resolvers: Vec<IpAddr> = resolvers.iter().map(SocketAddr::ip).collect();
+    let exceptions = Exceptions { allow, resolvers: &resolvers, collectors: &collectors, ..Exceptions::default() };
+    for rule in exceptions.rules() {
+        let _ = writeln!(text, "\t\t{}", line(&rule));
     }
     text.push_str("\t}\n}\n");
     text
+}
+
+/// A rule as nftables reads it.
+fn line(rule: &Rule) -> String {
+    match rule {
+        Rule::Accept(net) => format!("{} daddr {net} accept", family(net.addr())),
+        Rule::AcceptPorts(ip, ports) => {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            let ports = if let [one] = ports.as_slice() { one.clone() } else { format!("{{ {} }}", ports.join(", ")) };
+            format!("{} daddr {ip} meta l4proto {{ tcp, udp }} th dport {ports} accept", family(*ip))
+        }
+        Rule::AcceptEcho(ip) => {
+            let icmp = if ip.is_ipv4() { "icmp" } else { "icmpv6" };
+            format!("{} daddr {ip} {icmp} type echo-request accept", family(*ip))
+        }
+        Rule::Refuse(net) => {
+            format!("{} daddr {net} counter reject with icmpx admin-prohibited", family(net.addr()))
+        }
+    }
 }
 
 /// How nftables calls the header of an address.

@@ -16,6 +16,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod address;
+pub mod adverts;
 #[cfg(feature = "atlas")]
 pub mod atlas;
 pub mod bounded;
@@ -28,6 +29,7 @@ pub mod lanes;
 pub mod message;
 pub mod net;
 pub mod order;
+pub mod packet_filter;
 pub mod range_set;
 pub mod reference;
 pub mod result;
