@@ -38,8 +38,7 @@ type Lines<'a> = dyn Iterator<Item = io::Result<String>> + 'a;
 fn walk(lines: &mut Lines<'_>, out: &mut impl Write) -> Result<(), Anything> {
     let mut next = move || lines.next().ok_or("the input ended early")?.map_err(Anything::from);
     let start: Value = serde_json::from_str(&next()?)?;
-    let file =
-        |name: &str| -> Result<Option<Vec<u8>>, Anything> { start[name].as_str().map(|text| decode(text)).transpose() };
+    let file = |name: &str| -> Result<Option<Vec<u8>>, Anything> { start[name].as_str().map(decode).transpose() };
     let kept = Kept {
         root: file("root")?,
         timestamp: file("timestamp")?,
