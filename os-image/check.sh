@@ -33,7 +33,8 @@ explain() {
     if ! command -v diffoscope >/dev/null 2>&1; then
         (need diffoscope diffoscope-minimal) || { cmp "$1" "$2"; return 0; }
     fi
-    diffoscope --max-report-size 20000 "$1" "$2" || true
+    # It takes its time over a whole card, and says what it has found until then.
+    timeout 600 diffoscope --max-page-size 20000 --max-report-size 20000 "$1" "$2" || true
 }
 same() { cmp -s "$1" "$2" || { explain "$1" "$2"; die "two builds differ: $3"; }; }
 same target/os-image/work/initramfs.cpio "$again/work/initramfs.cpio" "the initramfs"

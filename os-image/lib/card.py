@@ -50,9 +50,8 @@ def fat(path, files, time):
     for folder in folders:
         subprocess.run(["mmd", "-i", str(path), f"::{folder}"], check=True, env=environment)
     for name in sorted(files):
-        source = Path(files[name])
-        os.utime(source, (time, time))
-        subprocess.run(["mcopy", "-m", "-i", str(path), str(source), f"::{name}"], check=True, env=environment)
+        # Not -m: the files' own times are those of the builder's disk.
+        subprocess.run(["mcopy", "-i", str(path), str(files[name]), f"::{name}"], check=True, env=environment)
 
 
 def write(path, boot):

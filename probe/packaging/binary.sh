@@ -74,6 +74,10 @@ check_static() {
         armv7) grep -q 'Machine:.*ARM$' <<<"$header" ;;
     esac || die "$2 is not for $1"
     ! grep -qE 'INTERP|\(NEEDED\)' <<<"$header$(readelf --dynamic "$2" 2>/dev/null)" || die "$2 is not static"
+}
+
+# Fails where what build_binary has made would be other bytes elsewhere.
+check_paths() {
     # A path of this machine would be one of somebody's home, and differ elsewhere.
-    ! grep -aqF -e "$PWD/" -e "${CARGO_HOME:-$HOME/.cargo}/" "$2" || die "$2 contains paths of this machine"
+    ! grep -aqF -e "$PWD/" -e "${CARGO_HOME:-$HOME/.cargo}/" "$1" || die "$1 contains paths of this machine"
 }
