@@ -39,10 +39,7 @@ impl FromStr for User {
 pub fn rules(user: &User, network: Option<&NetworkFile>, resolvers: &[SocketAddr], allow: &[IpNet]) -> String {
     let mut text = format!(
         "# Made by `sonde-probe packet-filter`. What the probe's user sends to addresses that are nobody's business.\n\
-         table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n\tchain output {{\n\
-         \t\ttype filter hook output priority filter; policy accept;\n\
-         \t\tmeta skuid != {} return\n",
-        user.0
+         table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n\tchain probe {{\n"
     );
     let endpoints = network.iter().flat_map(|network| &network.collectors).flat_map(|one| one.addresses.iter());
     let collectors: Vec<SocketAddr> = endpoints.filter_map(|text| text.parse().ok()).collect();
@@ -51,7 +48,14 @@ pub fn rules(user: &User, network: Option<&NetworkFile>, resolvers: &[SocketAddr
     for rule in exceptions.rules() {
         let _ = writeln!(text, "\t\t{}", line(&rule));
     }
-    text.push_str("\t}\n}\n");
+    // Packets of the kernel's own (neighbour discovery, answers to a ping) have no user: they are not the probe's, and neither would
+    // "is not the probe's user" be true of them.
+    let _ = write!(
+        text,
+        "\t}}\n\tchain output {{\n\t\ttype filter hook output priority filter; policy accept;\n\
+         \t\tmeta skuid {} jump probe\n\t}}\n}}\n",
+        user.0
+    );
     text
 }
 
@@ -102,12 +106,14 @@ mod tests {
             "ip daddr 10.0.2.2 meta l4proto { tcp, udp } th dport 8333 accept",
             "ip6 daddr fd00::7 meta l4proto { tcp, udp } th dport 443 accept",
         ] {
-            assert!(place("skuid != 123 return") < place(accepted) && place(accepted) < first_refusal, "{accepted}");
+            assert!(place(accepted) < first_refusal, "{accepted}");
         }
         for refused in ["ip daddr 192.168.0.0/16", "ip daddr 127.0.0.0/8", "ip6 daddr fc00::/7", "ip6 daddr ::1/128"] {
             assert!(place(refused) > place("443 accept"), "{refused}");
         }
-        assert!(rules(&"sonde-probe".parse().unwrap(), None, &[], &[]).contains("skuid != \"sonde-probe\" return"));
+        let output = text.split_once("chain output {").unwrap().1;
+        assert!(output.contains("hook output") && output.contains("meta skuid 123 jump probe"), "{output}");
+        assert!(rules(&"sonde-probe".parse().unwrap(), None, &[], &[]).contains("skuid \"sonde-probe\" jump probe"));
         for bad in ["", "a b", "a\"; flush ruleset", "-1\n"] {
             assert!(bad.parse::<User>().is_err(), "{bad:?}");
         }

@@ -114,6 +114,9 @@ fn acknowledged(mut bytes: &[u8]) -> io::Result<u32> {
 
 fn batch(rules: &Rules) -> Batch {
     let mut batch = Batch::replacing(TABLE);
+    // Where the probe's packets go, and no others: what the kernel sends by itself (neighbour discovery above all) has no user at all,
+    // so "is not the probe's user" would not be true of it either.
+    batch.part("probe");
     batch.chain("input", Hook::Input, Verdict::Drop);
     for expressions in input() {
         batch.rule("input", expressions.verdict(Verdict::Accept));
@@ -124,24 +127,24 @@ fn batch(rules: &Rules) -> Batch {
         let closed = icmp(protocol, kind).payload(Header::Transport, 1, Is::Equal, &[code]);
         batch.rule("output", closed.verdict(Verdict::Drop));
     }
-    let others = Expressions::default().meta(Meta::SkUid, Is::NotEqual, &rules.user.to_ne_bytes());
-    batch.rule("output", others.verdict(Verdict::Return));
+    let own = Expressions::default().meta(Meta::SkUid, Is::Equal, &rules.user.to_ne_bytes());
+    batch.rule("output", own.jump("probe"));
     let Rules { allow, resolvers, collectors, routers, neighbours, .. } = rules;
     for rule in (Exceptions { allow, resolvers, collectors, routers, neighbours }).rules() {
         match rule {
-            Rule::Accept(net) => batch.rule("output", to(net).verdict(Verdict::Accept)),
+            Rule::Accept(net) => batch.rule("probe", to(net).verdict(Verdict::Accept)),
             Rule::AcceptPorts(ip, ports) => {
                 for (protocol, port) in [TCP, UDP].iter().flat_map(|one| ports.iter().map(move |port| (*one, *port))) {
                     let at = transport(to(ip.into()), protocol, 2, Is::Equal, &port.to_be_bytes());
-                    batch.rule("output", at.verdict(Verdict::Accept));
+                    batch.rule("probe", at.verdict(Verdict::Accept));
                 }
             }
             Rule::AcceptEcho(ip) => {
                 let (protocol, kind) = if ip.is_ipv4() { (ICMP, ECHO_REQUEST) } else { (ICMPV6, ECHO_REQUEST_V6) };
                 let echo = transport(to(ip.into()), protocol, 0, Is::Equal, &[kind]);
-                batch.rule("output", echo.verdict(Verdict::Accept));
+                batch.rule("probe", echo.verdict(Verdict::Accept));
             }
-            Rule::Refuse(net) => batch.rule("output", to(net).counter().reject()),
+            Rule::Refuse(net) => batch.rule("probe", to(net).counter().reject()),
         }
     }
     batch
@@ -156,15 +159,13 @@ fn input() -> Vec<Expressions> {
         let segment = packet().meta(Meta::L4Proto, Is::Equal, &[TCP]);
         segment.masked(Header::Transport, 13, &[SYN_RST_ACK], Is::Equal, &[flags])
     };
-    let dhcp = |from: u16, to: u16| {
-        let ports = [from.to_be_bytes(), to.to_be_bytes()].concat();
-        transport(packet(), UDP, 0, Is::Equal, &ports)
-    };
     let mut accepted = vec![packet().meta(Meta::IifType, Is::Equal, &LOOPBACK.to_ne_bytes())];
     // ACK; SYN and ACK; RST; RST and ACK.
     accepted.extend([0x10, 0x12, 0x04, 0x14].map(flags));
     accepted.push(transport(packet(), UDP, 2, Is::AtLeast, &FIRST_OWN_PORT.to_be_bytes()));
-    accepted.extend([dhcp(67, 68), dhcp(547, 546)]);
+    // Answers of DHCPv4 are read before they come here ([`crate::net`]).
+    let ports = [547_u16.to_be_bytes(), 546_u16.to_be_bytes()].concat();
+    accepted.push(transport(packet(), UDP, 0, Is::Equal, &ports));
     accepted.extend(ICMP_IN.map(|kind| icmp(ICMP, kind)));
     accepted.extend(ICMPV6_IN.map(|kind| icmp(ICMPV6, kind)));
     // The kernel puts them together after this chain, and drops them where the first one did not pass.

@@ -33,8 +33,6 @@ pub enum Verdict {
     Drop = 0,
     /// It passes.
     Accept = 1,
-    /// The chain's policy decides (`NFT_RETURN`).
-    Return = -5,
 }
 
 /// Where a chain sits (`NF_INET_LOCAL_IN`, `NF_INET_LOCAL_OUT`).
@@ -127,6 +125,15 @@ impl Expressions {
         })
     }
 
+    /// Goes on with another chain, and comes back if nothing there decides (`NFT_JUMP`).
+    pub fn jump(self, chain: &str) -> Self {
+        const JUMP: i32 = -3;
+        self.add("immediate", |data| {
+            let verdict = |code: Attributes| code.bytes(1, &JUMP.to_be_bytes()).text(2, chain);
+            data.number(1, 0).nested(2, |data| data.nested(2, verdict))
+        })
+    }
+
     fn load(self, base: Header, offset: u32, length: usize) -> Self {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         self.add("payload", |data| data.number(1, REGISTER).number(2, base as u32).number(3, offset).number(4, length))
@@ -197,7 +204,13 @@ impl Batch {
         batch
     }
 
-    /// A chain of the type `filter` with the usual priority.
+    /// A chain that others go to.
+    pub fn part(&mut self, name: &str) {
+        let attributes = Attributes::default().text(1, self.table).text(3, name);
+        self.message(NEW_CHAIN, NLM_F_CREATE, attributes);
+    }
+
+    /// A chain that sees packets, of the type `filter` with the usual priority.
     pub fn chain(&mut self, name: &str, hook: Hook, policy: Verdict) {
         let attributes = Attributes::default()
             .text(1, self.table)

@@ -15,6 +15,9 @@ use super::sockets::{Dhcp4, Dhcp6};
 use super::words::{self, Seen};
 use super::{GATHER, LOOK_AGAIN, Network, resolvers, sysctl};
 
+/// The greatest packet of Ethernet, where nobody says less.
+const ETHERNET_MTU: u32 = 1500;
+
 /// One link.
 #[derive(Debug)]
 pub struct Attachment {
@@ -26,6 +29,8 @@ pub struct Attachment {
     resolvers6: Vec<IpAddr>,
     /// What DHCPv6 has given.
     leased6: Option<Ipv6Addr>,
+    /// What the kernel refused when it was last given something.
+    trouble: Option<String>,
 }
 
 impl Attachment {
@@ -33,6 +38,10 @@ impl Attachment {
     pub async fn begin(network: &Network, link: &Link) -> io::Result<Self> {
         let (settings, kernel, index) = (&network.settings, &network.kernel, link.index);
         kernel.take_addresses(index, |ip| ip.is_ipv4()).await?;
+        if link.mtu < ETHERNET_MTU {
+            // Of an earlier lease, on another network perhaps.
+            kernel.set_mtu(index, ETHERNET_MTU).await?;
+        }
         sysctl::switch_ipv6(&link.name, false)?;
         sysctl::prepare(&link.name, settings.ipv6.is_some(), settings.gateway6.is_some())?;
         sysctl::switch_ipv6(&link.name, true)?;
@@ -68,6 +77,7 @@ impl Attachment {
             resolvers4: Vec::new(),
             resolvers6: Vec::new(),
             leased6: None,
+            trouble: None,
         })
     }
 
@@ -98,11 +108,11 @@ impl Attachment {
                     dhcp4::Action::Send(to, bytes) => drop(socket.send(to, &bytes)),
                     dhcp4::Action::Bound(lease) => {
                         self.resolvers4.clone_from(&lease.resolvers);
-                        take_lease(network, &self.link, &lease, now).await;
+                        self.trouble = refused(take_lease(network, &self.link, &lease, now).await);
                     }
                     dhcp4::Action::Lost => {
                         self.resolvers4.clear();
-                        let _ = network.kernel.take_addresses(index, |ip| ip.is_ipv4()).await;
+                        self.trouble = refused(network.kernel.take_addresses(index, |ip| ip.is_ipv4()).await);
                     }
                 }
             }
@@ -122,12 +132,12 @@ impl Attachment {
                         self.leased6 = Some(lease.address);
                         let net = IpNet::new_assert(lease.address.into(), 128);
                         let life = Some((lease.preferred, lease.valid));
-                        let _ = network.kernel.add_address(index, net, life).await;
+                        self.trouble = refused(network.kernel.add_address(index, net, life).await);
                     }
                     dhcp6::Action::Lost => {
                         self.resolvers6.clear();
                         let leased = self.leased6.take().map(IpAddr::V6);
-                        let _ = network.kernel.take_addresses(index, |ip| Some(ip) == leased).await;
+                        self.trouble = refused(network.kernel.take_addresses(index, |ip| Some(ip) == leased).await);
                     }
                 }
             }
@@ -159,6 +169,7 @@ impl Attachment {
             addresses: &addresses,
             routes: &routes,
             since,
+            trouble: self.trouble.as_deref(),
             is_ipv6_only: self.v4.as_ref().is_some_and(|(client, _)| client.is_ipv6_only()),
             refused: [
                 self.v4.as_ref().and_then(|(client, _)| client.refused()),
@@ -215,25 +226,31 @@ impl Attachment {
     }
 }
 
+/// What the kernel says when it does not take something, in words.
+fn refused(result: io::Result<()>) -> Option<String> {
+    result.err().map(|error| format!("the kernel does not take what DHCP gave: {error}"))
+}
+
 /// Gives the interface what the lease says, and takes away what an earlier one said.
-async fn take_lease(network: &Network, link: &Link, lease: &dhcp4::terms::Lease, now: Nanos) {
+async fn take_lease(network: &Network, link: &Link, lease: &dhcp4::terms::Lease, now: Nanos) -> io::Result<()> {
     let kernel = &network.kernel;
     let own = IpAddr::V4(lease.address.addr());
-    let _ = kernel.take_addresses(link.index, |ip| ip.is_ipv4() && ip != own).await;
+    kernel.take_addresses(link.index, |ip| ip.is_ipv4() && ip != own).await?;
     // All ones is for ever in the kernel too. It takes the address away by itself if this program does not.
     let left = if lease.ends_at == Nanos(i64::MAX) {
         u32::MAX
     } else {
         u32::try_from(lease.ends_at.since(now).as_secs()).unwrap_or(u32::MAX)
     };
-    let _ = kernel.add_address(link.index, lease.address.into(), Some((left, left))).await;
+    kernel.add_address(link.index, lease.address.into(), Some((left, left))).await?;
     if let Some(mtu) = lease.mtu.filter(|mtu| *mtu < link.mtu) {
-        let _ = kernel.set_mtu(link.index, mtu).await;
+        kernel.set_mtu(link.index, mtu).await?;
     }
     for (net, router) in &lease.routes {
         let route = Route { net: (*net).into(), router: router.map(IpAddr::V4) };
-        let _ = kernel.add_route(link.index, route).await;
+        kernel.add_route(link.index, route).await?;
     }
+    Ok(())
 }
 
 /// Whom the probe leaves alone beside the special blocks: what is on the link, and the site around each own global IPv6 address.

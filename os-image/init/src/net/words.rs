@@ -18,6 +18,8 @@ pub struct Seen<'a> {
     pub routes: &'a [Route],
     /// How long the link has been there.
     pub since: Duration,
+    /// What the kernel refused when it was last given something.
+    pub trouble: Option<&'a str>,
     /// The network has asked to do without IPv4 (option 108).
     pub is_ipv6_only: bool,
     /// What was wrong with answers of DHCP that were not believed, by family.
@@ -76,6 +78,9 @@ pub fn addresses(seen: &Seen<'_>) -> Step {
     if let Some(duplicate) = seen.addresses.iter().find(|address| address.is_duplicate) {
         let ip = duplicate.net.addr();
         return Step::Failed(format!("{ip} belongs to another machine on this line; give one of them another address"));
+    }
+    if let Some(trouble) = seen.trouble {
+        return Step::Failed(trouble.into());
     }
     let usable = |address: &&Address| !address.is_tentative && is_routed(address.net.addr());
     let mut own: Vec<String> = seen.addresses.iter().filter(usable).map(|address| address.net.to_string()).collect();

@@ -37,6 +37,7 @@ fn one_family_is_enough_and_none_is_said() {
             addresses,
             routes,
             since: Duration::from_secs(seconds),
+            trouble: None,
             is_ipv6_only: false,
             refused: [Some("it gives no netmask"), None],
         })
