@@ -7,8 +7,8 @@
 
 mod error;
 
-pub use error::UpdateError;
-use error::{Side, exceeds};
+pub use error::{Side, UpdateError};
+use error::exceeds;
 
 use crate::hashes::Mismatch;
 use crate::log;
