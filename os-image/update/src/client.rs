@@ -7,8 +7,8 @@
 
 mod error;
 
-pub use error::{Side, UpdateError};
 use error::exceeds;
+pub use error::{Side, UpdateError};
 
 use crate::hashes::Mismatch;
 use crate::log;
