@@ -142,6 +142,11 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if let StoreError::TooMuch { what, most } = error {
+            let why =
+                format!("More than {most} {what} would have to be read. Ask for less time, or for a longer prefix.");
+            return Self::bad_request(why);
+        }
         tracing::error!(%error, "the store failed under a request");
         Self::internal()
     }

@@ -1,4 +1,4 @@
-//! `ipv6/`: what all probes together say of IPv6 and IPv4, by country, network and time; and what one of them says.
+//! `ipv6/`: what all probes together say of IPv6 and IPv4, by country, network, prefix and time; and what one of them says.
 //!
 //! Nothing here is Atlas's. Every answer but a probe's own is the same for everybody, and says how many stand behind it. What the
 //! numbers mean is in [`sonde_store::reachability`] and told by `ipv6/method/`; [`votes`] makes them
@@ -10,6 +10,7 @@ mod compare;
 mod map;
 mod method;
 mod metrics;
+mod prefix;
 mod probe;
 mod span;
 mod votes;
@@ -45,6 +46,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.add(routes!(country));
     routes.add(routes!(networks));
     routes.add(routes!(network));
+    routes.add(routes!(prefix::prefixes));
+    routes.add(routes!(prefix::prefix));
     routes.add(routes!(series));
     routes.add(routes!(compare::compare));
     routes.add(routes!(map::map));
@@ -80,6 +83,7 @@ fn scope(cell: Cell) -> Value {
         Cell::World => json!({"type": "world", "id": null}),
         Cell::Country(country) => json!({"type": "country", "id": country.to_string()}),
         Cell::Network(asn) => json!({"type": "network", "id": asn.0}),
+        Cell::Prefix(prefix) => json!({"type": "prefix", "id": prefix.to_string()}),
     }
 }
 
@@ -209,6 +213,7 @@ fn row((cell, figures): &(Cell, Figures)) -> Value {
         Cell::World => return json!(CellObject::new(figures)),
         Cell::Country(country) => ("country_code", json!(country.to_string())),
         Cell::Network(asn) => ("asn", json!(asn.0)),
+        Cell::Prefix(prefix) => ("prefix", json!(prefix.to_string())),
     };
     let mut row = Map::from_iter([(name.0.to_owned(), name.1)]);
     if let Value::Object(cell) = json!(CellObject::new(figures)) {
@@ -223,6 +228,7 @@ fn table(column: &str, found: &[(Cell, Figures)]) -> Body {
         Cell::World => String::new(),
         Cell::Country(country) => country.to_string(),
         Cell::Network(asn) => asn.0.to_string(),
+        Cell::Prefix(prefix) => prefix.to_string(),
     };
     Body::csv(&[column], found.iter().map(|(cell, figures)| (vec![name(cell)], CellObject::new(figures))))
 }
@@ -284,8 +290,8 @@ impl Sort for (Order, bool) {
     }
 }
 
-/// `GET ipv6/series/`: how it went: of the world, or of one `country` or `asn`, by hours or days. Hours and days in which nothing
-/// was said are left out.
+/// `GET ipv6/series/`: how it went: of the world, or of one `country`, `asn` or `prefix`, by hours or days. Hours and days in which
+/// nothing was said are left out; days of a prefix whose votes are not kept any more, too.
 #[utoipa::path(get, path = "/api/v2/ipv6/series/", tag = "ipv6", params(Ipv6Series), responses((status = 200, content((serde_json::Value = "application/json"), (String = "text/csv")))))]
 async fn series(State(api): State<Arc<Api>>, _: Access, asked: Asked) -> Result<Response, ApiError> {
     asked
@@ -320,17 +326,24 @@ async fn series(State(api): State<Arc<Api>>, _: Access, asked: Asked) -> Result<
         .await
 }
 
-/// The cell that `country` or `asn` names.
+/// The AS that `asn` names.
+fn read_network(params: &Params) -> Result<Option<Asn>, ApiError> {
+    let Some(text) = params.get("asn") else { return Ok(None) };
+    read_asn(text).map(Some).ok_or_else(|| ApiError::parameter("asn", "Enter the number of an AS."))
+}
+
+/// The cell that `country`, `asn` or `prefix` names.
 fn read_cell(params: &Params) -> Result<Cell, ApiError> {
-    let asn = match params.get("asn") {
-        None => None,
-        Some(text) => Some(read_asn(text).ok_or_else(|| ApiError::parameter("asn", "Enter the number of an AS."))?),
-    };
-    match (read_country(params)?, asn) {
-        (None, None) => Ok(Cell::World),
-        (Some(country), None) => Ok(Cell::Country(country)),
-        (None, Some(asn)) => Ok(Cell::Network(asn)),
-        (Some(_), Some(_)) => Err(ApiError::parameter("asn", "Enter a country or an AS, not both.")),
+    let asn = read_network(params)?;
+    let named =
+        [read_country(params)?.map(Cell::Country), asn.map(Cell::Network), prefix::read(params)?.map(Cell::Prefix)];
+    match named.into_iter().flatten().collect::<Vec<_>>().as_slice() {
+        [] => Ok(Cell::World),
+        [cell] => Ok(*cell),
+        _ => {
+            let last = if params.get("prefix").is_some() { "prefix" } else { "asn" };
+            Err(ApiError::parameter(last, "Enter a country, an AS or a prefix, not several of them."))
+        }
     }
 }
 

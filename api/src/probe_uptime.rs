@@ -54,11 +54,12 @@ pub(crate) struct Uptime {
     step: i64,
     /// When the probe was first connected; null for one that never was.
     first_connected: Option<i64>,
-    /// Seconds that it was connected, of each step; null for a step before its first connection.
+    /// Seconds that it was connected, of each step; null for a step before its first connection, or one that is too long ago for
+    /// a probe that connects again and again (20,000 sessions are looked at).
     connected: Vec<Option<i64>>,
     /// Seconds that it was connected, in all of the window.
     connected_seconds: i64,
-    /// Seconds of the window since its first connection, until now: what `connected_seconds` is a part of.
+    /// Seconds of the window since its first connection, until now, as far as they are known: what `connected_seconds` is a part of.
     counted_seconds: i64,
 }
 
@@ -97,16 +98,18 @@ fn of(probe: ProbeId, window: Window, presence: Option<&Presence>, now: UnixNano
     let start = begins(window, now);
     let step = window.step_secs * SECOND;
     let first = presence.map(|presence| presence.first_connected.0);
+    let cut_before = presence.and_then(|presence| presence.cut_before).map(|before| before.0);
     let spans = presence.map(|presence| merged(&presence.sessions, now.0)).unwrap_or_default();
     let mut connected = Vec::new();
     for index in 0..window.steps {
         let (from, to) = (start + index * step, start + (index + 1) * step);
-        let counts = first.is_some_and(|first| first < to);
+        let counts = first.is_some_and(|first| first < to) && cut_before.is_none_or(|before| before <= from);
         let inside = spans.iter().map(|&(begin, end)| (end.min(to) - begin.max(from)).max(0)).sum::<i64>();
         connected.push(counts.then_some(inside / SECOND));
     }
     let total = spans.iter().map(|&(begin, end)| (end - begin.max(start)).max(0)).sum::<i64>();
-    let counted = first.map_or(0, |first| (now.0 - first.max(start)).max(0));
+    let counted_from = |first: i64| first.max(start).max(cut_before.unwrap_or(start));
+    let counted = first.map_or(0, |first| (now.0 - counted_from(first)).max(0));
     Uptime {
         probe,
         window: window.name,
@@ -147,7 +150,12 @@ mod tests {
             to: to.map(UnixNanos::from_secs),
             families: Vec::new(),
         });
-        Presence { probe: ProbeId(7), first_connected: UnixNanos::from_secs(first), sessions: sessions.collect() }
+        Presence {
+            probe: ProbeId(7),
+            first_connected: UnixNanos::from_secs(first),
+            sessions: sessions.collect(),
+            cut_before: None,
+        }
     }
 
     fn of(window: usize, presence: Option<&Presence>) -> Uptime {
@@ -182,6 +190,16 @@ mod tests {
         assert_eq!(both.connected[95], Some(500), "until now and not further");
         assert_eq!(both.connected_seconds, both.counted_seconds);
         assert!(both.connected[..95].iter().all(|seconds| *seconds == Some(900)));
+    }
+
+    #[test]
+    fn what_was_too_much_to_look_at_is_not_known() {
+        let mut known = presence(NOW - 90_000, &[(NOW - 800, Some(NOW - 700)), (NOW - 100, None)]);
+        known.cut_before = Some(UnixNanos::from_secs(NOW - 800));
+        let cut = of(0, Some(&known));
+        // The last step began 500 s ago, the one before it 1400 s ago, in part of which nothing is known.
+        assert_eq!(cut.connected[94..], [None, Some(100)]);
+        assert_eq!((cut.connected_seconds, cut.counted_seconds), (200, 800));
     }
 
     #[test]

@@ -254,14 +254,24 @@ const IPV6_SERIES: &[Query] = &[
     query("step", Form::OneOf(&["hour", "day"]), "How far the points are apart (hour)"),
     query("country", Form::Text, "Of this country (ISO 3166)"),
     query("asn", Form::Text, "Of this network, by the number of its AS"),
+    query("prefix", Form::Text, "Of this prefix, such as 2001:db8::/32: up to /48, or /24 of IPv4"),
     query("from", Form::Time, "Where it begins (24 hours or 90 days before `to`)"),
     query("to", Form::Time, "Before this hour (the one that has not begun)"),
 ];
 const IPV6_COMPARE: &[Query] = &[
-    query("a", Form::Text, "`world`, two letters of a country, or `AS` and a number").required(),
+    query("a", Form::Text, "`world`, two letters of a country, `AS` and a number, or a prefix").required(),
     query("b", Form::Text, "The same").required(),
 ];
 const IPV6_COUNTRY: &[Query] = &[query("country", Form::Text, "As far as it is in this country (ISO 3166)")];
+const IPV6_PREFIXES: &[Query] = &[
+    query("af", Form::Family, "Of IPv6 (6) or of IPv4"),
+    query("prefix", Form::Text, "In this one, such as 2001:db8::/32: up to /48, or /24 of IPv4"),
+    query("length", Form::Between(8, 48), "How long each is: /48, or /24 of IPv4, unless it is said"),
+];
+const IPV6_METRICS: &[Query] = &[
+    query("asn", Form::Text, "This network too, by the number of its AS"),
+    query("prefix", Form::Text, "This prefix too, such as 2001:db8::/32: up to /48, or /24 of IPv4"),
+];
 const IPV6_SORT: &[Query] = &[query(
     "sort",
     Form::OneOf(&["id", "-id", "probes", "-probes", "works6", "-works6"]),
@@ -337,6 +347,10 @@ sets! {
     Ipv6List = IPV6_TIME, IPV6_SORT, TABLE;
     /// Of the networks among them.
     Ipv6Networks = IPV6_TIME, IPV6_COUNTRY, IPV6_SORT, TABLE, PAGE;
+    /// Of the prefixes among them.
+    Ipv6Prefixes = IPV6_TIME, IPV6_PREFIXES, IPV6_SORT, TABLE, PAGE;
+    /// Of the last hour for Prometheus.
+    Ipv6Metrics = IPV6_METRICS;
     /// Of such sums one after the other.
     Ipv6Series = IPV6_SERIES, TABLE;
     /// Of two of them.

@@ -28,7 +28,7 @@ pub use enrolment::{
     CLAIM_CODE_LIFE, Claimed, Enrolment, Knock, Knocked, MAX_UNVOUCHED_OF_NETWORK, MAX_WAITING, MAX_WAITING_OF_NETWORK,
     Rebound, TURNED_AWAY_FOR, UNVOUCHED_COUNTS_FOR, Waiting, network_of,
 };
-pub use evidence::{Evidence, Presence, ResolverEvidence, SessionSpan, TagChange};
+pub use evidence::{Evidence, MOST_SESSIONS, Presence, ResolverEvidence, SessionSpan, TagChange};
 pub use health::{Healths, ProbeHealth, ToldCondition, ToldHost, merge as merge_health};
 pub use measurements::{
     Limit, Measurement, MeasurementEdit, MeasurementFilter, MeasurementOrder, Measurements, NewMeasurement,

@@ -45,6 +45,14 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// It would read more than is read for one answer; less can be asked for.
+    #[error("more than {most} {what} would have to be read")]
+    TooMuch {
+        /// What would be read.
+        what: &'static str,
+        /// How many are read at most.
+        most: usize,
+    },
 }
 
 impl StoreError {

@@ -381,7 +381,8 @@ mod tests {
                 vec!["system-ipv4-stable-30d", "system-ipv4-stable-90d"],
             ),
         ] {
-            let presence = Presence { probe: ProbeId(1), first_connected: hours_ago(first), sessions };
+            let presence =
+                Presence { probe: ProbeId(1), first_connected: hours_ago(first), sessions, cut_before: None };
             let has: Vec<&str> =
                 stable(&presence, NOW).into_iter().filter(|change| change.has).map(|change| change.tag).collect();
             assert_eq!(has, expected, "{presence:?}");

@@ -7,7 +7,9 @@ use sonde_protocol::ids::{Asn, ProbeId};
 use sonde_protocol::result::ipv6::FamilyState;
 use sonde_protocol::seed::Rng;
 use sonde_protocol::time::UnixNanos;
-use sonde_store::reachability::{Cell, Country, Figures, Hour, Place, Record, Run, Silence, Vote};
+use sonde_store::reachability::{
+    Cell, Country, Figures, Hour, Place, Prefix, Record, Run, Silence, Slash24, Slash48, Vote,
+};
 
 /// What probes are in, most of them in the first.
 const COUNTRIES: [&str; 24] = [
@@ -54,6 +56,21 @@ impl Crowd {
             country: COUNTRIES.get(country).and_then(|country| country.parse().ok()).filter(|_| !own.one_in(50)),
             asn6: Some(asn(&mut own)).filter(|_| !own.one_in(3)),
             asn4: Some(asn(&mut own)).filter(|_| !own.one_in(40)),
+            net6: None,
+            net4: None,
+        };
+        // An AS has a /32 and a /16 here, and a probe its own place in it.
+        let [.., high, low] = (number as u32).to_be_bytes();
+        let place = Place {
+            net6: place.asn6.and_then(|Asn(asn)| {
+                let [.., first, second] = asn.to_be_bytes();
+                Slash48::from_bytes([0x2a, 0, first, second, high, low])
+            }),
+            net4: place.asn4.and_then(|Asn(asn)| {
+                let [.., first, second] = asn.to_be_bytes();
+                Slash24::from_bytes([first % 100 + 20, second, low % 16])
+            }),
+            ..place
         };
         let has_v6 = place.asn6.is_some();
         let usual = if has_v6 { FamilyState::Native } else { FamilyState::None };
@@ -198,6 +215,21 @@ pub fn plainly<'a>(votes: impl IntoIterator<Item = &'a (ProbeId, Record)>) -> BT
         }
     }
     all
+}
+
+/// The /32 of these votes, counted plainly: bytes are compared, and no prefix is reckoned with.
+pub fn plainly_by_prefix<'a>(votes: impl IntoIterator<Item = &'a (ProbeId, Record)>) -> BTreeMap<Cell, Plain> {
+    let mut all: BTreeMap<[u8; 6], Plain> = BTreeMap::new();
+    for (probe, record) in votes {
+        if let Some([a, b, c, d, ..]) = record.place.net6.map(Slash48::bytes) {
+            all.entry([a, b, c, d, 0, 0]).or_default().add(*probe, record);
+        }
+    }
+    let named = |bytes: [u8; 6]| {
+        let [a, b, c, d, ..] = bytes;
+        format!("{a:02x}{b:02x}:{c:02x}{d:02x}::/32").parse::<Prefix>().ok().map(Cell::Prefix)
+    };
+    all.into_iter().filter_map(|(bytes, plain)| Some((named(bytes)?, plain))).collect()
 }
 
 /// What of these sums is not as it was counted, cell by cell; empty when all is.

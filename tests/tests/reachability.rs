@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use sonde_protocol::ids::ProbeId;
+use sonde_protocol::net::Family;
 use sonde_protocol::seed::Rng;
 use sonde_store::Reachability;
 use sonde_store::conformance::block_on;
-use sonde_store::reachability::{Cell, Cells, Hour, Record};
+use sonde_store::reachability::{Cell, Cells, Hour, Prefix, Record};
 use sonde_store::sqlite::SqliteReachability;
-use sonde_tests::votes::{Crowd, compare, large_country, plainly};
+use sonde_tests::votes::{Crowd, compare, large_country, plainly, plainly_by_prefix};
 
 #[test]
 fn sums_kept_up_are_those_of_a_plain_count() {
@@ -44,6 +45,13 @@ fn sums_kept_up_are_those_of_a_plain_count() {
             let sums = block_on(store.sums(cells, from, to)).unwrap();
             assert_eq!(compare(&plain, &sums), Vec::<String>::new(), "seed {seed}, {cells:?} from {from:?} to {to:?}");
         }
+        let by_prefix = Cells::Prefixes { within: Prefix::all(Family::V6), length: 32 };
+        let sums = block_on(store.sums(by_prefix, from, to)).unwrap();
+        let plain = plainly_by_prefix(&votes);
+        assert_eq!(compare(&plain, &sums), Vec::<String>::new(), "seed {seed}, prefixes from {from:?} to {to:?}");
+        let (one, _) = sums[0];
+        let alone = block_on(store.sums(Cells::One(one), from, to)).unwrap();
+        assert_eq!((alone.len(), alone[0]), (1, sums[0]));
         let country = large_country().unwrap();
         let there: Vec<_> = votes.iter().filter(|(_, record)| record.place.country == Some(country)).copied().collect();
         let sums = block_on(store.sums(Cells::NetworksIn(country), from, to)).unwrap();

@@ -10,14 +10,14 @@ use sonde_store::reachability::{Cell, Figures, Share};
 use super::answer::{Asked, Body};
 use super::cell::CellObject;
 use super::span::Span;
-use super::{about, bias, read_asn, scope, sum};
+use super::{about, bias, prefix, read_asn, scope, sum};
 use crate::Api;
 use crate::auth::Access;
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::query::Ipv6Compare;
 
-/// Reads a cell: `world`, a country's two letters, or `AS` and a number.
+/// Reads a cell: `world`, a country's two letters, `AS` and a number, or a prefix.
 fn read(params: &Params, name: &str) -> Result<Cell, ApiError> {
     let text = params.get(name).unwrap_or_default();
     if text.eq_ignore_ascii_case("world") {
@@ -26,11 +26,10 @@ fn read(params: &Params, name: &str) -> Result<Cell, ApiError> {
     // "AS" alone is American Samoa.
     let country = text.parse().ok().map(Cell::Country);
     let network = || if text.len() > 2 { read_asn(text).map(Cell::Network) } else { None };
-    country.or_else(network).ok_or_else(|| {
-        ApiError::parameter(
-            name,
-            "Enter `world`, the two letters of a country, or the number of an AS with AS before it.",
-        )
+    let prefix = || prefix::parse(text).map(Cell::Prefix);
+    country.or_else(network).or_else(prefix).ok_or_else(|| {
+        let cells = "`world`, the two letters of a country, the number of an AS with AS before it, or a prefix";
+        ApiError::parameter(name, format!("Enter {cells}."))
     })
 }
 

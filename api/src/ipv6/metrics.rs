@@ -4,6 +4,7 @@
 //! The world has metrics of its own, so that a sum over countries is not twice of it.
 
 use std::fmt::Write as _;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -11,9 +12,11 @@ use axum::response::Response;
 use sonde_store::reachability::{Cell, Cells, Figures, Hour, Share, State as Stand};
 
 use super::answer::{Asked, Body};
+use super::prefix;
 use crate::Api;
 use crate::auth::Access;
 use crate::error::ApiError;
+use crate::query::Ipv6Metrics;
 
 /// A number of a cell.
 struct Metric {
@@ -71,8 +74,18 @@ const METRICS: &[Metric] = &[
     },
 ];
 
-/// All of it.
-fn page(hour: Hour, stand: Stand, world: &Figures, countries: &[(Cell, Figures)]) -> String {
+/// What metrics of a cell are called, and the label that tells it from others; the world has none.
+fn family(cell: Cell) -> Option<(&'static str, String)> {
+    match cell {
+        Cell::World => None,
+        Cell::Country(country) => Some(("country", country.to_string())),
+        Cell::Network(asn) => Some(("asn", asn.0.to_string())),
+        Cell::Prefix(prefix) => Some(("prefix", prefix.to_string())),
+    }
+}
+
+/// All of it; `cells` are those that were asked for, those of a kind beside each other.
+fn page(hour: Hour, stand: Stand, world: &Figures, cells: &[(Cell, Figures)]) -> String {
     let mut text = String::new();
     let mut single = |name: &str, help: &str, value: f64| {
         // Writing into a String does not fail.
@@ -91,39 +104,41 @@ fn page(hour: Hour, stand: Stand, world: &Figures, countries: &[(Cell, Figures)]
             single(&format!("world_{}", metric.name), metric.help, value);
         }
     }
-    for metric in METRICS {
-        let values = countries.iter().filter_map(|(cell, figures)| Some((cell, (metric.of)(figures)?)));
-        let mut values = values
-            .filter_map(|(cell, value)| match cell {
-                Cell::Country(country) => Some((country, value)),
-                Cell::World | Cell::Network(_) => None,
-            })
-            .peekable();
-        if values.peek().is_none() {
-            continue;
-        }
-        let (name, help) = (metric.name, metric.help);
-        let _ = writeln!(
-            text,
-            "# HELP sonde_ipv6_country_{name} {help}, by country.\n# TYPE sonde_ipv6_country_{name} gauge"
-        );
-        for (country, value) in values {
-            let _ = writeln!(text, "sonde_ipv6_country_{name}{{country=\"{country}\"}} {value}");
+    let is_alike = |(one, _): &(Cell, Figures), (next, _): &(Cell, Figures)| discriminant(one) == discriminant(next);
+    for alike in cells.chunk_by(is_alike) {
+        for metric in METRICS {
+            let values = alike.iter().filter_map(|(cell, figures)| Some((family(*cell)?, (metric.of)(figures)?)));
+            let mut is_first = true;
+            for ((kind, name), value) in values {
+                let metric_name = format!("sonde_ipv6_{kind}_{}", metric.name);
+                if is_first {
+                    let help = metric.help;
+                    let _ = writeln!(text, "# HELP {metric_name} {help}, by {kind}.\n# TYPE {metric_name} gauge");
+                    is_first = false;
+                }
+                let _ = writeln!(text, "{metric_name}{{{kind}=\"{name}\"}} {value}");
+            }
         }
     }
     text
 }
 
-/// `GET ipv6/metrics/`: the last whole hour, of the world and of each country, for Prometheus.
-#[utoipa::path(get, path = "/api/v2/ipv6/metrics/", tag = "ipv6", responses((status = 200, content((String = "text/plain")))))]
+/// `GET ipv6/metrics/`: the last whole hour, of the world and of each country, for Prometheus; with `asn` and `prefix` of these, too.
+#[utoipa::path(get, path = "/api/v2/ipv6/metrics/", tag = "ipv6", params(Ipv6Metrics), responses((status = 200, content((String = "text/plain")))))]
 pub(super) async fn metrics(State(api): State<Arc<Api>>, _: Access, asked: Asked) -> Result<Response, ApiError> {
     asked
-        .answer(&api, async |_| {
+        .answer(&api, async |params| {
             let hour = Hour::of(api.clock.now()).plus(-1);
-            let world = api.reachability.sums(Cells::One(Cell::World), hour, hour.plus(1)).await?;
-            let world = world.first().map(|(_, figures)| *figures).unwrap_or_default();
-            let countries = api.reachability.sums(Cells::Countries, hour, hour.plus(1)).await?;
-            Ok(Body::metrics(page(hour, api.reachability.state().await?, &world, &countries)))
+            let sums = async |cells| api.reachability.sums(cells, hour, hour.plus(1)).await;
+            let world = sums(Cells::One(Cell::World)).await?.first().map(|(_, figures)| *figures).unwrap_or_default();
+            let mut cells = sums(Cells::Countries).await?;
+            if let Some(asn) = super::read_network(params)? {
+                cells.extend(sums(Cells::One(Cell::Network(asn))).await?);
+            }
+            if let Some(prefix) = prefix::read(params)? {
+                cells.extend(sums(Cells::One(Cell::Prefix(prefix))).await?);
+            }
+            Ok(Body::metrics(page(hour, api.reachability.state().await?, &world, &cells)))
         })
         .await
 }

@@ -14,7 +14,7 @@ use sonde_protocol::result::{MeasurementResult, Outcome};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::StoreError;
 use sonde_store::catalog::{Probe, ProbeFilter, Slice};
-use sonde_store::reachability::{Hour, Looks, Outage, Place, Record, Run};
+use sonde_store::reachability::{Hour, Looks, Outage, Place, Record, Run, Slash24, Slash48};
 use sonde_store::results::{Cursor, ResultQuery};
 
 use super::probe::builtins;
@@ -36,18 +36,23 @@ const PAGE: usize = 1024;
 const AHEAD: i64 = 1;
 
 /// One round: reads what has arrived since the last one, sums up days that are over, and forgets votes that are older than so many
-/// days.
+/// days, from the last that probes said on.
 ///
 /// # Errors
 /// When a store fails. What was kept before stays, and the next round does the rest.
 pub async fn derive_votes(api: &Api, keep_days: u32) -> Result<(), StoreError> {
     let now = Hour::of(api.clock.now());
-    let oldest = now.plus(-i64::from(keep_days) * Hour::A_DAY).day();
+    let newest = api.reachability.state().await?.newest.map(Hour::of);
+    // A clock that is wrong by years would make everything too old, for good: what probes said last is asked as well.
+    let today = newest.map_or(now, |newest| now.min(newest.plus(Hour::A_DAY)));
+    let oldest = today.plus(-i64::from(keep_days) * Hour::A_DAY).day();
+    // One that has gone back does not make what was said before the future.
+    let latest = newest.map_or(now.plus(AHEAD), |newest| newest.max(now.plus(AHEAD)));
     let measurements: Vec<MeasurementId> =
         builtins(&*api.catalog).await?.iter().map(|measurement| measurement.id).collect();
     // What is read while there is none would be missed by one that is made later.
     if !measurements.is_empty() {
-        read_on(api, &measurements, oldest, now).await?;
+        read_on(api, &measurements, oldest, latest).await?;
         look_for_outages(api, &measurements).await?;
     }
     while api.reachability.sum_up_a_day(now.plus(-SUMMED_UP_AFTER)).await? {
@@ -56,14 +61,14 @@ pub async fn derive_votes(api: &Api, keep_days: u32) -> Result<(), StoreError> {
     api.reachability.retain(oldest).await
 }
 
-/// Makes votes of what has arrived, of hours from `oldest` on.
-async fn read_on(api: &Api, measurements: &[MeasurementId], oldest: Hour, now: Hour) -> Result<(), StoreError> {
+/// Makes votes of what has arrived, of hours from `oldest` on, to `latest`.
+async fn read_on(api: &Api, measurements: &[MeasurementId], oldest: Hour, latest: Hour) -> Result<(), StoreError> {
     let mut progress = api.reachability.progress().await?;
     while let Some(arrivals) = api.results.arrivals(measurements, progress.as_ref(), oldest.start()).await? {
         let mut touched: BTreeMap<Hour, BTreeSet<ProbeId>> = BTreeMap::new();
         for run in &arrivals.runs {
             let hour = Hour::of(run.at);
-            if hour >= oldest && hour <= now.plus(AHEAD) {
+            if hour >= oldest && hour <= latest {
                 touched.entry(hour).or_default().insert(run.probe);
             }
         }
@@ -184,5 +189,11 @@ fn run(result: &MeasurementResult, at: UnixNanos, out: &[Outage]) -> Run {
 /// Where a probe is now.
 fn place(probe: &Probe) -> Place {
     let country = probe.country.as_deref().and_then(|country| country.parse().ok());
-    Place { country, asn6: probe.asn_v6, asn4: probe.asn_v4 }
+    Place {
+        country,
+        asn6: probe.asn_v6,
+        asn4: probe.asn_v4,
+        net6: probe.address_v6.and_then(Slash48::of),
+        net4: probe.address_v4.and_then(Slash24::of),
+    }
 }

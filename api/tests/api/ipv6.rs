@@ -8,7 +8,7 @@ use sonde_protocol::result::{Outcome, Report};
 use sonde_protocol::spec::{Ipv6Spec, Spec};
 use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{Builtin, Builtins, NOBODY, NewMeasurement, ProbeEdit, Probes};
-use sonde_store::reachability::{Hour, Place, Record, Run, Silence, Vote};
+use sonde_store::reachability::{Hour, Place, Record, Run, Silence, Slash24, Slash48, Vote};
 
 use crate::lab::{self, Lab, NOW, Person, Reply, result};
 
@@ -79,7 +79,14 @@ fn said(hour: Hour, country: &str, asn: u32, v6: Result<FamilyState, Silence>, m
         is_few: false,
         definition: 1,
     };
-    let place = Place { country: country.parse().ok(), asn6: Some(Asn(asn)), asn4: None };
+    // Each network has a /40 with a /48 for each of its states, and a /16.
+    let place = Place {
+        country: country.parse().ok(),
+        asn6: Some(Asn(asn)),
+        asn4: None,
+        net6: Slash48::from_bytes([0x2a, 0, 0, 0, (asn % 100) as u8, v6.map_or(0, FamilyState::number)]),
+        net4: Slash24::from_bytes([20, (asn % 100) as u8, 7]),
+    };
     let at = UnixNanos::from_secs(hour.seconds() + 600);
     let run = Run { at, vote: v6.map(vote), difference: Some(micros), only_one_failed: (0, 0) };
     Record::of(place, &[run])
@@ -129,6 +136,10 @@ fn every_answer_as_its_readers_see_it() {
         ("country", "countries/nl/".into()),
         ("networks", "networks/?country=NL&page_size=2&sort=-probes".into()),
         ("network", "networks/AS64503/".into()),
+        ("prefixes", "prefixes/?prefix=2a00::/32&page_size=2&sort=-probes".into()),
+        ("prefixes-v4", "prefixes/?af=4&length=16&page_size=1".into()),
+        ("prefix", "prefixes/2a00:0:300::/40/".into()),
+        ("series-prefix", "series/?prefix=20.3.0.0/16".into()),
         ("series", "series/?country=NL".into()),
         ("series-days", "series/?step=day".into()),
         ("compare", "compare/?a=NL&b=AS64504".into()),
@@ -140,7 +151,7 @@ fn every_answer_as_its_readers_see_it() {
         let text = ok(&reply).to_string().replace(&format!("http://{}", lab.address), "http://sonde.example");
         lab::golden(&format!("ipv6-{name}.json"), &serde_json::from_str(&text).unwrap());
     }
-    let metrics = lab.get("/api/v2/ipv6/metrics/");
+    let metrics = lab.get("/api/v2/ipv6/metrics/?asn=64503&prefix=2a00:0:300::/40");
     assert!(metrics.headers["content-type"].starts_with("text/plain; version=0.0.4"), "{metrics:?}");
     // The number counts every change; how many there were is nobody's business.
     let lines: Vec<&str> = metrics.text.lines().filter(|line| !line.starts_with("sonde_ipv6_revision ")).collect();
@@ -150,9 +161,21 @@ fn every_answer_as_its_readers_see_it() {
 #[test]
 fn what_is_said_of_nobody_is_nothing_and_not_an_error() {
     let lab = Lab::new();
-    for path in
-        ["", "countries/", "countries/XX/", "networks/", "networks/1/", "series/", "compare/?a=world&b=NL", "map/"]
-    {
+    for path in [
+        "",
+        "countries/",
+        "countries/XX/",
+        "networks/",
+        "networks/1/",
+        "prefixes/",
+        "prefixes/?prefix=2a00::/8",
+        "prefixes/20.0.0.0/8/",
+        "series/",
+        "series/?prefix=2a00::/8&step=day",
+        "compare/?a=world&b=NL",
+        "compare/?a=20.0.0.0/8&b=2a00::/12",
+        "map/",
+    ] {
         let body = ok(&lab.get(&format!("/api/v2/ipv6/{path}")));
         assert_eq!(body["updated"], Value::Null, "{path}: {body}");
     }
@@ -186,7 +209,7 @@ fn the_same_numbers_as_a_table() {
         assert!((table - value.as_f64().unwrap()).abs() < 1e-9, "{name}: {table} and {value}");
     }
     assert!(german.contains(&"hatched") && german.contains(&""), "{german:?}");
-    for path in ["", "networks/", "networks/64501/", "series/?step=day"] {
+    for path in ["", "networks/", "networks/64501/", "prefixes/", "prefixes/2a00::/8/", "series/?step=day"] {
         let glue = if path.contains('?') { '&' } else { '?' };
         let reply = lab.get(&format!("/api/v2/ipv6/{path}{glue}format=csv"));
         let lines: Vec<&str> = reply.text.split("\r\n").collect();
@@ -244,6 +267,21 @@ fn what_cannot_be_asked_is_refused_by_name() {
         ("series/?country=NLD".to_owned(), "country"),
         ("series/?asn=AS".to_owned(), "asn"),
         ("series/?asn=1&country=NL".to_owned(), "asn"),
+        ("series/?asn=1&prefix=2a00::/32".to_owned(), "prefix"),
+        ("series/?prefix=2a00::".to_owned(), "prefix"),
+        ("prefixes/?prefix=2a00::/49".to_owned(), "prefix"),
+        ("prefixes/?prefix=2a00::/7".to_owned(), "prefix"),
+        ("prefixes/?prefix=20.0.0.0/25".to_owned(), "prefix"),
+        ("prefixes/?prefix=::ffff:20.0.0.0/104".to_owned(), "prefix"),
+        ("prefixes/?af=5".to_owned(), "af"),
+        ("prefixes/?af=4&prefix=2a00::/32".to_owned(), "af"),
+        ("prefixes/?prefix=2a00::/32&length=31".to_owned(), "length"),
+        ("prefixes/?length=7".to_owned(), "length"),
+        ("prefixes/?af=4&length=25".to_owned(), "length"),
+        ("prefixes/?length=-1".to_owned(), "length"),
+        ("prefixes/?sort=beauty".to_owned(), "sort"),
+        ("metrics/?asn=x".to_owned(), "asn"),
+        ("metrics/?prefix=x".to_owned(), "prefix"),
         (format!("series/?step=day&from={}", NOW - 1001 * 86_400), "from"),
         ("networks/?country=1".to_owned(), "country"),
         ("networks/?sort=beauty".to_owned(), "sort"),
@@ -253,11 +291,44 @@ fn what_cannot_be_asked_is_refused_by_name() {
     ] {
         assert_eq!(lab.get(&format!("/api/v2/ipv6/{query}")).refused(400, 104), [name], "{query}");
     }
-    for path in
-        ["countries/1/", "countries/NLD/", "networks/x/", "networks/4294967296/", "probes/1/", "networks/?page=2"]
-    {
+    for path in [
+        "countries/1/",
+        "countries/NLD/",
+        "networks/x/",
+        "networks/4294967296/",
+        "probes/1/",
+        "networks/?page=2",
+        "prefixes/?page=2",
+        "prefixes/2a00::/49/",
+        "prefixes/2a00::/7/",
+        "prefixes/x/32/",
+        "prefixes/20.0.0.0/x/",
+    ] {
         lab.get(&format!("/api/v2/ipv6/{path}")).refused(404, 104);
     }
+}
+
+#[test]
+fn a_prefix_is_whoever_has_an_address_in_it() {
+    let (lab, _) = voted();
+    let probes = |path: &str| ok(&lab.get(&format!("/api/v2/ipv6/{path}")))["sum"]["probes"].clone();
+    assert_eq!(probes("prefixes/2a00::/8/"), json!(5));
+    assert_eq!(probes("prefixes/2a00:0:300::/40/"), json!(2));
+    assert_eq!(probes("prefixes/20.3.0.0/16/"), json!(2), "the same by their other family");
+    assert_eq!(probes("prefixes/2a00:0:300:ffff:1::/40/"), json!(2), "bits behind it are no matter");
+    assert_eq!(probes("prefixes/2a01::/16/"), json!(0));
+    let list = ok(&lab.get("/api/v2/ipv6/prefixes/?prefix=2a00::/32&length=40"));
+    let rows: Vec<_> = list["results"].as_array().unwrap().iter().map(|row| row["prefix"].as_str().unwrap()).collect();
+    assert_eq!(rows, ["2a00:0:100::/40", "2a00:0:200::/40", "2a00:0:300::/40", "2a00:0:400::/40"]);
+    let of_all: u64 = list["results"].as_array().unwrap().iter().map(|row| row["probes"].as_u64().unwrap()).sum();
+    assert_eq!(json!(of_all), list["sum"]["probes"]);
+    // Until a vote changes, and no longer.
+    let path = "/api/v2/ipv6/prefixes/2a00:0:300::/40/";
+    let tag = lab.get(path).headers["etag"].clone();
+    let again = |tag: &str| lab.call_with("GET", path, &[("If-None-Match", tag)], None);
+    assert_eq!(again(&tag).status, 304);
+    put(&lab, now(), ProbeId(1), said(now(), "NL", 64_503, Ok(FamilyState::Native), 3));
+    assert_eq!(again(&tag).json()["sum"]["probes"], json!(3));
 }
 
 #[test]

@@ -226,6 +226,47 @@ fn a_reference_that_is_down_is_nobodys_loss() {
 }
 
 #[test]
+fn a_clock_that_is_wrong_for_a_while_forgets_nothing() {
+    let (lab, [one, two, _]) = scene();
+    report(&lab, one, &[run(NOW - 900, FamilyState::Native)]);
+    derive(&lab);
+    for wrong in [NOW + 20 * 365 * 86_400, 86_400] {
+        lab.set_clock(wrong);
+        report(&lab, two, &[run(NOW - 800, FamilyState::Native)]);
+        derive(&lab);
+    }
+    lab.set_clock(NOW);
+    assert_eq!(counts(&lab, ""), json!([2, 2, 2, 0, 0, 3]));
+    report(&lab, one, &[run(NOW - 100, FamilyState::Broken)]);
+    derive(&lab);
+    assert_eq!(counts(&lab, ""), json!([2, 2, 1, 1, 0, 4]));
+}
+
+#[test]
+fn a_vote_counts_in_the_public_networks_of_its_probe() {
+    let (lab, [one, two, _]) = scene();
+    report(&lab, two, &[run(NOW - 900, FamilyState::Native)]);
+    let session = lab.connect(one, "20.7.1.9", &["2a00:1:2:3::9"]);
+    let stored = lab.stored(one, session, &run(NOW - 900, FamilyState::Broken));
+    lab.store(vec![stored], Vec::new());
+    derive(&lab);
+    let of_one = json!([1, 1, 0, 1, 0, 1]);
+    assert_eq!(counts(&lab, "prefixes/2a00:1::/32/"), of_one);
+    assert_eq!(counts(&lab, "prefixes/20.7.1.0/24/"), of_one);
+    assert_eq!(counts(&lab, "prefixes/20.0.0.0/8/"), json!([2, 2, 1, 1, 0, 2]));
+    let list = lab.get("/api/v2/ipv6/prefixes/");
+    assert_eq!(list.json()["results"][0]["prefix"], "2a00:1:2::/48");
+    assert!(!list.text.contains("2a00:1:2:3"), "{list:?}");
+    // It moves; what it said stays where it was said.
+    lab.connect(one, "20.8.1.9", &["2a00:9:2:3::9"]);
+    lab.set_clock(NOW + 800);
+    report(&lab, two, &[run(NOW + 500, FamilyState::Native)]);
+    derive(&lab);
+    assert_eq!(counts(&lab, "prefixes/2a00:1::/32/"), of_one);
+    assert_eq!(counts(&lab, "prefixes/2a00:9::/32/"), json!([0, 0, 0, 0, 0, 0]));
+}
+
+#[test]
 fn a_vote_stays_where_it_was_made() {
     let (lab, [one, ..]) = scene();
     report(&lab, one, &[run(NOW - 900, FamilyState::Native)]);

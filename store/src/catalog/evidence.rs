@@ -30,6 +30,8 @@ pub struct Presence {
     pub first_connected: UnixNanos,
     /// Its sessions, by their beginning.
     pub sessions: Vec<SessionSpan>,
+    /// Sessions that began before this were too many to be told ([`MOST_SESSIONS`]); absent when all are there.
+    pub cut_before: Option<UnixNanos>,
 }
 
 /// From when to when a session was open.
@@ -53,6 +55,10 @@ pub struct TagChange {
     /// It gets it.
     pub has: bool,
 }
+
+/// How many sessions of a probe are told, the newest: for ninety days one each six minutes. A probe that connects again and again
+/// must not cost whoever looks at it.
+pub const MOST_SESSIONS: u64 = 20_000;
 
 /// What system tags are made of.
 #[async_trait]

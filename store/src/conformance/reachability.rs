@@ -11,7 +11,10 @@ use sonde_protocol::time::UnixNanos;
 
 use super::Fixture;
 use crate::Reachability;
-use crate::reachability::{Cell, Cells, Country, Cube, Figures, Hour, Outage, Place, Record, Run, Silence, Vote};
+use crate::reachability::{
+    Cell, Cells, Country, Cube, Figures, Hour, Outage, Place, Prefix, Record, Run, Silence, Slash24, Slash48, Tally,
+    Vote,
+};
 use crate::results::Cursor;
 
 /// Midnight.
@@ -31,7 +34,14 @@ fn any(rng: &mut Rng, hour: Hour) -> Record {
         definition: 1,
     };
     let country = ["NL", "DE"].get(usize::try_from(rng.below(2)).unwrap()).and_then(|name| name.parse().ok());
-    let place = Place { country, asn6: Some(Asn(64_500 + u32::try_from(rng.below(5)).unwrap())), asn4: None };
+    let byte = |rng: &mut Rng| u8::try_from(rng.below(3)).unwrap();
+    let place = Place {
+        country,
+        asn6: Some(Asn(64_500 + u32::try_from(rng.below(5)).unwrap())),
+        asn4: None,
+        net6: Slash48::from_bytes([0x20, 1, 0xd, 0xb8, byte(rng), 255 * byte(rng).min(1)]).filter(|_| !rng.one_in(6)),
+        net4: Slash24::from_bytes([198, 51, byte(rng)]).filter(|_| !rng.one_in(6)),
+    };
     let run = Run {
         at: UnixNanos::from_secs(hour.seconds() + i64::try_from(rng.below(3600)).unwrap()),
         vote: if rng.one_in(6) { Err(Silence::Offline) } else { Ok(vote) },
@@ -87,6 +97,9 @@ type All = BTreeMap<(Hour, ProbeId), Record>;
 
 /// All votes of these hours, counted anew.
 fn anew(all: &All, cells: Cells, from: Hour, to: Hour) -> Vec<(Cell, Figures)> {
+    if let Some((within, length)) = cells.prefixes() {
+        return anew_by_prefix(all, within, length, from, to);
+    }
     let mut cube = Cube::default();
     for hour in from.until(to) {
         let records: Vec<_> = all
@@ -96,6 +109,21 @@ fn anew(all: &All, cells: Cells, from: Hour, to: Hour) -> Vec<(Cell, Figures)> {
         cube.load(hour, &records);
     }
     cube.figures(cells, from, to)
+}
+
+/// The same by prefix.
+fn anew_by_prefix(all: &All, within: Prefix, length: u8, from: Hour, to: Hour) -> Vec<(Cell, Figures)> {
+    let mut parts: BTreeMap<Prefix, Vec<(ProbeId, &Record)>> = BTreeMap::new();
+    for ((hour, probe), record) in all {
+        if from <= *hour && *hour < to && within.holds(&record.place) {
+            let address = match within.af() {
+                Family::V6 => record.place.net6.unwrap().address().into(),
+                Family::V4 => record.place.net4.unwrap().address().into(),
+            };
+            parts.entry(Prefix::new(address, length).unwrap()).or_default().push((*probe, record));
+        }
+    }
+    parts.into_iter().map(|(prefix, records)| (Cell::Prefix(prefix), Tally::of(records).figures(|_| 1.0))).collect()
 }
 
 pub(super) async fn sums_are_those_of_all_votes(place: &impl Fixture<dyn Reachability>) {
@@ -110,6 +138,11 @@ pub(super) async fn sums_are_those_of_all_votes(place: &impl Fixture<dyn Reachab
         Cells::Countries,
         Cells::Networks,
         Cells::NetworksIn(dutch),
+        Cells::One(Cell::Prefix("2001:db8:100::/40".parse().unwrap())),
+        Cells::One(Cell::Prefix("198.51.2.0/24".parse().unwrap())),
+        Cells::Prefixes { within: Prefix::all(Family::V6), length: 48 },
+        Cells::Prefixes { within: "2001:db8::/36".parse().unwrap(), length: 40 },
+        Cells::Prefixes { within: Prefix::all(Family::V4), length: 99 },
     ];
     let days = 12;
     for step in 0..400_i64 {

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use sonde_protocol::ids::Asn;
 
+use super::prefix::Prefix;
+
 /// A country, by its two letters (ISO 3166).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Country([u8; 2]);
@@ -55,6 +57,8 @@ pub enum Cell {
     Country(Country),
     /// Of a network's, by its AS.
     Network(Asn),
+    /// Of those whose address of the prefix's family is in it.
+    Prefix(Prefix),
 }
 
 /// Many sums.
@@ -68,6 +72,24 @@ pub enum Cells {
     Networks,
     /// Each network, as far as it is in this country.
     NetworksIn(Country),
+    /// Each prefix of a length in another one.
+    Prefixes {
+        /// The one that they are in.
+        within: Prefix,
+        /// Their length; more than the longest there is counts as that.
+        length: u8,
+    },
+}
+
+impl Cells {
+    /// The prefix that all of them are in, if they are prefixes, and how long each is.
+    pub(crate) fn prefixes(self) -> Option<(Prefix, u8)> {
+        match self {
+            Self::One(Cell::Prefix(prefix)) => Some((prefix, prefix.length())),
+            Self::Prefixes { within, length } => Some((within, length.min(Prefix::longest(within.af())))),
+            Self::One(_) | Self::Countries | Self::Networks | Self::NetworksIn(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The sums of some hours, by everything that they are asked for: exact while records change.
+//! The sums of some hours, by everything that they are asked for but prefixes: exact while records change.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -70,6 +70,16 @@ impl Cube {
         self.0.contains_key(&hour)
     }
 
+    /// How many hours are in it.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Is no hour in it?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Puts an hour in, with all its records.
     pub fn load(&mut self, hour: Hour, records: &[(ProbeId, Record)]) {
         self.0.insert(hour, OneHour::of(records));
@@ -111,6 +121,8 @@ impl Cube {
                         parts.entry(Cell::Country(*country)).or_default().push(tally);
                     }
                 }
+                // There are nearly as many as records.
+                Cells::One(Cell::Prefix(_)) | Cells::Prefixes { .. } => {}
                 Cells::Networks | Cells::NetworksIn(_) => {
                     let wanted = |country: Option<Country>| match cells {
                         Cells::NetworksIn(wanted) => country == Some(wanted),

@@ -12,6 +12,9 @@ use super::record::Record;
 use crate::StoreError;
 use crate::results::Cursor;
 
+/// How many votes of prefixes are read for one answer: those of a day of 25,000 probes. Their sums are in no memory.
+pub const MOST_VOTES: usize = 600_000;
+
 /// How things stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
@@ -42,14 +45,15 @@ pub trait Reachability: Send + Sync {
     /// The last that each probe has said in these hours, by probe.
     async fn newest(&self, from: Hour, to: Hour) -> Result<Vec<(ProbeId, Hour, Record)>, StoreError>;
 
-    /// What these hours say together, for each of `cells` of which anything was said.
+    /// What these hours say together, for each of `cells` of which anything was said. Of prefixes, as of a prefix's hours and days
+    /// below, more than [`MOST_VOTES`] are [`StoreError::TooMuch`].
     async fn sums(&self, cells: Cells, from: Hour, to: Hour) -> Result<Vec<(Cell, Figures)>, StoreError>;
 
     /// What each of these hours says of a cell; those in which nothing was said are left out.
     async fn hours(&self, cell: Cell, from: Hour, to: Hour) -> Result<Vec<(Hour, Figures)>, StoreError>;
 
     /// The same by days, each by its first hour; the days are those that begin from `from` on, before `to`. Days stay when their
-    /// votes are too old to be kept.
+    /// votes are too old to be kept, but for those of prefixes.
     async fn days(&self, cell: Cell, from: Hour, to: Hour) -> Result<Vec<(Hour, Figures)>, StoreError>;
 
     /// Sums up a day that has ended before `before` and has not been summed up since it changed; false when there is none.

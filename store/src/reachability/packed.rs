@@ -1,4 +1,4 @@
-//! A record as bytes: thirty, whatever is in it, so that a day of ten thousand probes is some megabytes.
+//! A record as bytes: thirty-nine, whatever is in it, so that a day of ten thousand probes is some megabytes.
 
 use sonde_protocol::ids::Asn;
 use sonde_protocol::result::ipv6::FamilyState;
@@ -6,13 +6,18 @@ use sonde_protocol::time::UnixNanos;
 
 use super::cell::Country;
 use super::hour::Hour;
+use super::prefix::{Slash24, Slash48};
 use super::record::{Place, Record, Silence, Vote};
 
 /// How long a record is.
-pub const PACKED: usize = 30;
+pub const PACKED: usize = 39;
 
-/// The form of these bytes. A newer one begins with another number and may be longer.
-const FORM: u8 = 1;
+/// The form of these bytes. A newer one begins with another number and may be longer. The prefixes are where the indices of
+/// `sqlite/reachability/3_prefixes.sql` expect them.
+const FORM: u8 = 2;
+
+/// The form before it, of thirty bytes: without the prefixes.
+const FORM_WITHOUT_PREFIXES: u8 = 1;
 
 const VOTED: u8 = 1;
 const HAS_V6_ADDRESS: u8 = 1 << 1;
@@ -47,7 +52,7 @@ impl Record {
         let [definition, runs, conclusive] = [vote.map_or(0, |vote| vote.definition), self.runs, self.conclusive];
         let asn = |asn: Option<Asn>| asn.map_or(0, |asn| asn.0).to_be_bytes();
         let mut bytes = [0; PACKED];
-        let parts: [&[u8]; 12] = [
+        let parts: [&[u8]; 14] = [
             &[FORM, flags],
             &states,
             &definition.to_be_bytes(),
@@ -60,6 +65,8 @@ impl Record {
             &asn(self.place.asn6),
             &asn(self.place.asn4),
             &self.difference.unwrap_or_default().to_be_bytes(),
+            &self.place.net6.map_or([0; 6], Slash48::bytes),
+            &self.place.net4.map_or([0; 3], Slash24::bytes),
         ];
         bytes.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
         bytes
@@ -69,7 +76,7 @@ impl Record {
     pub fn unpack(hour: Hour, bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let [form, flags, state, other] = take(&mut rest)?;
-        if form != FORM {
+        if form != FORM && form != FORM_WITHOUT_PREFIXES {
             return None;
         }
         let has = |flag: u8| flags & flag != 0;
@@ -79,6 +86,10 @@ impl Record {
         let country = Country::from_bytes(take(&mut rest)?).filter(|_| has(COUNTRY));
         let (asn6, asn4) = (u32::from_be_bytes(take(&mut rest)?), u32::from_be_bytes(take(&mut rest)?));
         let difference = i32::from_be_bytes(take(&mut rest)?);
+        let (net6, net4) = match form {
+            FORM_WITHOUT_PREFIXES => (None, None),
+            _ => (Slash48::from_bytes(take(&mut rest)?), Slash24::from_bytes(take(&mut rest)?)),
+        };
         let vote = Vote {
             v6: FamilyState::from_number(state),
             v4: FamilyState::from_number(other),
@@ -88,7 +99,13 @@ impl Record {
             definition,
         };
         Some(Self {
-            place: Place { country, asn6: has(ASN6).then_some(Asn(asn6)), asn4: has(ASN4).then_some(Asn(asn4)) },
+            place: Place {
+                country,
+                asn6: has(ASN6).then_some(Asn(asn6)),
+                asn4: has(ASN4).then_some(Asn(asn4)),
+                net6,
+                net4,
+            },
             vote: has(VOTED).then_some(vote),
             silence: if has(VOTED) { Silence::default() } else { Silence::from_number(state) },
             said_at: UnixNanos::from_secs(hour.seconds().saturating_add(i64::from(second))),
@@ -125,6 +142,18 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_the_form_before_has_no_prefixes() {
+        let mut rng = Rng::new(9);
+        let runs = [run(&mut rng, Hour(7))];
+        let record = record_of(&mut rng, &runs);
+        let mut old = record.pack(Hour(7))[..30].to_vec();
+        old[0] = FORM_WITHOUT_PREFIXES;
+        let place = Place { net6: None, net4: None, ..record.place };
+        assert_eq!(Record::unpack(Hour(7), &old), Some(Record { place, ..record }));
+        assert_eq!(Record::unpack(Hour(7), &old[..29]), None);
+    }
+
+    #[test]
     fn other_bytes_are_no_record_or_a_record_but_never_a_panic() {
         let good = Record::default().pack(Hour(1));
         assert_eq!(Record::unpack(Hour(1), &good[..PACKED - 1]), None);
@@ -134,7 +163,7 @@ mod tests {
                 let mut bytes = good;
                 bytes[byte] = value;
                 let read = Record::unpack(Hour(1), &bytes);
-                assert_eq!(read.is_none(), byte == 0 && value != FORM);
+                assert_eq!(read.is_none(), byte == 0 && ![FORM, FORM_WITHOUT_PREFIXES].contains(&value));
             }
         }
     }

@@ -7,6 +7,7 @@ use sonde_protocol::time::UnixNanos;
 
 use super::cell::Country;
 use super::outage::{Outage, excused};
+use super::prefix::{Slash24, Slash48};
 
 /// Why a run does not vote. These are shown apart and are in no share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -171,6 +172,10 @@ pub struct Place {
     pub asn6: Option<Asn>,
     /// The network that its IPv4 address is of.
     pub asn4: Option<Asn>,
+    /// The /48 that its IPv6 address is in.
+    pub net6: Option<Slash48>,
+    /// The /24 that its IPv4 address is in.
+    pub net4: Option<Slash24>,
 }
 
 impl Place {

@@ -2,11 +2,17 @@
 //! more room than the catalog, which ought to stay small.
 //!
 //! The sums of the last hours are kept in memory, and are changed when a vote is, under one lock with its commit; everything else
-//! is summed up when it is asked for. Every method is done when its future is polled first.
+//! is summed up when it is asked for ([`prefixes`] always). Every method is done when its future is polled first.
+//!
+//! What is deleted is overwritten, and [`Reachability::erase`] leaves nothing in the log beside the file either.
 
-use std::collections::BTreeMap;
+mod prefixes;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -14,6 +20,7 @@ use serde_json::Value as Json;
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::time::UnixNanos;
 
+use self::prefixes::Reading;
 use super::merge::Merger;
 use super::{Schema, damaged};
 use crate::StoreError;
@@ -22,12 +29,19 @@ use crate::results::Cursor;
 
 const SCHEMA: Schema = Schema {
     what: "reachability",
-    migrations: &[include_str!("reachability/1.sql"), include_str!("reachability/2_outages.sql")],
+    migrations: &[
+        include_str!("reachability/1.sql"),
+        include_str!("reachability/2_outages.sql"),
+        include_str!("reachability/3_prefixes.sql"),
+    ],
 };
 
 /// How many hours before the newest are summed up in memory: what pages show of the last week. Ten thousand probes take half a
 /// megabyte an hour.
 const IN_MEMORY: i64 = 8 * Hour::A_DAY;
+
+/// How long it is waited for the thread that merges the log, when a probe is erased: so often, so long.
+const LOG_WAITS: (u32, Duration) = (200, Duration::from_millis(50));
 
 /// Votes in one SQLite file.
 #[derive(Debug)]
@@ -51,9 +65,10 @@ struct Sums {
 }
 
 impl Sums {
-    /// Is an hour among those that are kept here?
+    /// Is an hour among those that are kept here? Those that are newer than the newest may be: nothing was said of them. Before
+    /// anything was said none is, or whoever asks would fill the memory with hours of nothing.
     fn keeps(&self, hour: Hour) -> bool {
-        self.newest.is_none_or(|newest| hour > newest.plus(-IN_MEMORY))
+        self.newest.is_some_and(|newest| hour > newest.plus(-IN_MEMORY) && hour <= newest.plus(IN_MEMORY))
     }
 
     /// Something is known of this hour now.
@@ -72,6 +87,8 @@ impl SqliteReachability {
         let (merger, mut writer) = SCHEMA.open_for_long(path)?;
         let name = path.display().to_string();
         let failed = |error| SCHEMA.error("open", &name, error);
+        // A vote says where its probe was: what is deleted must not stay in pages that are free.
+        writer.query_row("PRAGMA secure_delete = ON", [], |_| Ok(())).map_err(failed)?;
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         if state(&transaction).optional().map_err(failed)?.is_none() {
             let epoch = getrandom::u64().map_err(|error| StoreError::backend("draw a number", error))?;
@@ -119,15 +136,12 @@ impl SqliteReachability {
             }
         }
         let mut sums = self.sums.write().unwrap_or_else(PoisonError::into_inner);
-        let is_newer = |hour: Hour| sums.newest.is_none_or(|newest| hour > newest);
-        let is_kept = from.until(to).all(|hour| sums.keeps(hour) || is_newer(hour));
-        if !is_kept {
+        if !from.until(to).all(|hour| sums.keeps(hour)) {
             drop(sums);
             let mut cube = Cube::default();
             self.load(&mut cube, from, to)?;
             return Ok(look(&cube));
         }
-        // Nothing was said of hours that are newer than the newest: they need not be there.
         self.load(&mut sums.cube, from, to)?;
         Ok(look(&sums.cube))
     }
@@ -141,6 +155,24 @@ impl SqliteReachability {
             }
             Ok(())
         })
+    }
+
+    /// Merges the log beside the file and cuts it off: it still has what was written before.
+    fn empty_log(&self) -> Result<(), StoreError> {
+        // Who reads would hold the log back.
+        let (_reader, writer) = (locked(&self.reader), locked(&self.writer));
+        let (times, pause) = LOG_WAITS;
+        for _ in 0..times {
+            let is_busy: bool = writer
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+                .map_err(|error| SCHEMA.error("empty the log", &self.name, error))?;
+            if !is_busy {
+                return Ok(());
+            }
+            // SQLite itself does not wait for another thread that merges.
+            thread::sleep(pause);
+        }
+        Err(StoreError::backend("empty the log", "another program is reading the file"))
     }
 
     fn change(&self, hour: Hour, changes: Vec<(ProbeId, Option<Record>)>) -> Result<(), StoreError> {
@@ -242,6 +274,7 @@ fn name(cell: Cell) -> String {
         Cell::World => String::new(),
         Cell::Country(country) => country.to_string(),
         Cell::Network(asn) => asn.0.to_string(),
+        Cell::Prefix(prefix) => prefix.to_string(),
     }
 }
 
@@ -285,10 +318,16 @@ impl Reachability for SqliteReachability {
     }
 
     async fn sums(&self, cells: Cells, from: Hour, to: Hour) -> Result<Vec<(Cell, Figures)>, StoreError> {
+        if let Some((within, length)) = cells.prefixes() {
+            return Reading::new(self, within).sums(length, from, to);
+        }
         self.with_sums(from, to, |cube| cube.figures(cells, from, to))
     }
 
     async fn hours(&self, cell: Cell, from: Hour, to: Hour) -> Result<Vec<(Hour, Figures)>, StoreError> {
+        if let Cell::Prefix(prefix) = cell {
+            return Reading::new(self, prefix).series(from, to, 1);
+        }
         let of_hour = |cube: &Cube, hour: Hour| {
             let figures = cube.figures(Cells::One(cell), hour, hour.plus(1));
             figures.into_iter().next().map(|(_, figures)| (hour, figures))
@@ -298,6 +337,9 @@ impl Reachability for SqliteReachability {
 
     async fn days(&self, cell: Cell, from: Hour, to: Hour) -> Result<Vec<(Hour, Figures)>, StoreError> {
         let first = if from.day() == from { from } else { from.day().plus(Hour::A_DAY) };
+        if let Cell::Prefix(prefix) = cell {
+            return Reading::new(self, prefix).series(first, to, Hour::A_DAY);
+        }
         let (mut found, cell_name) = (Vec::new(), name(cell));
         for day in first.until(to).step_by(Hour::A_DAY.unsigned_abs() as usize) {
             let known = self.read("find a day's sums", |t| {
@@ -394,12 +436,26 @@ impl Reachability for SqliteReachability {
     }
 
     async fn erase(&self, probe: ProbeId) -> Result<(), StoreError> {
-        let hours: Vec<Hour> = self.read("find a probe's votes", |t| {
-            t.prepare_cached("SELECT hour FROM vote WHERE probe = ?")?
-                .query_map([probe.0.cast_signed()], |row| row.get(0).map(Hour))?
-                .collect()
+        let id = probe.0.cast_signed();
+        let mut sums = self.sums.write().unwrap_or_else(PoisonError::into_inner);
+        // Records are not looked at, so that what cannot be read goes as well.
+        let hours: BTreeSet<Hour> = self.write("erase a probe's votes", |t| {
+            let hours: BTreeSet<Hour> = t
+                .prepare_cached("SELECT hour FROM vote WHERE probe = ?")?
+                .query_map([id], |row| row.get(0).map(Hour))?
+                .collect::<rusqlite::Result<_>>()?;
+            for day in hours.iter().map(|hour| hour.day()).collect::<BTreeSet<_>>() {
+                forget_day(t, day)?;
+            }
+            if t.prepare_cached("DELETE FROM vote WHERE probe = ?")?.execute([id])? > 0 {
+                count_up(t, None)?;
+            }
+            Ok(hours)
         })?;
-        hours.into_iter().try_for_each(|hour| self.change(hour, vec![(probe, None)]))
+        // They are summed up anew when they are asked for.
+        sums.cube.retain(|hour| !hours.contains(&hour));
+        drop(sums);
+        self.empty_log()
     }
 
     async fn retain(&self, before: Hour) -> Result<(), StoreError> {
@@ -417,3 +473,6 @@ impl Reachability for SqliteReachability {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

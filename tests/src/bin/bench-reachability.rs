@@ -6,12 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use sonde_protocol::ids::ProbeId;
+use sonde_protocol::net::Family;
 use sonde_store::Reachability;
 use sonde_store::conformance::block_on;
-use sonde_store::reachability::{Cell, Cells, Hour, Record};
+use sonde_store::reachability::{Cell, Cells, Hour, Prefix, Record};
 use sonde_store::sqlite::SqliteReachability;
 use sonde_tests::loopback::Ports;
-use sonde_tests::votes::{Crowd, compare, plainly};
+use sonde_tests::votes::{Crowd, compare, plainly, plainly_by_prefix};
 
 /// How many probes there are, unless `--quick`.
 const PROBES: u64 = 10_000;
@@ -28,6 +29,8 @@ const PAGES: &[&str] = &[
     "countries/",
     "networks/",
     "networks/?country=DE",
+    "prefixes/",
+    "prefixes/?length=32",
     "series/",
     "series/?country=DE",
     "map/",
@@ -80,6 +83,12 @@ fn main() -> Result<()> {
     line(&mut out, "warm: the world by hours", || {
         block_on(store.hours(Cell::World, from, to)).map(drop).map_err(Into::into)
     })?;
+    let by_prefix = Cells::Prefixes { within: Prefix::all(Family::V6), length: 32 };
+    line(&mut out, "by prefix, never in memory: each /32", || {
+        block_on(store.sums(by_prefix, from, to)).map(drop).map_err(Into::into)
+    })?;
+    let one = block_on(store.sums(by_prefix, from, to))?.first().map(|(cell, _)| *cell).context("no prefix")?;
+    line(&mut out, "one /32", || block_on(store.sums(Cells::One(one), from, to)).map(drop).map_err(Into::into))?;
     let mut round = 0;
     // As much as comes in a minute when each probe runs four times an hour.
     let minute = usize::try_from(probes / 15)?;
@@ -118,6 +127,10 @@ fn main() -> Result<()> {
         ensure!(wrong.is_empty(), "sums that are not those of the votes: {wrong:?}");
         cells_told += sums.len();
     }
+    let sums = block_on(store.sums(by_prefix, from, to))?;
+    let wrong = compare(&plainly_by_prefix(&votes), &sums);
+    ensure!(wrong.is_empty(), "sums by prefix that are not those of the votes: {wrong:?}");
+    cells_told += sums.len();
     writeln!(out, "{:44} {cells_told} cells, {} votes\n", "the same numbers", votes.len())?;
     drop(store);
 

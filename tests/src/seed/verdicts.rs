@@ -17,7 +17,7 @@ use sonde_protocol::seed::{Rng, mix};
 use sonde_protocol::spec::Ipv6Scope;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::conformance::block_on;
-use sonde_store::reachability::{Country, Hour, Place, Reachability as _, Record, Silence, Vote};
+use sonde_store::reachability::{Country, Hour, Place, Reachability as _, Record, Silence, Slash24, Slash48, Vote};
 use sonde_store::sqlite::SqliteReachability;
 
 use super::Options;
@@ -197,7 +197,13 @@ fn record(options: &Options, probe: &Invented, at: UnixNanos) -> Record {
     };
     let both = line.works() && probe.v6.has_v4() && silence.is_none();
     Record {
-        place: Place { country: probe.country.parse::<Country>().ok(), asn6, asn4: Some(probe.asn) },
+        place: Place {
+            country: probe.country.parse::<Country>().ok(),
+            asn6,
+            asn4: Some(probe.asn),
+            net6: probe.address_v6.filter(|_| asn6.is_some()).and_then(|address| Slash48::of(address.into())),
+            net4: Slash24::of(probe.address_v4.into()),
+        },
         vote: silence.is_none().then_some(vote),
         silence: silence.unwrap_or_default(),
         said_at: UnixNanos::from_secs(at.as_secs()),

@@ -169,11 +169,13 @@ fn rows() -> Vec<Row> {
         row("ipv6/countries/{code}/"),
         row("ipv6/networks/").asked(&["", "?country=DE"]),
         row("ipv6/networks/{asn}/"),
-        row("ipv6/series/").asked(&["", "?step=day", "?asn=64501"]),
+        row("ipv6/prefixes/").asked(&["", "?af=4&length=8", "?prefix=2000::/8&format=csv"]),
+        row("ipv6/prefixes/{address}/{length}/"),
+        row("ipv6/series/").asked(&["", "?step=day", "?asn=64501", "?prefix=20.0.0.0/8"]),
         row("ipv6/compare/").asked(&["?a=world&b=DE"]),
         row("ipv6/map/"),
         row("ipv6/method/"),
-        row("ipv6/metrics/"),
+        row("ipv6/metrics/").asked(&["", "?asn=64501&prefix=20.0.0.0/8"]),
         row("ipv6/probes/{id}/").carol(&["192.168.1.53"]),
     ];
     for kind in ["ping", "dns", "sslcert", "http", "ntp", "pathmtu", "ipv6"] {
@@ -236,6 +238,7 @@ impl World {
         let code = if path.contains("/ipv6/") { "DE" } else { "2222-2222" };
         let path = path
             .replace("{asn}", "64501")
+            .replace("{address}/{length}", "20.0.0.0/8")
             .replace("{source}", "probes")
             .replace("{tag}", TAG)
             .replace("{slug}", "system-ipv4-works")

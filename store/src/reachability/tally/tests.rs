@@ -6,6 +6,7 @@ use sonde_protocol::time::UnixNanos;
 use super::super::cell::Country;
 use super::super::figures::Certainty;
 use super::super::hour::Hour;
+use super::super::prefix::{Slash24, Slash48};
 use super::super::record::{Place, Run, Vote};
 use super::*;
 
@@ -48,7 +49,14 @@ pub(in crate::reachability) fn run(rng: &mut Rng, hour: Hour) -> Run {
 pub(in crate::reachability) fn record_of(rng: &mut Rng, runs: &[Run]) -> Record {
     let countries = ["NL", "DE", "BR"].map(|country| country.parse::<Country>().ok());
     let asn = |rng: &mut Rng| Some(Asn(64_500 + u32::try_from(rng.below(7)).unwrap())).filter(|_| !rng.one_in(6));
-    let place = Place { country: pick(rng, &countries).filter(|_| !rng.one_in(8)), asn6: asn(rng), asn4: asn(rng) };
+    let byte = |rng: &mut Rng| u8::try_from(rng.below(4)).unwrap();
+    let place = Place {
+        country: pick(rng, &countries).filter(|_| !rng.one_in(8)),
+        asn6: asn(rng),
+        asn4: asn(rng),
+        net6: Slash48::from_bytes([0x20, 1, 0, 0, byte(rng), byte(rng)]).filter(|_| !rng.one_in(5)),
+        net4: Slash24::from_bytes([20, byte(rng), byte(rng)]).filter(|_| !rng.one_in(5)),
+    };
     Record::of(place, runs)
 }
 
@@ -170,7 +178,7 @@ fn at(seconds: i64, vote: Result<Vote, Silence>) -> Run {
 }
 
 fn record(asn: u32, v6: FamilyState) -> Record {
-    Record::of(Place { country: None, asn6: Some(Asn(asn)), asn4: None }, &[at(1, Ok(vote(v6)))])
+    Record::of(Place { asn6: Some(Asn(asn)), ..Place::default() }, &[at(1, Ok(vote(v6)))])
 }
 
 #[test]

@@ -9,7 +9,7 @@ use sonde_protocol::time::UnixNanos;
 use super::probes::{bit, tag_probe};
 use super::{SqliteCatalog, measurements};
 use crate::StoreError;
-use crate::catalog::{Evidence, Measurement, Presence, ResolverEvidence, SessionSpan, TagChange};
+use crate::catalog::{Evidence, MOST_SESSIONS, Measurement, Presence, ResolverEvidence, SessionSpan, TagChange};
 
 const PROBLEM: &str = "system-dns-problem-suspected";
 
@@ -54,7 +54,14 @@ fn record(db: &Connection, evidence: &[ResolverEvidence], forget: UnixNanos) -> 
     Ok(())
 }
 
-fn presence(db: &Connection, after: Option<ProbeId>, limit: u64, since: UnixNanos) -> rusqlite::Result<Vec<Presence>> {
+/// At most so many sessions of a probe.
+fn presence(
+    db: &Connection,
+    after: Option<ProbeId>,
+    limit: u64,
+    since: UnixNanos,
+    most: u64,
+) -> rusqlite::Result<Vec<Presence>> {
     let after = after.map_or(0, |probe| probe.0.cast_signed());
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let probes: Vec<(i64, i64)> = db
@@ -63,13 +70,14 @@ fn presence(db: &Connection, after: Option<ProbeId>, limit: u64, since: UnixNano
         )?
         .query_map([after, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
+    // The newest by their number, which the index of probes has in order: no more are looked at.
     let mut sessions = db.prepare_cached(
-        "SELECT started_at, ended_at, ifnull(families, 0) FROM session
-         WHERE probe = ? AND (ended_at IS NULL OR ended_at > ?) ORDER BY started_at",
+        "SELECT started_at, ended_at, ifnull(families, 0) FROM session WHERE probe = ? ORDER BY id DESC LIMIT ?",
     )?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
     let mut found = Vec::new();
     for (probe, first) in probes {
-        let spans = sessions.query_map([probe, since.0], |row| {
+        let spans = sessions.query_map([probe, most], |row| {
             let bits: u8 = row.get(2)?;
             Ok(SessionSpan {
                 from: UnixNanos(row.get(0)?),
@@ -77,10 +85,16 @@ fn presence(db: &Connection, after: Option<ProbeId>, limit: u64, since: UnixNano
                 families: [Family::V4, Family::V6].into_iter().filter(|family| bits & bit(*family) != 0).collect(),
             })
         })?;
+        let mut sessions: Vec<SessionSpan> = spans.collect::<rusqlite::Result<_>>()?;
+        let is_cut = i64::try_from(sessions.len()).is_ok_and(|count| count >= most);
+        let cut_before = sessions.last().filter(|_| is_cut).map(|oldest| oldest.from).filter(|from| *from > since);
+        sessions.retain(|span| span.to.is_none_or(|to| to > since));
+        sessions.sort_by_key(|span| span.from);
         found.push(Presence {
             probe: ProbeId(probe.cast_unsigned()),
             first_connected: UnixNanos(first),
-            sessions: spans.collect::<rusqlite::Result<_>>()?,
+            sessions,
+            cut_before,
         });
     }
     Ok(found)
@@ -102,12 +116,42 @@ impl Evidence for SqliteCatalog {
         limit: u64,
         since: UnixNanos,
     ) -> Result<Vec<Presence>, StoreError> {
-        self.read("look when probes were there", |t| presence(t, after, limit, since))
+        self.read("look when probes were there", |t| presence(t, after, limit, since, MOST_SESSIONS))
     }
 
     async fn change_tags(&self, changes: &[TagChange]) -> Result<(), StoreError> {
         self.write("change system tags", |t| {
             changes.iter().try_for_each(|change| tag_probe(t, change.probe, change.tag, change.has))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_sessions_the_newest_are_told() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "CREATE TABLE probe (id INTEGER PRIMARY KEY, first_connected INTEGER) STRICT;
+             CREATE TABLE session (id INTEGER PRIMARY KEY, probe INTEGER NOT NULL, started_at INTEGER NOT NULL,
+                 ended_at INTEGER, families INTEGER) STRICT;
+             INSERT INTO probe VALUES (1, 5), (2, 6);
+             INSERT INTO session VALUES (1, 1, 10, 15, 3), (2, 1, 20, 25, 3), (3, 2, 22, 23, 1), (4, 1, 30, 35, 3),
+                 (5, 1, 40, NULL, 3);",
+        )
+        .unwrap();
+        let found = |since, most| -> Vec<(Vec<i64>, Option<i64>)> {
+            let found = presence(&db, None, 9, UnixNanos(since), most).unwrap();
+            let told = |one: &Presence| {
+                (one.sessions.iter().map(|span| span.from.0).collect(), one.cut_before.map(|before| before.0))
+            };
+            found.iter().map(told).collect()
+        };
+        assert_eq!(found(0, 9), [(vec![10, 20, 30, 40], None), (vec![22], None)]);
+        assert_eq!(found(0, 3), [(vec![20, 30, 40], Some(20)), (vec![22], None)]);
+        assert_eq!(found(27, 3), [(vec![30, 40], None), (vec![], None)], "those that matter are all there");
+        assert_eq!(found(27, 1), [(vec![40], Some(40)), (vec![], None)]);
     }
 }
