@@ -460,17 +460,28 @@ impl Reachability for SqliteReachability {
 
     async fn retain(&self, before: Hour) -> Result<(), StoreError> {
         let before = before.day();
-        let mut sums = self.sums.write().unwrap_or_else(PoisonError::into_inner);
-        self.write("forget old votes", |t| {
-            if t.prepare_cached("DELETE FROM vote WHERE hour < ?")?.execute([before.0])? > 0 {
-                count_up(t, None)?;
-            }
+        self.write("forget what is too old", |t| {
             t.prepare_cached("DELETE FROM outage WHERE hour < ?")?.execute([before.0])?;
             // Nothing is written where nothing changes: this is asked every minute.
             t.prepare_cached("UPDATE state SET kept_from = ?1 WHERE kept_from < ?1")?.execute([before.0]).map(drop)
         })?;
-        sums.cube.retain(|hour| hour >= before);
-        Ok(())
+        // A day at a time, so that nobody waits for many, and no log of them grows.
+        loop {
+            let mut sums = self.sums.write().unwrap_or_else(PoisonError::into_inner);
+            let is_gone = self.write("forget old votes", |t| {
+                let first: Option<i64> =
+                    t.prepare_cached("SELECT min(hour) FROM vote")?.query_row([], |row| row.get(0))?;
+                let Some(first) = first.map(Hour).filter(|first| *first < before) else { return Ok(true) };
+                let end = first.day().plus(Hour::A_DAY);
+                t.prepare_cached("DELETE FROM vote WHERE hour < ?")?.execute([end.0])?;
+                count_up(t, None)?;
+                Ok(false)
+            })?;
+            sums.cube.retain(|hour| hour >= before);
+            if is_gone {
+                return Ok(());
+            }
+        }
     }
 }
 
