@@ -31,6 +31,8 @@ const RULES: &[&str] = &[
     "Hours in which a probe was offline, could not tell or had not settled are shown apart and are in no share.",
     "Over several hours every hour of a probe counts; the hours of one probe are alike, so intervals count probes, not hours.",
     "A vote counts where the probe was when it voted: in its country, and in the network of its IPv6 address, or else of its IPv4 one.",
+    "It counts in the prefixes that its /48 of IPv6 and its /24 of IPv4 were in.",
+    "One network alone, or a prefix of one, is never shown plainly: its probes are alike, however many there are.",
     "Probes for which nobody stands, and private measurements, count nowhere.",
     "Intervals are Wilson's at 95 %; those of medians are by ranks.",
     "The difference of times is that of two TCP connections to the same reference, begun together; connections with a repeated packet count as a loss, not as a time.",
