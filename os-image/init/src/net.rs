@@ -38,7 +38,7 @@ pub use crate::step::Step;
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What the kernel refused is tried again after this time, also when nothing rings.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// After the bell this time passes before the tables are read, so that a storm of changes is read a few times a second.
 const GATHER: Duration = Duration::from_millis(100);
@@ -125,6 +125,7 @@ pub async fn run_at(
         user,
         heard: Heard::default(),
         began: Instant::now(),
+        alone_since: Nanos(0),
         rules: None,
         resolvers: None,
     };
@@ -143,6 +144,8 @@ struct Network {
     bell: Bell,
     heard: Heard,
     began: Instant,
+    /// Since when there has been no link.
+    alone_since: Nanos,
     /// What the packet filter was last made of.
     rules: Option<Rules>,
     /// What was last written.
@@ -165,7 +168,7 @@ impl Network {
                 self.say(|all| all.link = Step::Failed(format!("{} cannot be switched on: {error}", link.name)));
             }
         }
-        match words::choose(&links, &self.settings) {
+        match words::choose(&links, &self.settings, self.now().since(self.alone_since)) {
             Ok(link) => self.live_on(&link.clone()).await,
             Err(step) => {
                 self.say(|all| *all = Condition { link: step, filter: all.filter.clone(), ..Condition::default() });
@@ -202,6 +205,7 @@ impl Network {
         let _ = sysctl::switch_ipv6(&link.name, false);
         let _ = self.kernel.take_addresses(link.index, |_| true).await;
         self.resolve_by(&[], &link.name);
+        self.alone_since = self.now();
         result
     }
 

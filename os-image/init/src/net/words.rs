@@ -9,6 +9,9 @@ use super::{Settings, Step};
 /// So long a router and servers may take before their silence is a trouble.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// So long a driver may take to see the other end of the cable: gigabit Ethernet agrees on its speed in three seconds or so.
+const CABLE_PATIENCE: Duration = Duration::from_secs(8);
+
 /// What there is of a link, as far as the words need it.
 #[derive(Debug)]
 pub struct Seen<'a> {
@@ -26,11 +29,11 @@ pub struct Seen<'a> {
     pub refused: [Option<&'static str>; 2],
 }
 
-/// Which interface is used, of those that there are.
+/// Which interface is used, of those that there are. There has been none for `since`.
 ///
 /// # Errors
 /// How the link stands when there is none to use.
-pub fn choose<'a>(links: &'a [Link], settings: &Settings) -> Result<&'a Link, Step> {
+pub fn choose<'a>(links: &'a [Link], settings: &Settings, since: Duration) -> Result<&'a Link, Step> {
     let wired: Vec<&Link> = links.iter().filter(|link| link.is_wired).collect();
     let Some(asked) = &settings.interface else {
         if wired.is_empty() {
@@ -38,12 +41,12 @@ pub fn choose<'a>(links: &'a [Link], settings: &Settings) -> Result<&'a Link, St
                 "no wired interface: a driver may be missing, or a USB adapter be still on its way".into(),
             ));
         }
-        return wired.iter().find(|link| link.has_carrier).copied().ok_or_else(|| no_cable(&wired));
+        return wired.iter().find(|link| link.has_carrier).copied().ok_or_else(|| no_cable(&wired, since));
     };
     let is_asked = |link: &&&Link| link.name == *asked || hardware(link).eq_ignore_ascii_case(asked);
     match wired.iter().find(is_asked) {
         Some(link) if link.has_carrier => Ok(link),
-        Some(link) => Err(no_cable(&[link])),
+        Some(link) => Err(no_cable(&[link], since)),
         None => {
             let names: Vec<String> = wired.iter().map(|link| format!("{} ({})", link.name, hardware(link))).collect();
             let there = if names.is_empty() { "none".into() } else { names.join(", ") };
@@ -54,12 +57,13 @@ pub fn choose<'a>(links: &'a [Link], settings: &Settings) -> Result<&'a Link, St
     }
 }
 
-fn no_cable(links: &[&Link]) -> Step {
+fn no_cable(links: &[&Link], since: Duration) -> Step {
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
-    Step::Failed(format!(
-        "{} has no link: is the cable plugged in at both ends, and the other end on?",
-        names.join(", ")
-    ))
+    let names = names.join(", ");
+    if since < CABLE_PATIENCE {
+        return Step::Waiting(format!("{names} has no link yet"));
+    }
+    Step::Failed(format!("{names} has no link: is the cable plugged in at both ends, and the other end on?"))
 }
 
 /// A hardware address as people write it.

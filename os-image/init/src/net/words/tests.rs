@@ -1,5 +1,7 @@
 use super::*;
 
+const LONG: Duration = Duration::from_secs(60);
+
 fn wired(index: u32, name: &str, has_carrier: bool) -> Link {
     let hardware = [2, 0, 0, 0, 0, u8::try_from(index).unwrap()];
     Link { index, name: name.into(), hardware, is_wired: true, is_up: true, has_carrier, ..Link::default() }
@@ -11,7 +13,7 @@ fn the_first_wired_interface_with_a_link_or_the_one_that_is_asked_for() {
     let links = [wireless, wired(3, "eth0", false), wired(4, "eth1", true), wired(5, "eth2", true)];
     let chosen = |interface: Option<&str>| {
         let settings = Settings { interface: interface.map(Into::into), ..Settings::default() };
-        choose(&links, &settings).map(|link| link.name.clone()).map_err(|step| step.text().to_owned())
+        choose(&links, &settings, LONG).map(|link| link.name.clone()).map_err(|step| step.text().to_owned())
     };
     assert_eq!(chosen(None).unwrap(), "eth1");
     assert_eq!(chosen(Some("eth2")).unwrap(), "eth2");
@@ -22,8 +24,10 @@ fn the_first_wired_interface_with_a_link_or_the_one_that_is_asked_for() {
         missing.contains("no wired interface `wlan0`") && missing.contains("eth1 (02:00:00:00:00:04)"),
         "{missing}"
     );
-    assert!(choose(&links[..2], &Settings::default()).unwrap_err().text().contains("cable"));
-    assert!(matches!(choose(&links[..1], &Settings::default()), Err(Step::Waiting(_))));
+    assert!(choose(&links[..2], &Settings::default(), LONG).unwrap_err().text().contains("cable"));
+    let at_once = choose(&links[..2], &Settings::default(), Duration::ZERO);
+    assert!(matches!(at_once, Err(Step::Waiting(_))), "an interface that was just switched on: {at_once:?}");
+    assert!(matches!(choose(&links[..1], &Settings::default(), LONG), Err(Step::Waiting(_))));
 }
 
 #[test]
