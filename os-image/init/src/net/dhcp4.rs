@@ -12,11 +12,11 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dhcproto::v4::{DhcpOption, Encodable, Message, MessageType, Opcode, OptionCode, borrowed};
+use dhcproto::v4::{DhcpOption, Encodable, Message, MessageType, OptionCode};
 use sonde_protocol::seed::Rng;
 use sonde_protocol::time::Nanos;
 
-use self::terms::{IPV6_ONLY, Lease, Options};
+use self::terms::{IPV6_ONLY, Lease, Said};
 
 /// A request is repeated so often; then the search begins anew.
 const MAX_REQUESTS: u32 = 4;
@@ -143,10 +143,9 @@ impl Client {
 
     /// A datagram for port 68 that came at `now`.
     pub fn receive(&mut self, bytes: &[u8], now: Nanos) {
-        let Some(message) = self.mine(bytes) else { return };
-        let options = Options::read(&message);
-        match (self.state.clone(), options.kind) {
-            (State::Searching, Some(MessageType::Offer)) => match Lease::read(message.yiaddr(), &options, now) {
+        let Some(said) = Said::read(bytes, self.transaction, self.hardware) else { return };
+        match (self.state.clone(), said.kind()) {
+            (State::Searching, Some(MessageType::Offer)) => match Lease::read(&said, now) {
                 Ok(offer) => {
                     self.tries = 0;
                     let waits = offer.ipv6_only.is_some();
@@ -154,15 +153,15 @@ impl Client {
                     self.state = if waits { State::Waiting(offer) } else { State::Requesting(offer) };
                 }
                 // A server that has IPv6 alone to offer may offer no address at all (RFC 8925, 3.3).
-                Err(why) => match options.ipv6_only.filter(|_| self.has_nat64) {
+                Err(why) => match said.ipv6_only().filter(|_| self.has_nat64) {
                     Some(wait) => self.rest(wait, now),
                     None => self.refused = Some(why),
                 },
             },
             (State::Requesting(known) | State::Bound(known), Some(MessageType::Ack))
-                if self.expects(&known, &options, now) =>
+                if self.expects(&known, &said, now) =>
             {
-                match Lease::read(message.yiaddr(), &options, now) {
+                match Lease::read(&said, now) {
                     // Another address than the one that was asked for is no answer.
                     Ok(lease) if lease.address.addr() == known.address.addr() => {
                         (self.tries, self.refusals, self.refused) = (0, 0, None);
@@ -175,7 +174,7 @@ impl Client {
                 }
             }
             (State::Requesting(known) | State::Bound(known), Some(MessageType::Nak))
-                if self.expects(&known, &options, now) =>
+                if self.expects(&known, &said, now) =>
             {
                 self.lose();
                 self.refusals += 1;
@@ -189,21 +188,10 @@ impl Client {
 
     /// Is an answer of this server expected? A lease that is not being renewed is nobody's to change or take away; who gave it is
     /// asked first, everybody when he is silent.
-    fn expects(&self, known: &Lease, options: &Options, now: Nanos) -> bool {
+    fn expects(&self, known: &Lease, said: &Said, now: Nanos) -> bool {
         let is_asked = self.tries > 0;
         let is_rebinding = matches!(self.state, State::Bound(_)) && now >= known.rebind_at;
-        is_asked && (is_rebinding || options.server == Some(known.server))
-    }
-
-    /// The message, if it is an answer to this client.
-    fn mine<'a>(&self, bytes: &'a [u8]) -> Option<borrowed::Message<'a>> {
-        const ETHERNET: (u8, u8) = (1, 6);
-        let message = borrowed::Message::new(bytes).ok()?;
-        // Not by the crate's `chaddr`, which believes the length that the message has.
-        let hardware = bytes.get(28..34)?;
-        let is_ethernet = (u8::from(message.htype()), message.hlen()) == ETHERNET;
-        let is_answer = message.opcode() == Opcode::BootReply && message.xid() == self.transaction;
-        (is_answer && is_ethernet && hardware == self.hardware).then_some(message)
+        is_asked && (is_rebinding || said.server() == Some(known.server))
     }
 
     /// Does without IPv4 where an offer or lease says so and the line has NAT64.

@@ -129,6 +129,13 @@ impl Router {
         });
     }
 
+    /// A second port of the board with a cable to a router that says nothing: `eth1` and `lan1`.
+    pub fn second_port(&self) {
+        let tid = self.call(gettid);
+        ip(&format!("link add eth1 address 02:00:00:00:00:08 type veth peer name lan1 netns {tid}"));
+        self.call(|| ip("link set lan1 up"));
+    }
+
     /// Starts dnsmasq with these options; its log, line by line.
     pub fn dnsmasq(&mut self, options: &[&str]) -> Log {
         let leases = self.dir.path().join("leases");

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use sonde_os::net::{Settings, Step};
 
-use self::line::{Board, on_a_line, output, works};
+use self::line::{Board, ip, on_a_line, output, works};
 
 /// Prefix information of 2001:db8::/64, on the link and for hosts to make addresses of, for an hour.
 fn prefix() -> Vec<u8> {
@@ -70,6 +70,24 @@ fn dhcp_gives_ipv4_renews_it_and_follows_the_cable() {
         router.cable(true);
         board.until("an address again", |now| works(&now.address, "192.0.2.5") && now.resolver.is_ok()).await;
         assert_eq!(board.resolvers(), ["192.0.2.1"]);
+    });
+}
+
+#[test]
+fn the_cable_may_go_into_another_port() {
+    on_a_line(|mut router| async move {
+        router.dnsmasq(&["--dhcp-range=192.0.2.50,192.0.2.59,255.255.255.0,2m"]);
+        router.second_port();
+        let board = Board::start(&router, Settings::default());
+        board.until("an address", |now| works(&now.link, "eth0") && now.address.is_ok()).await;
+        router.cable(false);
+        board.until("the other port", |now| works(&now.link, "eth1")).await;
+        let left = output("ip", "addr show dev eth0");
+        assert!(!left.contains("inet"), "nothing is left of the first: {left}");
+        router.cable(true);
+        // It stays where it is as long as that works.
+        router.call(|| ip("link set lan1 down"));
+        board.until("the first port again", |now| works(&now.link, "eth0") && now.address.is_ok()).await;
     });
 }
 

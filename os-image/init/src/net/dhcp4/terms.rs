@@ -1,9 +1,12 @@
 //! What a server offers, read and checked: an address that may be used, times in a sensible order, routes, resolvers.
+//!
+//! Read by hand: the crate that writes our messages has assertions about what it reads, and PID 1 must not die of a datagram.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use dhcproto::v4::{DhcpOption, MessageType, borrowed};
+use dhcproto::v4::MessageType;
 use ipnet::Ipv4Net;
 use sonde_protocol::time::Nanos;
 
@@ -11,6 +14,9 @@ use crate::net::believable::{is_host4, is_resolver};
 
 /// "IPv6-Only Preferred" (RFC 8925). The crate has this name at another number.
 pub const IPV6_ONLY: u8 = 108;
+
+/// Ends the options.
+const END: u8 = 255;
 
 /// No lease is shorter, and no renewal sooner, whatever a server says: it could keep the board busy.
 const LEAST_LEASE: u32 = 60;
@@ -46,73 +52,110 @@ pub struct Lease {
     pub ends_at: Nanos,
 }
 
-/// The options of a message that mean something here, unchecked but for their lengths.
-#[derive(Debug, Default)]
-pub struct Options {
-    /// What the message is.
-    pub kind: Option<MessageType>,
-    /// Who says it.
-    pub server: Option<Ipv4Addr>,
-    mask: Option<Ipv4Addr>,
-    routers: Vec<Ipv4Addr>,
-    classless: Option<Vec<(Ipv4Net, Ipv4Addr)>>,
-    resolvers: Vec<Ipv4Addr>,
-    mtu: Option<u16>,
-    lease: Option<u32>,
-    renewal: Option<u32>,
-    rebinding: Option<u32>,
-    /// For how long the network asks to do without IPv4.
-    pub ipv6_only: Option<Duration>,
+/// A message of a server, unchecked but for its lengths.
+#[derive(Debug)]
+pub struct Said {
+    /// The address that it gives.
+    pub address: Ipv4Addr,
+    options: BTreeMap<u8, Vec<u8>>,
 }
 
-impl Options {
-    /// Each by itself: one that makes no sense takes nothing from the others.
-    pub fn read(message: &borrowed::Message<'_>) -> Self {
-        let mut all = Self::default();
-        for option in message.opts() {
-            if u8::from(option.code()) == IPV6_ONLY {
-                let seconds = option.data().try_into().ok().map(u32::from_be_bytes);
-                all.ipv6_only = seconds.map(|seconds| Duration::from_secs(seconds.into()));
-                continue;
-            }
-            // The crate reads an option that is too long as far as it goes.
-            match option.into_option() {
-                Ok(DhcpOption::MessageType(kind)) => all.kind = Some(kind),
-                Ok(DhcpOption::ServerIdentifier(server)) => all.server = Some(server),
-                Ok(DhcpOption::SubnetMask(mask)) => all.mask = Some(mask),
-                Ok(DhcpOption::Router(routers)) => all.routers = routers,
-                Ok(DhcpOption::ClasslessStaticRoute(routes)) => all.classless = Some(routes),
-                Ok(DhcpOption::DomainNameServer(resolvers)) => all.resolvers = resolvers,
-                Ok(DhcpOption::InterfaceMtu(mtu)) => all.mtu = Some(mtu),
-                Ok(DhcpOption::AddressLeaseTime(seconds)) => all.lease = Some(seconds),
-                Ok(DhcpOption::Renewal(seconds)) => all.renewal = Some(seconds),
-                Ok(DhcpOption::Rebinding(seconds)) => all.rebinding = Some(seconds),
-                _ => {}
+impl Said {
+    /// None if it is no answer to this transaction of this machine (RFC 2131, section 2).
+    pub fn read(bytes: &[u8], transaction: u32, hardware: [u8; 6]) -> Option<Self> {
+        const ANSWER: u8 = 2;
+        const ETHERNET: u8 = 1;
+        const COOKIE: [u8; 4] = [99, 130, 83, 99];
+        let (header, mut rest) = bytes.split_at_checked(240)?;
+        let is_ours = header.first_chunk() == Some(&[ANSWER, ETHERNET, 6])
+            && header.get(4..8)? == transaction.to_be_bytes()
+            && header.get(28..34)? == hardware
+            && header.get(236..)? == COOKIE;
+        if !is_ours {
+            return None;
+        }
+        // What is longer than an option can be comes as several of the same (RFC 3396).
+        let mut options: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+        while let [code, following @ ..] = rest {
+            match (*code, following) {
+                (0, _) => rest = following,
+                (END, _) | (_, []) => break,
+                (code, [length, data @ ..]) => {
+                    let Some((data, next)) = data.split_at_checked(usize::from(*length)) else { break };
+                    options.entry(code).or_default().extend(data);
+                    rest = next;
+                }
             }
         }
-        all
+        let address = Ipv4Addr::from(*header.get(16..)?.first_chunk()?);
+        Some(Self { address, options })
+    }
+
+    /// What the message is.
+    pub fn kind(&self) -> Option<MessageType> {
+        self.exact(53).map(|[number]: [u8; 1]| number.into())
+    }
+
+    /// Who says it.
+    pub fn server(&self) -> Option<Ipv4Addr> {
+        self.exact(54).map(|octets: [u8; 4]| octets.into())
+    }
+
+    /// For how long the network asks to do without IPv4.
+    pub fn ipv6_only(&self) -> Option<Duration> {
+        self.number(IPV6_ONLY).map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    fn exact<const N: usize>(&self, code: u8) -> Option<[u8; N]> {
+        self.options.get(&code)?.as_slice().try_into().ok()
+    }
+
+    fn number(&self, code: u8) -> Option<u32> {
+        self.exact(code).map(u32::from_be_bytes)
+    }
+
+    fn addresses(&self, code: u8) -> Vec<Ipv4Addr> {
+        let bytes = self.options.get(&code).map(Vec::as_slice).unwrap_or_default();
+        bytes.as_chunks::<4>().0.iter().map(|octets| Ipv4Addr::from(*octets)).collect()
+    }
+
+    /// Option 121 (RFC 3442): length of a prefix, as many bytes of it as that needs, router. None if there is no such option.
+    fn classless(&self) -> Option<Vec<(Ipv4Net, Ipv4Addr)>> {
+        let mut bytes = self.options.get(&121)?.as_slice();
+        let mut found = Vec::new();
+        while let [length, rest @ ..] = bytes {
+            let Some((prefix, rest)) = rest.split_at_checked(usize::from(length.div_ceil(8))) else { break };
+            let Some((router, rest)) = rest.split_first_chunk::<4>() else { break };
+            let mut octets = [0; 4];
+            octets.iter_mut().zip(prefix).for_each(|(octet, given)| *octet = *given);
+            let Ok(net) = Ipv4Net::new(octets.into(), *length) else { break };
+            found.push((net, Ipv4Addr::from(*router)));
+            bytes = rest;
+        }
+        Some(found)
     }
 }
 
 impl Lease {
-    /// The lease of `address` from `now` on.
+    /// The lease that it gives, from `now` on.
     ///
     /// # Errors
     /// In words, when it is not one to live with.
-    pub fn read(address: Ipv4Addr, options: &Options, now: Nanos) -> Result<Self, &'static str> {
-        let server = options.server.filter(|server| is_host4(*server)).ok_or("it does not say who it is")?;
-        let mask = options.mask.ok_or("it gives no netmask")?;
-        let net = Ipv4Net::with_netmask(address, mask).map_err(|_| "its netmask is none")?;
+    pub fn read(said: &Said, now: Nanos) -> Result<Self, &'static str> {
+        let address = said.address;
+        let server = said.server().filter(|server| is_host4(*server)).ok_or("it does not say who it is")?;
+        let mask: [u8; 4] = said.exact(1).ok_or("it gives no netmask")?;
+        let net = Ipv4Net::with_netmask(address, mask.into()).map_err(|_| "its netmask is none")?;
         // /31 and /32 have no addresses of their own for the network and for everybody (RFC 3021).
         let is_edge = net.prefix_len() < 31 && (address == net.network() || address == net.broadcast());
         if !is_host4(address) || is_edge || !(8..=32).contains(&net.prefix_len()) {
             return Err("it gives an address that no machine can have");
         }
-        let lease = options.lease.ok_or("it does not say for how long")?;
+        let lease = said.number(51).ok_or("it does not say for how long")?;
         if lease < LEAST_LEASE {
             return Err("it gives an address for less than a minute");
         }
-        let (renewal, rebinding) = match (options.renewal, options.rebinding) {
+        let (renewal, rebinding) = match (said.number(58), said.number(59)) {
             (Some(t1), Some(t2)) if t1 < t2 && t2 < lease => (t1, t2),
             (Some(t1), None) if t1 < lease / 8 * 7 => (t1, lease / 8 * 7),
             // RFC 2131, 4.4.5.
@@ -126,16 +169,16 @@ impl Lease {
                 now + Duration::from_secs(seconds.max(LEAST_RENEWAL).into())
             }
         };
-        let mut resolvers: Vec<IpAddr> = options.resolvers.iter().copied().map(IpAddr::V4).collect();
+        let mut resolvers: Vec<IpAddr> = said.addresses(6).into_iter().map(IpAddr::V4).collect();
         resolvers.retain(|ip| is_resolver(*ip));
         resolvers.truncate(MAX_RESOLVERS);
         Ok(Self {
             address: net,
-            routes: routes(options, address),
+            routes: routes(said, address),
             resolvers,
-            mtu: options.mtu.filter(|mtu| MTUS.contains(mtu)).map(u32::from),
+            mtu: said.exact(26).map(u16::from_be_bytes).filter(|mtu| MTUS.contains(mtu)).map(u32::from),
             server,
-            ipv6_only: options.ipv6_only,
+            ipv6_only: said.ipv6_only(),
             renew_at: after(renewal),
             rebind_at: after(rebinding),
             ends_at: after(lease),
@@ -144,17 +187,17 @@ impl Lease {
 }
 
 /// Option 121 alone where there is one, else the first router (RFC 3442).
-fn routes(options: &Options, own: Ipv4Addr) -> Vec<(Ipv4Net, Option<Ipv4Addr>)> {
+fn routes(said: &Said, own: Ipv4Addr) -> Vec<(Ipv4Net, Option<Ipv4Addr>)> {
     let is_router = |ip: Ipv4Addr| is_host4(ip) && ip != own;
     let default = Ipv4Net::default();
-    let Some(classless) = &options.classless else {
-        let router = options.routers.iter().find(|ip| is_router(**ip));
-        return router.map(|ip| (default, Some(*ip))).into_iter().collect();
+    let Some(classless) = said.classless() else {
+        let router = said.addresses(3).into_iter().find(|ip| is_router(*ip));
+        return router.map(|ip| (default, Some(ip))).into_iter().collect();
     };
     let mut found = Vec::new();
     for (net, router) in classless {
         // A router of zeros means that the net is on the link.
-        let via = (!router.is_unspecified()).then_some(*router);
+        let via = (!router.is_unspecified()).then_some(router);
         let net = net.trunc();
         let leads_somewhere = net == default || is_host4(net.addr());
         if leads_somewhere && via.is_none_or(is_router) && found.len() < MAX_ROUTES {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use dhcproto::v4::{Decodable, Flags};
+use dhcproto::v4::{Decodable, Flags, Opcode};
 use ipnet::Ipv4Net;
 
 use super::*;
@@ -318,4 +318,38 @@ fn garbage_and_answers_to_others_are_nothing() {
         client.receive(&other, secs(0));
         assert_eq!(all(&mut client, secs(0)), [], "{what}");
     }
+}
+
+#[test]
+fn no_message_makes_a_lease_that_nobody_could_live_with() {
+    let seed = std::env::var("SONDE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    eprintln!("SONDE_SEED={seed}");
+    let mut random = Rng::new(seed);
+    let mut leases = 0;
+    let route = |net: &str| (net.parse::<Ipv4Net>().unwrap(), SERVER);
+    let classless = DhcpOption::ClasslessStaticRoute(["0.0.0.0/0", "10.0.0.0/8", "192.0.2.128/25"].map(route).into());
+    let options = [ipv6_only(600), DhcpOption::InterfaceMtu(1400), DhcpOption::Renewal(60), classless];
+    for _ in 0..20_000 {
+        let (mut client, request) = requested(&[]);
+        let mut bytes = answer(&request, MessageType::Ack, ADDRESS, &options);
+        // Behind the header, which says whose message it is: options, their lengths, what is in them.
+        for _ in 0..=random.below(4) {
+            let place = 240 + usize::try_from(random.below(bytes.len() as u64 - 240)).unwrap();
+            bytes[place] = u8::try_from(random.below(256)).unwrap();
+        }
+        if random.one_in(4) {
+            bytes.truncate(240 + usize::try_from(random.below(bytes.len() as u64 - 239)).unwrap());
+        }
+        client.receive(&bytes, secs(0));
+        for action in all(&mut client, secs(0)) {
+            if let Action::Bound(lease) = action {
+                leases += 1;
+                assert!(lease.renew_at >= secs(5) && lease.renew_at <= lease.rebind_at, "{lease:?}");
+                assert!(lease.rebind_at <= lease.ends_at && lease.ends_at >= secs(60), "{lease:?}");
+                assert!(!lease.address.addr().is_multicast() && lease.routes.len() <= 16, "{lease:?}");
+                assert!(lease.mtu.is_none_or(|mtu| (1280..=1500).contains(&mtu)), "{lease:?}");
+            }
+        }
+    }
+    assert!(leases > 10, "some of them are good: {leases}");
 }

@@ -1,9 +1,11 @@
 //! What a server answers, read and checked.
+//!
+//! Read by hand: the crate that writes our messages calculates with lengths that it reads, and PID 1 must not die of a datagram.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use dhcproto::v6::{Decodable, DhcpOption, DhcpOptions, IANA, Message, MessageType, OptionCode, Status};
+use dhcproto::v6::MessageType;
 use sonde_protocol::time::Nanos;
 
 use crate::net::believable::{is_host6, is_resolver};
@@ -65,53 +67,118 @@ pub struct Answer {
     pub has_no_binding: bool,
     preference: u8,
     /// What the server refuses as a whole.
-    status: Option<Status>,
-    association: Option<IANA>,
+    status: Option<u16>,
+    association: Option<Association>,
+}
+
+/// Addresses of one association (RFC 8415, 21.4).
+#[derive(Debug)]
+struct Association {
+    renewal: u32,
+    rebinding: u32,
+    status: Option<u16>,
+    addresses: Vec<Given>,
+}
+
+/// An address with its preferred and valid time (RFC 8415, 21.6).
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    address: Ipv6Addr,
+    preferred: u32,
+    valid: u32,
+    status: Option<u16>,
+}
+
+/// Codes of options.
+const CLIENT: u16 = 1;
+const SERVER: u16 = 2;
+const ASSOCIATION: u16 = 3;
+const ADDRESS: u16 = 5;
+const PREFERENCE: u16 = 7;
+const STATUS: u16 = 13;
+const RESOLVERS: u16 = 23;
+const REFRESH_TIME: u16 = 32;
+
+/// Statuses (RFC 8415, 21.13).
+const SUCCESS: u16 = 0;
+const NO_BINDING: u16 = 3;
+
+/// The options of a message, or within another one. What does not fit ends them.
+#[derive(Clone, Copy)]
+struct Options<'a>(&'a [u8]);
+
+impl<'a> Iterator for Options<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (code, rest) = self.0.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (data, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+        self.0 = rest;
+        Some((u16::from_be_bytes(*code), data))
+    }
+}
+
+impl<'a> Options<'a> {
+    fn get(mut self, code: u16) -> Option<&'a [u8]> {
+        self.find(|(found, _)| *found == code).map(|(_, data)| data)
+    }
+
+    fn status(self) -> Option<u16> {
+        self.get(STATUS)?.first_chunk().map(|number| u16::from_be_bytes(*number))
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|number| u32::from_be_bytes(*number))
+}
+
+impl Association {
+    fn read(data: &[u8]) -> Option<Self> {
+        let options = Options(data.get(12..)?);
+        let given = |data: &[u8]| {
+            Some(Given {
+                address: Ipv6Addr::from(*data.first_chunk::<16>()?),
+                preferred: number(data, 16)?,
+                valid: number(data, 20)?,
+                status: Options(data.get(24..)?).status(),
+            })
+        };
+        let addresses = options.filter(|(code, _)| *code == ADDRESS).filter_map(|(_, data)| given(data)).collect();
+        Some(Self { renewal: number(data, 4)?, rebinding: number(data, 8)?, status: options.status(), addresses })
+    }
 }
 
 impl Answer {
     /// None if it is no answer to this transaction and client.
     pub fn read(bytes: &[u8], transaction: u32, duid: &[u8], association: u32) -> Option<Self> {
-        let message = Message::from_bytes(bytes).ok()?;
-        let is_answer = matches!(message.msg_type(), MessageType::Advertise | MessageType::Reply);
-        if !is_answer || message.xid_num() != transaction {
+        let ([kind, number @ ..], rest) = bytes.split_first_chunk::<4>()?;
+        let kind = MessageType::from(*kind);
+        let [_, expected @ ..] = transaction.to_be_bytes();
+        let options = Options(rest);
+        let server = options.get(SERVER)?;
+        let is_answer = matches!(kind, MessageType::Advertise | MessageType::Reply) && *number == expected;
+        if !is_answer || options.get(CLIENT)? != duid || server.is_empty() || server.len() > MAX_DUID {
             return None;
         }
-        let options = message.opts();
-        let Some(DhcpOption::ClientId(client)) = options.get(OptionCode::ClientId) else { return None };
-        let Some(DhcpOption::ServerId(server)) = options.get(OptionCode::ServerId) else { return None };
-        if client != duid || server.is_empty() || server.len() > MAX_DUID {
-            return None;
-        }
-        let mut resolvers: Vec<IpAddr> = match options.get(OptionCode::DomainNameServers) {
-            Some(DhcpOption::DomainNameServers(all)) => all.iter().copied().map(IpAddr::V6).collect(),
-            _ => Vec::new(),
-        };
+        let told = options.get(RESOLVERS).unwrap_or_default().as_chunks::<16>().0;
+        let mut resolvers: Vec<IpAddr> = told.iter().map(|octets| Ipv6Addr::from(*octets).into()).collect();
         resolvers.retain(|ip| is_resolver(*ip));
         resolvers.truncate(MAX_RESOLVERS);
-        let refresh = match options.get(OptionCode::InformationRefreshTime) {
-            // The crate writes this option, but does not read it.
-            Some(DhcpOption::Unknown(option)) => option.data().try_into().ok().map(u32::from_be_bytes),
-            _ => None,
-        };
+        let refresh = options.get(REFRESH_TIME).and_then(|data| self::number(data, 0));
         let refresh = refresh.map_or(*REFRESH.end(), |seconds| seconds.clamp(*REFRESH.start(), *REFRESH.end()));
-        let ours = options.get_all(OptionCode::IANA).unwrap_or_default().iter().find_map(|option| match option {
-            DhcpOption::IANA(one) if one.id == association => Some(one.clone()),
-            _ => None,
-        });
-        let preference = match options.get(OptionCode::Preference) {
-            Some(DhcpOption::Preference(preference)) => *preference,
-            _ => 0,
-        };
+        let ours = |data: &[u8]| self::number(data, 0) == Some(association);
+        let ours = { options }.find(|(code, data)| *code == ASSOCIATION && ours(data));
+        let association = ours.and_then(|(_, data)| Association::read(data));
         Some(Self {
-            kind: message.msg_type(),
-            server: server.clone(),
+            kind,
+            server: server.to_vec(),
             resolvers,
             refresh: Duration::from_secs(refresh.into()),
-            has_no_binding: ours.as_ref().is_some_and(|one| status(&one.opts) == Some(Status::NoBinding)),
-            preference,
-            status: status(options),
-            association: ours,
+            has_no_binding: association.as_ref().is_some_and(|one| one.status == Some(NO_BINDING)),
+            preference: options.get(PREFERENCE).and_then(<[u8]>::first).copied().unwrap_or(0),
+            status: options.status(),
+            association,
         })
     }
 
@@ -120,38 +187,34 @@ impl Answer {
     /// # Errors
     /// In words, when it gives none to live with.
     pub fn offer(&self, now: Nanos) -> Result<Offer, &'static str> {
-        if self.status.is_some_and(|status| status != Status::Success) {
+        let refuses = |status: Option<u16>| status.is_some_and(|status| status != SUCCESS);
+        if refuses(self.status) {
             return Err("it refuses");
         }
         let association = self.association.as_ref().ok_or("it gives no address")?;
-        if status(&association.opts).is_some_and(|status| status != Status::Success) {
+        if refuses(association.status) {
             return Err("it has no address to give");
         }
-        let (t1, t2) = (association.t1, association.t2);
+        let (t1, t2) = (association.renewal, association.rebinding);
         if t1 > t2 && t2 > 0 {
             return Err("its times are out of order");
         }
-        let all = association.opts.get_all(OptionCode::IAAddr).unwrap_or_default();
-        let good = all.iter().find_map(|option| match option {
-            DhcpOption::IAAddr(one) => (is_host6(one.addr)
-                && one.preferred_life <= one.valid_life
-                && one.valid_life >= LEAST_LIFE
-                && status(&one.opts).is_none_or(|status| status == Status::Success))
-            .then_some(one),
-            _ => None,
-        });
+        let is_good = |one: &&Given| {
+            is_host6(one.address) && one.preferred <= one.valid && one.valid >= LEAST_LIFE && !refuses(one.status)
+        };
+        let good = association.addresses.iter().find(is_good);
         let one = good.ok_or("it gives an address that no machine can have, or for less than a minute")?;
         // RFC 8415, 21.4: zero leaves it to the client; the recommended parts of the preferred time.
-        let base = u64::from(if one.preferred_life > 0 { one.preferred_life } else { one.valid_life });
-        let valid = u64::from(one.valid_life);
+        let base = u64::from(if one.preferred > 0 { one.preferred } else { one.valid });
+        let valid = u64::from(one.valid);
         let renewal = if t1 == 0 { base / 2 } else { u64::from(t1) }.clamp(LEAST_RENEWAL, valid);
         let rebinding = if t2 == 0 { base * 4 / 5 } else { u64::from(t2) }.clamp(renewal, valid);
-        let is_for_ever = one.valid_life == u32::MAX;
+        let is_for_ever = one.valid == u32::MAX;
         let after = |seconds| if is_for_ever { Nanos(i64::MAX) } else { now + Duration::from_secs(seconds) };
         let lease = Lease {
-            address: one.addr,
-            preferred: one.preferred_life,
-            valid: one.valid_life,
+            address: one.address,
+            preferred: one.preferred,
+            valid: one.valid,
             resolvers: self.resolvers.clone(),
             server: self.server.clone(),
             renew_at: after(renewal),
@@ -159,12 +222,5 @@ impl Answer {
             ends_at: after(valid),
         };
         Ok(Offer { lease, preference: self.preference })
-    }
-}
-
-fn status(options: &DhcpOptions) -> Option<Status> {
-    match options.get(OptionCode::StatusCode) {
-        Some(DhcpOption::StatusCode(code)) => Some(code.status),
-        _ => None,
     }
 }

@@ -200,6 +200,18 @@ fn garbage_and_answers_to_others_are_nothing() {
         nested = [&[0, 3][..], &length.to_be_bytes(), &[0; 12], &nested].concat();
     }
     client.receive(&[&whole[..4], &nested].concat(), secs(0));
+    // A status that is shorter than its number, and one that ends where the datagram does.
+    for tail in [
+        &[0, 13, 0, 0, 0, 0][..],
+        &[0, 13, 0, 1, 0, 0],
+        &[0, 13, 0, 2],
+        &[0, 16, 0, 1, 0, 0, 0, 0],
+        &[0, 3, 0, 4, 0, 0, 0, 1],
+    ] {
+        let mut other = self::client(Mode::Stateful);
+        sent(&mut other, secs(0));
+        other.receive(&[&whole[..], tail].concat(), secs(0));
+    }
     let mut foreign = whole.clone();
     foreign[1] ^= 1;
     let mut other = self::client(Mode::Stateful);
@@ -208,4 +220,34 @@ fn garbage_and_answers_to_others_are_nothing() {
     assert_eq!(all(&mut other, secs(0)), [], "another transaction");
     other.receive(&whole, secs(0));
     assert_eq!(sent(&mut other, secs(0)).msg_type(), MessageType::Request, "and so it would have been taken");
+}
+
+#[test]
+fn no_message_makes_a_lease_that_nobody_could_live_with() {
+    let seed = std::env::var("SONDE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    eprintln!("SONDE_SEED={seed}");
+    let mut random = Rng::new(seed);
+    let mut leases = 0;
+    for _ in 0..20_000 {
+        let mut client = client(Mode::Stateful);
+        let solicit = sent(&mut client, secs(0));
+        client.receive(&answer(&solicit, MessageType::Advertise, &[usual()]), secs(0));
+        let request = sent(&mut client, secs(2));
+        let resolver = DhcpOption::DomainNameServers(vec!["2001:db8::53".parse().unwrap()]);
+        let mut bytes = answer(&request, MessageType::Reply, &[usual(), resolver]);
+        for _ in 0..=random.below(4) {
+            let place = 4 + usize::try_from(random.below(bytes.len() as u64 - 4)).unwrap();
+            bytes[place] = u8::try_from(random.below(256)).unwrap();
+        }
+        client.receive(&bytes, secs(2));
+        for action in all(&mut client, secs(2)) {
+            if let Action::Bound(lease) = action {
+                leases += 1;
+                assert!(lease.renew_at >= secs(7) && lease.renew_at <= lease.rebind_at, "{lease:?}");
+                assert!(lease.rebind_at <= lease.ends_at && lease.ends_at >= secs(62), "{lease:?}");
+                assert!(lease.preferred <= lease.valid && !lease.address.is_multicast(), "{lease:?}");
+            }
+        }
+    }
+    assert!(leases > 10, "some of them are good: {leases}");
 }
