@@ -133,6 +133,16 @@ impl Board {
         }
     }
 
+    /// Says so if no watchdog has been found until now. One may still come, with a late driver.
+    pub fn settle_for_no_watchdog(&self) {
+        if self.inner().watchdog.is_none() {
+            self.works(
+                StepName::Watchdog,
+                "none found: if the board hangs, it stays so until somebody takes its power away",
+            );
+        }
+    }
+
     /// The loop has turned; `well` is whether the probe gives no reason to start the board again.
     pub fn turned(&self, well: bool) {
         let mut inner = self.inner();

@@ -71,6 +71,7 @@ async fn live(console: &Console) -> io::Result<bool> {
     let mut modules = load_listed(&board);
     tokio::spawn(board.clone().live());
     let (card, settings) = find_settings(&board, &mut modules, &uevents).await;
+    board.settle_for_no_watchdog();
     give_settings(&settings)?;
     let state = open_state(&board, card.state.as_deref()).await;
     set_clock(&board, &release);
@@ -90,7 +91,7 @@ fn prepare_kernel(console: &Console) {
     let _ = rustix::system::sethostname(b"sonde");
 }
 
-/// The listed modules, watchdogs first, then those for the devices that are there.
+/// What drives watchdogs, the listed modules, then those for the devices that are there.
 fn load_listed(board: &Board) -> Modules {
     let mut modules = match Modules::of_this_kernel() {
         Ok(modules) => modules,
@@ -100,10 +101,10 @@ fn load_listed(board: &Board) -> Modules {
             return Modules::default();
         }
     };
-    let mut failed = Vec::new();
+    let mut failed = modules.load_watchdogs();
+    board.find_devices();
     for name in fs::read_to_string(LISTED).unwrap_or_default().split_whitespace() {
         failed.extend(modules.load(name));
-        board.find_devices();
     }
     failed.extend(modules.load_for_devices());
     board.find_devices();

@@ -80,6 +80,18 @@ impl Modules {
         self.load_modules(&driving)
     }
 
+    /// Loads what drives the watchdogs among the devices that are there.
+    pub fn load_watchdogs(&mut self) -> Vec<LoadError> {
+        let all: Vec<String> =
+            device_aliases(Path::new("/sys/bus")).iter().flat_map(|alias| self.driving(alias)).collect();
+        let watchdogs: Vec<String> = all.into_iter().filter(|name| self.is_for_watchdogs(name)).collect();
+        self.load_modules(&watchdogs)
+    }
+
+    fn is_for_watchdogs(&self, name: &str) -> bool {
+        self.modules.get(name).is_some_and(|module| module.file.iter().any(|part| part == "watchdog"))
+    }
+
     /// Loads what drives the devices below `/sys/bus` that have appeared since it was asked last.
     pub fn load_for_devices(&mut self) -> Vec<LoadError> {
         let mut failed = Vec::new();
@@ -163,7 +175,7 @@ mod tests {
             folder.path().join("modules.dep"),
             "kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko kernel/fs/mbcache.ko kernel/lib/crc16.ko\n\
              kernel/fs/jbd2/jbd2.ko: kernel/lib/crc16.ko\nkernel/lib/crc16.ko:\nkernel/fs/mbcache.ko:\n\
-             kernel/drivers/net/usb/r8152.ko: kernel/drivers/net/mii.ko\nkernel/drivers/net/mii.ko:\nhalf a line\n",
+             kernel/drivers/watchdog/i6300esb.ko:\nkernel/drivers/net/usb/r8152.ko: kernel/drivers/net/mii.ko\nkernel/drivers/net/mii.ko:\nhalf a line\n",
         )
         .unwrap();
         fs::write(
@@ -182,6 +194,13 @@ mod tests {
         assert_eq!(modules.order("ext4"), ["crc16", "mbcache", "jbd2", "ext4"]);
         assert_eq!(modules.order("crc16"), ["crc16"]);
         assert!(modules.order("nosuch").is_empty());
+    }
+
+    #[test]
+    fn the_drivers_of_watchdogs_are_known_by_their_place() {
+        let (_folder, modules) = modules();
+        assert!(modules.is_for_watchdogs("i6300esb"));
+        assert!(!modules.is_for_watchdogs("r8152") && !modules.is_for_watchdogs("nosuch"));
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub async fn run(
         link_since: None,
         clock_known: false,
         reached: false,
+        wants_restart: false,
         kept_time: uptime(),
         looked: uptime(),
     };
@@ -86,7 +87,12 @@ pub async fn run(
             _ = children.recv() => keeper.bury(),
             Ok(()) = network.changed() => keeper.network(&network.borrow_and_update().clone()),
             () = heard(keeper.hotplug.as_ref()) => keeper.devices(),
-            _ = ticks.tick() => keeper.tick(),
+            _ = ticks.tick() => {
+                keeper.tick();
+                if keeper.wants_restart {
+                    break;
+                }
+            }
             _ = restart.recv() => break,
             _ = off.recv() => {
                 keeper.stop(&mut children).await;
@@ -96,6 +102,13 @@ pub async fn run(
     }
     keeper.stop(&mut children).await;
     Ok(false)
+}
+
+/// Whether a new start helps a file system that cannot be written, `up` after the last start: soon if the probe does not work either, and
+/// not where it was made anew and went bad at once.
+fn helps(up: Duration, reached: bool, remade: bool) -> bool {
+    let patience = if reached { Duration::from_secs(600) } else { Duration::from_secs(120) };
+    up >= if remade { Duration::from_secs(86_400) } else { patience }
 }
 
 async fn heard(hotplug: Option<&Hotplug>) {
@@ -134,6 +147,8 @@ struct Keeper {
     link_since: Option<Duration>,
     clock_known: bool,
     reached: bool,
+    /// A new start would help.
+    wants_restart: bool,
     kept_time: Duration,
     looked: Duration,
 }
@@ -153,10 +168,7 @@ impl Keeper {
         }
         if now.saturating_sub(self.looked) >= LOOK_AT_CARD {
             self.looked = now;
-            if self.state.is_some() && State::has_gone_bad() {
-                let text = "the card can only be read any more: restart the board, and if it says so again, put the image on another card";
-                self.board.fails(StepName::State, text);
-            }
+            self.look_at_card(now);
         }
         if now.saturating_sub(self.kept_time) >= KEEP_TIME {
             self.keep_time();
@@ -167,6 +179,21 @@ impl Keeper {
                 Err(error) => format!("loading cannot be switched off: {error}"),
             };
             self.board.console.say("modules", &text);
+        }
+    }
+
+    /// A file system that the kernel has stopped writing to is made anew at the next start, so the board starts again by itself, but never
+    /// again and again: a card that goes bad so soon after that is to be replaced.
+    fn look_at_card(&mut self, now: Duration) {
+        let Some(state) = self.state.as_ref().filter(|_| State::has_gone_bad()) else { return };
+        if helps(now, self.reached, state.remade) {
+            self.board.fails(
+                StepName::State,
+                "the card can only be read any more: the board starts again to make the state anew",
+            );
+            self.wants_restart = true;
+        } else {
+            self.board.fails(StepName::State, "the card can only be read any more: put the image on another card");
         }
     }
 
@@ -336,5 +363,26 @@ fn memory_in_use() -> String {
     match mib("MemTotal").zip(mib("MemAvailable")) {
         Some((total, available)) => format!("{} MB in use of {total} MB", total.saturating_sub(available)),
         None => "cannot be read".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_does_not_start_again_and_again_for_a_card_that_is_dying() {
+        let s = Duration::from_secs;
+        for (up, reached, remade, expected) in [
+            (60, false, false, false),
+            (120, false, false, true),
+            (120, true, false, false),
+            (600, true, false, true),
+            (600, false, true, false),
+            (86_399, true, true, false),
+            (86_400, true, true, true),
+        ] {
+            assert_eq!(helps(s(up), reached, remade), expected, "{up} {reached} {remade}");
+        }
     }
 }

@@ -9,7 +9,7 @@ mod template;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
@@ -34,6 +34,9 @@ const KEY: &str = "probe.key";
 
 /// The template of an empty file system.
 const TEMPLATE: &str = "/etc/sonde/state.template";
+
+/// A state with more files than this is not the probe's.
+const MOST_FILES: usize = 10_000;
 
 const FLAGS: MountFlags =
     MountFlags::NODEV.union(MountFlags::NOSUID).union(MountFlags::NOEXEC).union(MountFlags::NOATIME);
@@ -94,6 +97,10 @@ pub struct State {
     device: PathBuf,
     /// In both copies.
     copied: Option<Secret>,
+    /// The key's file when it was read last.
+    seen: Option<Version>,
+    /// The file system was made at this start.
+    pub remade: bool,
     /// What had to be done, in words.
     pub words: String,
 }
@@ -130,7 +137,7 @@ impl State {
         }
         // Only what both copies say needs no writing.
         let copied = copies[0].filter(|_| copies[0] == copies[1] && !plan.remake);
-        let mut state = Self { device: device.to_owned(), copied, words };
+        let mut state = Self { device: device.to_owned(), copied, seen: None, remade: plan.remake, words };
         state.keep_key().map_err(failed("written"))?;
         Ok(state)
     }
@@ -140,13 +147,18 @@ impl State {
     /// # Errors
     /// The card's.
     pub fn keep_key(&mut self) -> io::Result<bool> {
-        let Some(secret) = read_secret(&Path::new(PROBE).join(KEY)).filter(|secret| self.copied != Some(*secret))
-        else {
+        let path = Path::new(PROBE).join(KEY);
+        let seen = Version::of(&path);
+        if seen == self.seen {
             return Ok(false);
-        };
-        key::write(&self.device, &secret)?;
-        self.copied = Some(secret);
-        Ok(true)
+        }
+        let secret = read_secret(&path).filter(|secret| self.copied != Some(*secret));
+        if let Some(secret) = secret {
+            key::write(&self.device, &secret)?;
+            self.copied = Some(secret);
+        }
+        self.seen = seen;
+        Ok(secret.is_some())
     }
 
     /// Has the kernel stopped writing, because the file system or the card is damaged?
@@ -184,8 +196,9 @@ fn try_mount(device: &Path) -> Mounted {
         return Mounted::No;
     }
     if looks == Superblock::Clean && mount(device, STATE, "ext4", FLAGS, c"errors=remount-ro").is_ok() {
-        // The journal may have told of an error only now.
-        let well = !State::has_gone_bad() && Superblock::of(device) == Superblock::Clean;
+        // The journal, or a folder, may tell of an error only now.
+        let whole = make_folders().is_ok() && can_be_read(Path::new(STATE), &mut { MOST_FILES });
+        let well = whole && !State::has_gone_bad() && Superblock::of(device) == Superblock::Clean;
         return if well { Mounted::Well } else { Mounted::Broken };
     }
     // To look for the key; without the journal, which could not be written back.
@@ -193,6 +206,22 @@ fn try_mount(device: &Path) -> Mounted {
         Ok(()) => Mounted::Broken,
         Err(_) => Mounted::No,
     }
+}
+
+/// Whether every folder and what is in it can be looked at. The kernel checks a folder's or a file's own blocks when they are read.
+fn can_be_read(folder: &Path, left: &mut usize) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    for entry in entries {
+        let Some(about) = entry.ok().and_then(|entry| Some((entry.path(), entry.metadata().ok()?))) else {
+            return false;
+        };
+        *left = left.saturating_sub(1);
+        // More than the probe ever has.
+        if *left == 0 || about.1.is_dir() && !can_be_read(&about.0, left) {
+            return false;
+        }
+    }
+    true
 }
 
 /// What the superblock says (`s_magic`, `s_state`).
@@ -218,6 +247,17 @@ impl Superblock {
             Ok(()) => Self::Errors,
             Err(_) => Self::None,
         }
+    }
+}
+
+/// What changes when a file is replaced or written: its number, its time and its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version(u64, i64, i64, u64);
+
+impl Version {
+    fn of(path: &Path) -> Option<Self> {
+        let about = fs::metadata(path).ok()?;
+        Some(Self(about.ino(), about.mtime(), about.mtime_nsec(), about.len()))
     }
 }
 
@@ -270,6 +310,16 @@ mod tests {
             let plan = decide(mounted, file, copies);
             assert_eq!((plan.remake, plan.secret, plan.write_file), expected, "{mounted:?} {file:?} {copies:?}");
         }
+    }
+
+    #[test]
+    fn a_tree_is_whole_if_everything_in_it_can_be_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("probe/deeper")).unwrap();
+        fs::write(folder.path().join("probe/deeper/file"), "x").unwrap();
+        assert!(can_be_read(folder.path(), &mut 10));
+        assert!(!can_be_read(folder.path(), &mut 3), "more than the probe could have made");
+        assert!(!can_be_read(&folder.path().join("gone"), &mut 10));
     }
 
     #[test]
