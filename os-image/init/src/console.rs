@@ -18,7 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 const QUEUE: usize = 256;
 
 /// The longest line, in bytes.
-const MAX_LINE: usize = 400;
+const MAX_LINE: usize = 600;
 
 /// How long one waits at the end for a slow line.
 const PATIENCE: Duration = Duration::from_secs(2);
