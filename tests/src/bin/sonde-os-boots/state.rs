@@ -1,0 +1,128 @@
+//! What cards do when they wear out: the state partition zeroed, full of noise, damaged here and there. The board starts in any case,
+//! makes anew what it must, and is the same probe whenever a copy of its key has survived.
+
+use anyhow::{Context as _, Result, ensure};
+use sonde_tests::os::card::{Copy, copy_is_whole};
+use sonde_tests::os::guest::{Board, Network};
+use sonde_tests::os::line::{HomeLine, Sort};
+use sonde_tests::scene::say;
+
+use crate::Setting;
+
+/// How many places are damaged at a time.
+const PLACES: u64 = 200;
+/// Where a file system keeps what it cannot do without: every second place is in here.
+const FRONT: u64 = 4 << 20;
+/// The largest place, in bytes.
+const LARGEST: u64 = 8192;
+/// How many random cards `--long` plays.
+const SEEDS: u64 = 20;
+
+pub fn state(setting: &Setting<'_>) -> Result<()> {
+    let network = Network::start(setting.lab, &setting.dir)?;
+    let line = HomeLine::open(setting.lab, Sort::Both, &setting.dir)?;
+    let mut board = Board::new(&network, &line, &setting.parts, &setting.dir)?;
+    board.switch_on()?;
+    let (probe, _) = board.await_welcome()?;
+    await_copies(&mut board)?;
+    board.cut_power()?;
+
+    // Noise everywhere but in the last copy.
+    let mut random = Random(setting.seed);
+    let kept = board.card.key_copy(Copy::B)?;
+    board.card.change_state(|_, bytes| bytes.chunks_mut(8).for_each(|chunk| random.fill(chunk)))?;
+    board.card.set_key_copy(Copy::B, &kept)?;
+    same_probe(&mut board, probe, "noise but for the second copy of the key")?;
+
+    // The file system zeroed, the first copy left.
+    let kept = board.card.key_copy(Copy::A)?;
+    board.card.change_state(|_, bytes| bytes.fill(0))?;
+    board.card.set_key_copy(Copy::A, &kept)?;
+    same_probe(&mut board, probe, "zeros but for the first copy of the key")?;
+
+    for seed in setting.seed..setting.seed + if setting.long { SEEDS } else { 1 } {
+        damage(&board, seed)?;
+        let survives = [Copy::A, Copy::B]
+            .into_iter()
+            .map(|copy| board.card.key_copy(copy))
+            .any(|copy| copy.is_ok_and(|bytes| copy_is_whole(&bytes)));
+        if survives {
+            same_probe(&mut board, probe, &format!("{PLACES} damaged places, seed {seed}"))?;
+        } else {
+            say(&format!("seed {seed} leaves no copy of the key: not played"));
+        }
+    }
+
+    // Nothing left at all: it starts, and says that its token has been used by somebody who is gone.
+    board.card.change_state(|_, bytes| bytes.fill(0))?;
+    board.switch_on()?;
+    let said = board.machine()?.await_line("what the collector says of a used token", |line| {
+        line.step == "collector" && line.text.contains("token")
+    })?;
+    say(&format!("zeros, with a token that was used: collector: {}", said.text));
+    board.cut_power()?;
+    board.card.put("sonde.toml", network.settings()?.as_bytes())?;
+    board.switch_on()?;
+    let (other, _) = board.await_welcome()?;
+    ensure!(other != probe, "it is probe {probe} again without a key");
+    Ok(())
+}
+
+/// It starts, is the same probe, and has both copies again.
+fn same_probe(board: &mut Board<'_, '_>, probe: u64, what: &str) -> Result<()> {
+    board.switch_on()?;
+    let (now, _) = board.await_welcome().context(what.to_owned())?;
+    ensure!(now == probe, "{what}: probe {probe} has become {now}");
+    let words = board.machine()?.console().lines();
+    let said: Vec<&str> = words.iter().filter(|line| line.step == "state").map(|line| line.text.as_str()).collect();
+    say(&format!("{what}: probe {probe} again; state: {}", said.join("; ")));
+    await_copies(board).context(what.to_owned())?;
+    board.cut_power()
+}
+
+/// Both copies of the key are there, and the same.
+fn await_copies(board: &mut Board<'_, '_>) -> Result<()> {
+    board.await_card("both copies of the key", |card| {
+        let (one, other) = (card.key_copy(Copy::A)?, card.key_copy(Copy::B)?);
+        Ok(copy_is_whole(&one) && one == other)
+    })
+}
+
+fn damage(board: &Board<'_, '_>, seed: u64) -> Result<()> {
+    let mut random = Random(seed);
+    let mut places = Vec::new();
+    for number in 0..PLACES {
+        let within = if number % 2 == 0 { FRONT } else { board.card.state_length() };
+        let start = random.below(within);
+        places.push((start, start + 1 + random.below(LARGEST)));
+    }
+    board.card.change_state(|at, bytes| {
+        for (offset, byte) in (at..).zip(bytes) {
+            if places.iter().any(|(from, to)| (*from..*to).contains(&offset)) {
+                *byte = random.next() as u8;
+            }
+        }
+    })
+}
+
+/// SplitMix64: the same seed, the same damage.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    fn fill(&mut self, chunk: &mut [u8]) {
+        let word = self.next().to_le_bytes();
+        chunk.iter_mut().zip(word).for_each(|(byte, random)| *byte = random);
+    }
+}

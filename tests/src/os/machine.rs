@@ -1,0 +1,227 @@
+//! One emulated machine: 64-bit Arm with UEFI firmware that verifies what it starts, a watchdog, a card, a cable. Started, watched
+//! on its console, and told through QEMU's monitor what a hand would do: pull the cable, cut the power.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use super::console::{Console, Line};
+use crate::lab::Namespace;
+
+/// How long a machine may take for anything: it is emulated, on a computer that does other things.
+pub const PATIENCE: Duration = Duration::from_secs(400);
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The firmware.
+#[derive(Debug, Clone)]
+pub struct Firmware {
+    /// Its code.
+    pub code: PathBuf,
+    /// Its variables, with the keys that it trusts and Secure Boot on. Each machine has a copy.
+    pub variables: PathBuf,
+}
+
+/// Where the cable goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Cable<'a> {
+    /// The namespace in which the machine's other end is.
+    pub namespace: &'a Namespace,
+    /// The tap device there.
+    pub tap: &'a str,
+    /// The machine's own link-layer address.
+    pub mac: &'a str,
+}
+
+/// A running machine; dropping it is cutting the power.
+pub struct Machine {
+    child: Child,
+    console: Console,
+    monitor: Monitor,
+    debugger: PathBuf,
+    log: PathBuf,
+}
+
+impl Machine {
+    /// Puts a card in and switches on. Its files are in `dir`, which is kept from one start to the next: the firmware's variables
+    /// live there, the console begins anew.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub fn start(cable: Cable<'_>, card: &Path, firmware: &Firmware, dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let (variables, socket, console) = (dir.join("variables.fd"), dir.join("monitor"), dir.join("console"));
+        let debugger = dir.join("debugger");
+        if !variables.exists() {
+            fs::copy(&firmware.variables, &variables).context("copy the firmware's variables")?;
+        }
+        for old in [&socket, &console, &debugger] {
+            if old.exists() {
+                fs::remove_file(old)?;
+            }
+        }
+        let mut command = cable.namespace.command("qemu-system-aarch64");
+        command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-nodefaults", "-display", "none"]);
+        command.arg("-serial").arg(format!("file:{}", console.display()));
+        command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
+        command.arg("-gdb").arg(format!("unix:{},server=on,wait=off", debugger.display()));
+        let flash = |unit: u8, file: &Path, more: &str| {
+            format!("if=pflash,format=raw,unit={unit}{more},file={}", file.display())
+        };
+        command.arg("-drive").arg(flash(0, &firmware.code, ",readonly=on"));
+        command.arg("-drive").arg(flash(1, &variables, ""));
+        command.arg("-drive").arg(format!("if=none,id=card,format=raw,file={}", card.display()));
+        command.args(["-device", "virtio-blk-pci,drive=card,bootindex=0", "-device", "virtio-rng-pci"]);
+        command.args(["-device", "i6300esb", "-watchdog-action", "reset"]);
+        command.arg("-netdev").arg(format!("tap,id=net,ifname={},script=no,downscript=no", cable.tap));
+        // No option ROM: nothing is started from the network.
+        command.arg("-device").arg(format!("virtio-net-pci,id=port,netdev=net,mac={},romfile=", cable.mac));
+        // A clock that nobody has set since it was made, as boards have that have none. And no wait for a key.
+        command.args(["-rtc", "base=2001-01-01", "-boot", "menu=on,splash-time=0"]);
+        let log = dir.join("qemu.log");
+        let file = File::create(&log)?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let mut child = command.spawn().context("start qemu-system-aarch64")?;
+        let monitor = match Monitor::open(&socket, &mut child) {
+            Ok(monitor) => monitor,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error.context(fs::read_to_string(&log).unwrap_or_default()));
+            }
+        };
+        Ok(Self { child, console: Console::of(&console), monitor, debugger, log })
+    }
+
+    /// Its console.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Pulls the cable, or puts it back.
+    ///
+    /// # Errors
+    /// When the monitor does not answer.
+    pub fn set_cable(&mut self, plugged: bool) -> Result<()> {
+        self.monitor.ask("set_link", &json!({"name": "port", "up": plugged}))
+    }
+
+    /// Makes it hang: see [`super::hang`].
+    ///
+    /// # Errors
+    /// When it is never idle.
+    pub fn hang(&mut self) -> Result<()> {
+        super::hang::hang(&self.debugger)
+    }
+
+    /// Cuts the power: what the machine has not written is lost.
+    ///
+    /// # Errors
+    /// When the process cannot be ended.
+    pub fn cut_power(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Waits until `look` gives something.
+    ///
+    /// # Errors
+    /// When it has not after [`PATIENCE`], or the machine has gone; with the end of the console.
+    pub fn await_that<T>(&mut self, what: &str, mut look: impl FnMut(&Console) -> Result<Option<T>>) -> Result<T> {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = look(&self.console)? {
+                return Ok(found);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                let said = fs::read_to_string(&self.log).unwrap_or_default();
+                bail!("the machine ended ({status}) before {what}: {said}\n{}", self.console.tail());
+            }
+            ensure!(begun.elapsed() < PATIENCE, "waited in vain for {what}\n{}", self.console.tail());
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until the console has such a text, whoever wrote it.
+    ///
+    /// # Errors
+    /// See [`Self::await_that`].
+    pub fn await_text(&mut self, what: &str, is: impl Fn(&str) -> bool) -> Result<()> {
+        self.await_that(what, |console| Ok(is(&console.text()).then_some(())))
+    }
+
+    /// Waits for a line of the operating system.
+    ///
+    /// # Errors
+    /// See [`Self::await_that`].
+    pub fn await_line(&mut self, what: &str, is: impl Fn(&Line) -> bool) -> Result<Line> {
+        self.await_that(what, |console| Ok(console.lines().into_iter().find(&is)))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// QEMU's machine protocol.
+struct Monitor {
+    reader: BufReader<UnixStream>,
+}
+
+impl Monitor {
+    fn open(socket: &Path, child: &mut Child) -> Result<Self> {
+        let begun = Instant::now();
+        let stream = loop {
+            if let Ok(stream) = UnixStream::connect(socket) {
+                break stream;
+            }
+            ensure!(child.try_wait()?.is_none(), "QEMU has ended at once");
+            ensure!(begun.elapsed() < PATIENCE, "QEMU opens no monitor");
+            std::thread::sleep(LOOK);
+        };
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut monitor = Self { reader: BufReader::new(stream) };
+        // Its greeting.
+        monitor.read()?;
+        monitor.ask("qmp_capabilities", &json!({}))?;
+        Ok(monitor)
+    }
+
+    fn ask(&mut self, command: &str, arguments: &Value) -> Result<()> {
+        let mut line = serde_json::to_vec(&json!({"execute": command, "arguments": arguments}))?;
+        line.push(b'\n');
+        self.reader.get_mut().write_all(&line)?;
+        // Events come in between.
+        loop {
+            let answer = self.read()?;
+            if answer.get("return").is_some() {
+                return Ok(());
+            }
+            if let Some(error) = answer.get("error") {
+                bail!("{command}: {error}");
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        ensure!(self.reader.read_line(&mut line)? > 0, "QEMU's monitor has closed");
+        Ok(serde_json::from_str(&line)?)
+    }
+}
