@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use sonde_engine::ipv6::answer;
-use sonde_probe::local::adverts::Heard;
+use sonde_protocol::adverts::Heard;
 use sonde_protocol::reference::echo::{MAX, Reply, Request};
 use sonde_protocol::result::ipv6::DnsCheck;
 use sonde_protocol::time::Nanos;
