@@ -120,6 +120,11 @@ fn echo(ip: &IpSummary, expected: &Expected) -> Result<&'static str, &'static st
     if is_gateway(ip.dst, expected) {
         return Ok("echo request to its own router");
     }
+    // When it connects, or something is wrong, the probe looks who is reached.
+    let collectors = expected.collectors.iter().map(SocketAddr::ip);
+    if expected.resolvers.iter().copied().chain(collectors).any(|own| own == ip.dst) {
+        return Ok("echo request to its own resolver or collector");
+    }
     Err("an echo request that nobody asked for")
 }
 
@@ -244,7 +249,7 @@ mod tests {
 
     #[test]
     fn each_packet_finds_its_reason_or_none() {
-        let table: [(u8, &str, Vec<u8>, Result<&str, &str>); 13] = [
+        let table: [(u8, &str, Vec<u8>, Result<&str, &str>); 14] = [
             (UDP, "255.255.255.255", ports(68, 67), Ok("DHCP")),
             (UDP, "20.21.1.53", ports(40000, 53), Ok("DNS to the line's resolver")),
             (UDP, "9.9.9.9", ports(40000, 53), Err("UDP to somebody else")),
@@ -253,6 +258,7 @@ mod tests {
             (UDP, "20.30.1.10", ports(40000, 33434), Ok("a measurement's UDP packet")),
             (ICMP, "20.30.1.10", vec![8, 0, 0, 0, 0, 1, 0, 1], Ok("a measurement's echo request")),
             (ICMP, "20.10.1.1", vec![8, 0, 0, 0, 0, 1, 0, 1], Ok("echo request to its own router")),
+            (ICMP, "20.20.1.10", vec![8, 0, 0, 0, 0, 1, 0, 1], Ok("echo request to its own resolver or collector")),
             (ICMP, "20.10.1.77", vec![8, 0, 0, 0, 0, 1, 0, 1], Err("an echo request that nobody asked for")),
             (TCP, "20.10.1.11", segment(22, 40000, 0x14), Ok("refusal of the port scan")),
             (TCP, "20.10.1.11", segment(22, 40000, 0x12), Err("AN OPEN PORT")),
