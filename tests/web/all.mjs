@@ -5,9 +5,10 @@ import { finish } from "./checks.mjs";
 import { create } from "./create.mjs";
 import { keyboard } from "./keyboard.mjs";
 import { accessible, links, look, withoutScript } from "./look.mjs";
+import { map } from "./map.mjs";
 import { pages } from "./pages.mjs";
 
-const PARTS = { look, accessible, withoutScript, links, keyboard, create };
+const PARTS = { look, accessible, withoutScript, links, keyboard, map, create };
 
 const words = process.argv.slice(2);
 const only = words.filter((word) => word.startsWith("--page=")).map((word) => word.slice("--page=".length));

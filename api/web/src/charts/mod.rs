@@ -14,7 +14,7 @@ pub(crate) mod number;
 pub(crate) mod palette;
 pub(crate) mod paths;
 pub(crate) mod picture;
-pub(crate) mod probe_map;
+pub(crate) mod places;
 pub(crate) mod scale;
 pub(crate) mod series;
 pub(crate) mod spark;

@@ -35,24 +35,29 @@ pub(crate) struct Drawing {
 impl Drawing {
     /// A picture of this size, in its own units, which is an image by this name for whoever does not see it.
     pub fn new(class: &str, width: f64, height: f64, name: &str) -> Self {
-        Self::begin(class, (width, height), &[("role", &"img"), ("aria-label", &name)])
+        Self::part(class, (0.0, 0.0), (width, height), name)
+    }
+
+    /// The same of a part of what is drawn: where it begins and its size.
+    pub fn part(class: &str, corner: (f64, f64), size: (f64, f64), name: &str) -> Self {
+        Self::begin(class, corner, size, &[("role", &"img"), ("aria-label", &name)])
     }
 
     /// The same with a size in pixels, for pictures that are shown where no style gives them one.
     pub fn sized(class: &str, width: f64, height: f64, name: &str) -> Self {
         let size: Attributes =
             &[("width", &Number(width)), ("height", &Number(height)), ("role", &"img"), ("aria-label", &name)];
-        Self::begin(class, (width, height), size)
+        Self::begin(class, (0.0, 0.0), (width, height), size)
     }
 
     /// A picture that says nothing which does not stand beside it as text.
     pub fn decoration(class: &str, width: f64, height: f64) -> Self {
-        Self::begin(class, (width, height), &[("aria-hidden", &"true")])
+        Self::begin(class, (0.0, 0.0), (width, height), &[("aria-hidden", &"true")])
     }
 
-    fn begin(class: &str, (width, height): (f64, f64), more: Attributes) -> Self {
+    fn begin(class: &str, (x, y): (f64, f64), (width, height): (f64, f64), more: Attributes) -> Self {
         let mut drawing = Self { out: String::new(), open: Vec::new() };
-        let view = format!("0 0 {} {}", Number(width), Number(height));
+        let view = format!("{} {} {} {}", Number(x), Number(y), Number(width), Number(height));
         let first: Attributes = &[("xmlns", &"http://www.w3.org/2000/svg"), ("class", &class), ("viewBox", &view)];
         drawing.open("svg", &[first, more].concat());
         drawing

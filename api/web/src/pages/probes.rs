@@ -7,8 +7,10 @@ use serde::Deserialize;
 
 use super::probe_view::{Probe, now};
 use crate::ask::{self, Asker};
-use crate::charts::dots::{self, Place};
+use crate::charts::dots::{self, Mood};
+use crate::charts::map::Entry;
 use crate::charts::number::{count, counted};
+use crate::charts::places::{self, Place};
 use crate::charts::svg::Svg;
 use crate::choices::Choices;
 use crate::page::{Base, Page, Problem};
@@ -74,6 +76,11 @@ struct State {
 
 struct Map {
     svg: Svg,
+    /// Some dots are several places.
+    is_merged: bool,
+    legend: Vec<Entry>,
+    /// Every place, for whoever goes closer.
+    json: String,
     /// Probes without a place.
     unplaced: u64,
 }
@@ -138,7 +145,7 @@ pub(super) async fn page(base: Base, asker: Asker, choices: Choices) -> Result<R
     let base = Base {
         summary: "The probes of this network: where they are, in which networks, how long they have been connected."
             .into(),
-        ..base.titled("Probes").section("/probes").styles(&["css/probe.css"])
+        ..base.titled("Probes").section("/probes").styles(&["css/probe.css"]).modules(&["js/map.js"])
     };
     let mut shown = Probes {
         base,
@@ -176,11 +183,12 @@ pub(super) async fn page(base: Base, asker: Asker, choices: Choices) -> Result<R
             is_chosen,
         });
     }
-    let places: Places = asker.read(&path("places/", &filters)).await?;
-    shown.map = (places.placed > 0).then(|| Map {
-        svg: dots::draw("Where the probes are", &places.places),
-        unplaced: list.count.saturating_sub(places.placed),
-    });
+    let json = path("places/", &filters);
+    let places: Places = asker.read(&json).await?;
+    let (svg, is_merged) = places::draw("Where the probes are", &places.places);
+    let legend = dots::legend(&[(Mood::Good, "somebody is connected"), (Mood::Gone, "nobody is connected")]);
+    let unplaced = list.count.saturating_sub(places.placed);
+    shown.map = (places.placed > 0).then_some(Map { svg, is_merged, legend, json, unplaced });
     shown.total = list.count;
     shown.pages = list.count.div_ceil(PAGE).max(1);
     shown.probes = list.results;
