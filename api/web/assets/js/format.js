@@ -16,8 +16,6 @@ export function duration(ms) {
   return `${sign}${three(size / 1000)} s`;
 }
 
-export const difference = (ms) => (ms > 0 ? `+${duration(ms)}` : duration(ms));
-
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const two = (number) => String(number).padStart(2, "0");
 

@@ -8,14 +8,16 @@ use serde_json::Value;
 
 use crate::ask::{self, Asker};
 use crate::charts::bands::{self, Bands, Bin};
+use crate::charts::dots::{self, Dot, Mood};
+use crate::charts::map::Entry;
 use crate::charts::number::{count, counted, duration_ms, share};
-use crate::charts::probe_map::{self, Dot};
 use crate::charts::svg::Svg;
 use crate::charts::time;
 use crate::choices::Choices;
 use crate::page::{Base, Page, Problem};
 
 mod heat_map;
+pub(crate) mod live;
 pub(crate) mod model;
 pub(crate) mod of_probe;
 pub(crate) mod paths;
@@ -92,6 +94,7 @@ struct Whole {
     answers_title: &'static str,
     answers_more: u64,
     map: Option<Svg>,
+    map_legend: Vec<Entry>,
     placed: u64,
     probes: Vec<ProbeRow>,
     probes_total: u64,
@@ -101,7 +104,6 @@ struct Whole {
     paths: Option<Svg>,
     paths_finding: String,
     hops: Vec<paths::HopRow>,
-    stream: String,
     interval: u64,
 }
 
@@ -205,7 +207,7 @@ pub(crate) async fn page(
         .section("/measurements")
         .of(summary.newest.map(time::iso))
         .styles(&["css/measurement.css"])
-        .modules(&["js/live.js", "js/bands.js", "js/heat.js", "js/copy.js"]);
+        .modules(&["js/live.js", "js/bands.js", "js/heat.js", "js/map.js", "js/copy.js"]);
     let (paths, paths_finding, hops) = match paths {
         Some(found) => (Some(found.picture), found.finding, paths::hop_rows(&found.paths)),
         None => (None, String::new(), Vec::new()),
@@ -253,6 +255,7 @@ pub(crate) async fn page(
         answers_title: answers_title(measurement.kind()),
         answers_more: answers.left_out + answers.answers.len().saturating_sub(ANSWERS_SHOWN) as u64,
         map,
+        map_legend: map_legend(),
         placed,
         probes: probes.probes.iter().map(|of| probe_row(of, is_time)).collect(),
         probes_total,
@@ -262,7 +265,6 @@ pub(crate) async fn page(
         paths,
         paths_finding,
         hops,
-        stream: format!("/stream/?streamType=result&msm={id}"),
         interval: measurement.0["interval"].as_u64().unwrap_or_default(),
         unit,
         summary,
@@ -344,16 +346,25 @@ fn value_text(value: f64, is_time: bool, unit: &str) -> String {
     }
 }
 
+/// What the dots of the map mean.
+fn map_legend() -> Vec<Entry> {
+    let meanings = ["answered", "lost", "failed", ""].map(|state| {
+        let (words, mood) = state_words(state);
+        (Mood::read(mood), words)
+    });
+    dots::legend(&meanings)
+}
+
 /// Where the probes are whose place is known, and how many those are.
 fn map(probes: &[OfProbe]) -> (Option<Svg>, u64) {
     let dots = probes.iter().filter_map(|of| {
         let (state, mood) = state_words(&of.state);
         let words = format!("probe {}: {state}", of.prb_id);
-        Some(Dot { at: (of.latitude?, of.longitude?), mood, words })
+        Some(Dot { latitude: of.latitude?, longitude: of.longitude?, probes: 1, mood: Mood::read(mood), words })
     });
     let dots: Vec<Dot> = dots.take(MAX_DOTS).collect();
     let name = format!("Map of {}; the table below has their states.", counted(dots.len() as u64, "probe", "probes"));
-    ((!dots.is_empty()).then(|| probe_map::probe_map(&dots, &name)), dots.len() as u64)
+    ((!dots.is_empty()).then(|| dots::draw(&name, &dots)), dots.len() as u64)
 }
 
 fn sort(probes: &mut [OfProbe], order: &str) {

@@ -125,7 +125,7 @@ async fn each_kind_has_its_page() {
             assert!(text.contains(word), "{kind}: {word}");
         }
         assert_eq!(text.contains("class=\"chart paths\""), kind == "traceroute", "{kind}");
-        assert!(text.contains("a square did not") && text.contains("not measured"), "{kind}");
+        assert!(text.contains("<rect class=\"bad\"") && text.contains("</svg> all lost</li>"), "{kind}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! One result of the API in a few words, for tables. `js/live.js` says the same of results that come in later: change both.
+//! One result of the API in a few words, for tables, also for what comes in later ([`super::live`]).
 
 use serde_json::Value;
 
