@@ -37,6 +37,11 @@ impl Here {
         format!("{}/api/v2/{path}", self.base)
     }
 
+    /// The absolute URL of something of the site, such as a picture.
+    pub fn site(&self, path: &str) -> String {
+        format!("{}/{path}", self.base)
+    }
+
     /// This request's own absolute URL.
     pub fn url(&self) -> String {
         format!("{}{}", self.base, self.uri)

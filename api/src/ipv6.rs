@@ -31,6 +31,7 @@ use utoipa_axum::routes;
 use crate::Api;
 use crate::auth::Access;
 use crate::error::ApiError;
+use crate::here::Here;
 use crate::paging::{MAX_SIZE, Paging};
 use crate::params::Params;
 use crate::query::{Ipv6List, Ipv6Networks, Ipv6Series, Ipv6Sum};
@@ -87,6 +88,37 @@ fn scope(cell: Cell) -> Value {
     }
 }
 
+/// The same with the name of a network, where the operator has given one.
+fn named_scope(api: &Api, cell: Cell) -> Value {
+    let mut scope = scope(cell);
+    if let (Cell::Network(asn), Value::Object(scope)) = (cell, &mut scope) {
+        scope.insert("name".into(), json!(api.places.network_name(asn).as_deref()));
+    }
+    scope
+}
+
+/// Where the site shows the same: its page, pictures of the last day and pages for frames.
+fn links(here: &Here, cell: Cell) -> Value {
+    let (page, query) = match cell {
+        Cell::World => ("ipv6".to_owned(), String::new()),
+        Cell::Country(country) => (format!("country/{country}"), format!("?country={country}")),
+        Cell::Network(Asn(asn)) => (format!("as/{asn}"), format!("?asn={asn}")),
+        // It has no picture of its own.
+        Cell::Prefix(prefix) => return json!({"page": here.site(&format!("probes?prefix={prefix}"))}),
+    };
+    let mut links = json!({
+        "page": here.site(&page),
+        "series": here.site(&format!("img/series.svg{query}")),
+        "badge": here.site(&format!("img/badge.svg{query}")),
+        "embed_series": here.site(&format!("embed/series{query}")),
+    });
+    if cell == Cell::World {
+        links["map"] = here.site("img/map.svg").into();
+        links["embed_map"] = here.site("embed/map").into();
+    }
+    links
+}
+
 /// The sum of one cell; of nothing where nothing was said.
 async fn sum(api: &Api, cell: Cell, span: Span) -> Result<Figures, ApiError> {
     let sums = api.reachability.sums(Cells::One(cell), span.from, span.to).await?;
@@ -94,7 +126,7 @@ async fn sum(api: &Api, cell: Cell, span: Span) -> Result<Figures, ApiError> {
 }
 
 /// One cell with its sum, and the last whole hour beside it unless `to` says when.
-async fn one(api: &Api, cell: Cell, params: &Params) -> Result<Body, ApiError> {
+async fn one(api: &Api, cell: Cell, params: &Params, here: &Here) -> Result<Body, ApiError> {
     let span = Span::read(params, api.clock.now())?;
     let figures = sum(api, cell, span).await?;
     if Format::read(params)? == Format::Csv {
@@ -102,7 +134,8 @@ async fn one(api: &Api, cell: Cell, params: &Params) -> Result<Body, ApiError> {
     }
     let mut body = about(api, span).await?;
     body.insert("bias".into(), json!(bias(&figures)));
-    body.insert("scope".into(), scope(cell));
+    body.insert("scope".into(), named_scope(api, cell));
+    body.insert("links".into(), links(here, cell));
     body.insert("sum".into(), json!(CellObject::new(&figures)));
     if params.get("to").is_none() {
         // Beside a time of one's own choice it would only make the answer change every hour.
@@ -122,7 +155,7 @@ async fn one(api: &Api, cell: Cell, params: &Params) -> Result<Body, ApiError> {
 /// `GET ipv6/`: all probes together: over the time asked for (the last 24 hours), and in the last whole hour.
 #[utoipa::path(get, path = "/api/v2/ipv6/", tag = "ipv6", params(Ipv6Sum), responses((status = 200, content((serde_json::Value = "application/json"), (String = "text/csv")))))]
 async fn world(State(api): State<Arc<Api>>, _: Access, asked: Asked) -> Result<Response, ApiError> {
-    asked.answer(&api, async |params| one(&api, Cell::World, params).await).await
+    asked.answer(&api, async |params| one(&api, Cell::World, params, asked.here()).await).await
 }
 
 /// `GET ipv6/countries/{code}/`: the probes of one country together.
@@ -134,7 +167,7 @@ async fn country(
     asked: Asked,
 ) -> Result<Response, ApiError> {
     let country = code.parse::<Country>().map_err(|_| ApiError::not_found())?;
-    asked.answer(&api, async |params| one(&api, Cell::Country(country), params).await).await
+    asked.answer(&api, async |params| one(&api, Cell::Country(country), params, asked.here()).await).await
 }
 
 /// `GET ipv6/networks/{asn}/`: the probes of one network together, by the number of its AS.
@@ -146,7 +179,7 @@ async fn network(
     asked: Asked,
 ) -> Result<Response, ApiError> {
     let asn = read_asn(&asn).ok_or_else(ApiError::not_found)?;
-    asked.answer(&api, async |params| one(&api, Cell::Network(asn), params).await).await
+    asked.answer(&api, async |params| one(&api, Cell::Network(asn), params, asked.here()).await).await
 }
 
 /// The number of an AS, with or without `AS` before it.
@@ -167,7 +200,7 @@ async fn countries(State(api): State<Arc<Api>>, _: Access, asked: Asked) -> Resu
             if Format::read(params)? == Format::Csv {
                 return Ok(table("country", &found).about(span, api.clock.now()));
             }
-            let results: Vec<Value> = found.iter().map(row).collect();
+            let results: Vec<Value> = found.iter().map(|found| row(&api, found)).collect();
             let mut body = about(&api, span).await?;
             body.insert("count".into(), json!(results.len()));
             body.insert("next".into(), Value::Null);
@@ -192,7 +225,7 @@ async fn networks(State(api): State<Arc<Api>>, _: Access, asked: Asked) -> Resul
             }
             let paging = Paging::read_unsorted(params, MAX_SIZE)?;
             let total = found.len() as u64;
-            let results = paging.cut(found).iter().map(row).collect();
+            let results = paging.cut(found).iter().map(|found| row(&api, found)).collect();
             let mut body = about(&api, span).await?;
             if let Value::Object(envelope) = paging.envelope(total, results, asked.here())? {
                 body.extend(envelope);
@@ -208,14 +241,21 @@ fn read_country(params: &Params) -> Result<Option<Country>, ApiError> {
 }
 
 /// A cell as a member of a list.
-fn row((cell, figures): &(Cell, Figures)) -> Value {
-    let name = match cell {
-        Cell::World => return json!(CellObject::new(figures)),
-        Cell::Country(country) => ("country_code", json!(country.to_string())),
-        Cell::Network(asn) => ("asn", json!(asn.0)),
-        Cell::Prefix(prefix) => ("prefix", json!(prefix.to_string())),
-    };
-    let mut row = Map::from_iter([(name.0.to_owned(), name.1)]);
+fn row(api: &Api, (cell, figures): &(Cell, Figures)) -> Value {
+    let mut row = Map::new();
+    match cell {
+        Cell::World => {}
+        Cell::Country(country) => {
+            row.insert("country_code".into(), json!(country.to_string()));
+        }
+        Cell::Network(asn) => {
+            row.insert("asn".into(), json!(asn.0));
+            row.insert("name".into(), json!(api.places.network_name(*asn).as_deref()));
+        }
+        Cell::Prefix(prefix) => {
+            row.insert("prefix".into(), json!(prefix.to_string()));
+        }
+    }
     if let Value::Object(cell) = json!(CellObject::new(figures)) {
         row.extend(cell);
     }
@@ -318,7 +358,8 @@ async fn series(State(api): State<Arc<Api>>, _: Access, asked: Asked) -> Result<
             };
             let mut body = about(&api, span).await?;
             body.insert("bias".into(), json!(bias(&whole.unwrap_or_default())));
-            body.insert("scope".into(), scope(cell));
+            body.insert("scope".into(), named_scope(&api, cell));
+            body.insert("links".into(), links(asked.here(), cell));
             body.insert("step".into(), json!(step.name()));
             body.insert("points".into(), points.iter().map(point).collect());
             Ok(Body::json(&Value::Object(body)).about(span, api.clock.now()))

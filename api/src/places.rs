@@ -1,10 +1,11 @@
 //! Where addresses come from, by tables that the operator supplies as files: MaxMind's format (`.mmdb`), or lines of text
-//! (CAIDA's pfx2as). They are read again when they change; a new file that cannot be used never replaces one that can.
+//! (CAIDA's pfx2as); and how ASes are called, by lists of names. They are read again when they change; a new file that cannot be used never replaces one that can.
 //!
 //! The first file that knows an address decides. This module must not know about HTTP, nor where its settings come from.
 
 mod lines;
 mod mmdb;
+mod names;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -20,9 +21,13 @@ use sonde_store::places::Places;
 
 use lines::Lines;
 use mmdb::Mmdb;
+use names::Names;
 
 /// The largest file that is read. The whole world by city has some 60 MB.
 const MAX_FILE: u64 = 1 << 30;
+
+/// The largest file of names. That of the whole world has some 5 MB.
+const MAX_NAMES_FILE: u64 = 64 << 20;
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(30);
@@ -31,6 +36,7 @@ const POLL: Duration = Duration::from_secs(30);
 pub struct PlaceFiles {
     asn: Vec<PathBuf>,
     country: Vec<PathBuf>,
+    names: Vec<PathBuf>,
     current: RwLock<Arc<Tables>>,
     /// The files as they were when they were read last, with or without success.
     seen: Mutex<Vec<Stamp>>,
@@ -41,6 +47,7 @@ pub struct PlaceFiles {
 struct Tables {
     asn: Vec<Table<Asn>>,
     country: Vec<Table<Country>>,
+    names: Vec<Names>,
 }
 
 enum Table<T> {
@@ -64,9 +71,9 @@ pub struct PlacesError {
 }
 
 impl PlaceFiles {
-    /// Reads the files: tables of ASes and tables of countries.
-    pub fn open(asn: Vec<PathBuf>, country: Vec<PathBuf>) -> Result<Arc<Self>, PlacesError> {
-        let files = Self { asn, country, current: RwLock::default(), seen: Mutex::default() };
+    /// Reads the files: tables of ASes, tables of countries, and names of ASes.
+    pub fn open(asn: Vec<PathBuf>, country: Vec<PathBuf>, names: Vec<PathBuf>) -> Result<Arc<Self>, PlacesError> {
+        let files = Self { asn, country, names, current: RwLock::default(), seen: Mutex::default() };
         let stamps = files.stamps();
         *files.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(files.read()?);
         *files.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps;
@@ -108,6 +115,7 @@ impl PlaceFiles {
         Ok(Tables {
             asn: self.asn.iter().map(|path| table(path, asn)).collect::<Result<_, _>>()?,
             country: self.country.iter().map(|path| table(path, Country::read)).collect::<Result<_, _>>()?,
+            names: self.names.iter().map(|path| names(path)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -116,7 +124,7 @@ impl PlaceFiles {
             let meta = fs::metadata(path).ok()?;
             Some((meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
         };
-        self.asn.iter().chain(&self.country).map(stamp).collect()
+        self.asn.iter().chain(&self.country).chain(&self.names).map(stamp).collect()
     }
 
     fn tables(&self) -> Arc<Tables> {
@@ -149,6 +157,14 @@ impl Places for PlaceFiles {
         });
         country.map(|Country(letters)| letters.into_iter().map(char::from).collect())
     }
+
+    fn network_name(&self, asn: Asn) -> Option<Arc<str>> {
+        self.tables().names.iter().find_map(|names| names.find(asn))
+    }
+
+    fn names_version(&self) -> u64 {
+        self.tables().names.iter().fold(0, |version, names| version.rotate_left(1) ^ names.version())
+    }
 }
 
 impl Country {
@@ -165,9 +181,16 @@ fn asn(text: &str) -> Option<Asn> {
     first.parse().ok().map(Asn)
 }
 
+fn names(path: &Path) -> Result<Names, PlacesError> {
+    let failed = |why: String| PlacesError { path: path.to_owned(), why };
+    let bytes = read_file(path, MAX_NAMES_FILE).map_err(|error| failed(error.to_string()))?;
+    // Names from all over the world: one that is badly written makes no file useless.
+    Names::read(&String::from_utf8_lossy(&bytes)).map_err(failed)
+}
+
 fn table<T>(path: &Path, value: fn(&str) -> Option<T>) -> Result<Table<T>, PlacesError> {
     let failed = |why: String| PlacesError { path: path.to_owned(), why };
-    let bytes = read_file(path).map_err(|error| failed(error.to_string()))?;
+    let bytes = read_file(path, MAX_FILE).map_err(|error| failed(error.to_string()))?;
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mmdb")) {
         return Mmdb::read(bytes).map(Table::Mmdb).map_err(failed);
     }
@@ -175,10 +198,10 @@ fn table<T>(path: &Path, value: fn(&str) -> Option<T>) -> Result<Table<T>, Place
     Lines::read(text, value).map(Table::Lines).map_err(failed)
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
         return Err(io::Error::other("it is too large"));
     }
     Ok(bytes)
@@ -198,7 +221,7 @@ mod tests {
         let (asns, countries) = (dir.path().join("pfx2as.txt"), dir.path().join("countries.mmdb"));
         fs::write(&asns, "20.0.0.0\t8\t64500\n20.1.0.0\t16\t64501_64502\n2a00::\t12\t{64503,64504}\n").unwrap();
         fs::write(&countries, mmdb::tests::countries(&[("20.0.0.0/9", "nl"), ("2a00::/16", "DE")])).unwrap();
-        let files = PlaceFiles::open(vec![asns.clone()], vec![countries.clone()]).unwrap();
+        let files = PlaceFiles::open(vec![asns.clone()], vec![countries.clone()], Vec::new()).unwrap();
         assert_eq!(origin(&files, "20.0.0.9"), Some((64_500, "20.0.0.0/8".into())));
         assert_eq!(origin(&files, "20.1.255.9"), Some((64_501, "20.1.0.0/16".into())), "the longest prefix");
         assert_eq!(origin(&files, "::ffff:20.2.0.1"), Some((64_500, "20.0.0.0/8".into())));
@@ -236,11 +259,32 @@ mod tests {
         let (own, world) = (dir.path().join("own.txt"), dir.path().join("world.mmdb"));
         fs::write(&own, "20.7.0.0 16 64500\n").unwrap();
         fs::write(&world, mmdb::tests::asns(&[("20.0.0.0/8", 64_501)])).unwrap();
-        let files = PlaceFiles::open(vec![own, world], Vec::new()).unwrap();
+        let files = PlaceFiles::open(vec![own, world], Vec::new(), Vec::new()).unwrap();
         assert_eq!(origin(&files, "20.7.0.1").unwrap().0, 64_500);
         assert_eq!(origin(&files, "20.8.0.1"), Some((64_501, "20.0.0.0/8".into())));
         assert_eq!(origin(&files, "2a00::1"), None);
         assert!(files.has_origins() && !files.has_countries());
-        assert!(PlaceFiles::open(vec![dir.path().join("none")], Vec::new()).is_err());
+        assert!(PlaceFiles::open(vec![dir.path().join("none")], Vec::new(), Vec::new()).is_err());
+    }
+
+    #[test]
+    fn names_are_read_again_and_the_first_file_that_has_one_decides() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, world) = (dir.path().join("own.txt"), dir.path().join("asn.txt"));
+        fs::write(&own, "64500 Ours\n").unwrap();
+        fs::write(&world, b"64500 THEIRS, NL\n64501 CAF\xe9, FR\n").unwrap();
+        let files = PlaceFiles::open(Vec::new(), Vec::new(), vec![own.clone(), world]).unwrap();
+        let name = |asn| files.network_name(Asn(asn)).map(|name| name.to_string());
+        assert_eq!((name(64_500).as_deref(), name(64_501).as_deref()), (Some("Ours"), Some("CAF\u{fffd}")));
+        assert_eq!(name(64_502), None);
+        let version = files.names_version();
+        fs::write(&own, "64500 Ours, too\nnonsense\n").unwrap();
+        let error = files.refresh().unwrap_err().to_string();
+        assert!(error.ends_with("own.txt: line 2: the number of an AS and its name are expected"), "{error}");
+        assert_eq!((name(64_500).as_deref(), files.names_version()), (Some("Ours"), version), "the old one stays");
+        fs::write(&own, "64500 Renamed, NL\n").unwrap();
+        assert!(files.refresh().unwrap());
+        assert_eq!(name(64_500).as_deref(), Some("Renamed"));
+        assert_ne!(files.names_version(), version);
     }
 }

@@ -330,6 +330,8 @@ pub struct PlacesSection {
     pub asn: Vec<PathBuf>,
     /// Tables of countries.
     pub country: Vec<PathBuf>,
+    /// Names of ASes: a line each. The first that has one decides.
+    pub as_names: Vec<PathBuf>,
 }
 
 /// `[ipv6]`

@@ -1,9 +1,10 @@
-//! Where addresses come from: their origin AS and their country. Who knows that (files of the operator's) is behind
+//! Where addresses come from: their origin AS, with its name, and their country. Who knows that (files of the operator's) is behind
 //! [`Places`]; what it means for probes is here.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use sonde_protocol::ids::ProbeId;
+use sonde_protocol::ids::{Asn, ProbeId};
 
 use crate::catalog::{Origin, Probe, ProbeFilter, ProbeOrigin, Slice};
 use crate::{Catalog, StoreError};
@@ -21,6 +22,16 @@ pub trait Places: Send + Sync {
 
     /// ISO 3166 code of the country, upper case.
     fn country(&self, address: IpAddr) -> Option<String>;
+
+    /// The name of an AS, for people.
+    fn network_name(&self, _: Asn) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Another number whenever names may have changed; 0 without any.
+    fn names_version(&self) -> u64 {
+        0
+    }
 }
 
 /// Knows nothing.

@@ -140,9 +140,9 @@ impl Asked {
         make: impl AsyncFnOnce(&Params) -> Result<Body, ApiError>,
     ) -> Result<Response, ApiError> {
         let (state, now) = (api.reachability.state().await?, api.clock.now());
-        // What an answer says depends on the votes, on the hour, and on this program.
-        let version = env!("CARGO_PKG_VERSION");
-        let tag = format!("\"{:x}-{}-{}-{version}\"", state.epoch, state.revision, Hour::of(now).0);
+        // What an answer says depends on the votes, on the hour, on how networks are called, and on this program.
+        let (version, names) = (env!("CARGO_PKG_VERSION"), api.places.names_version());
+        let tag = format!("\"{:x}-{}-{}-{names:x}-{version}\"", state.epoch, state.revision, Hour::of(now).0);
         if etag::is_known(&self.headers, &tag) {
             // Only what exists has a tag, and a query that is wrong never had one.
             return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag.as_str()), (CACHE_CONTROL, FRESH)]).into_response());

@@ -10,7 +10,7 @@ use sonde_store::reachability::{Cell, Figures, Share};
 use super::answer::{Asked, Body};
 use super::cell::CellObject;
 use super::span::Span;
-use super::{about, bias, prefix, read_asn, scope, sum};
+use super::{about, bias, named_scope, prefix, read_asn, sum};
 use crate::Api;
 use crate::auth::Access;
 use crate::error::ApiError;
@@ -59,7 +59,7 @@ pub(super) async fn compare(State(api): State<Arc<Api>>, _: Access, asked: Asked
             let cells = [read(params, "a")?, read(params, "b")?];
             let [one, other] = [sum(&api, cells[0], span).await?, sum(&api, cells[1], span).await?];
             let side = |cell: Cell, figures: &Figures| {
-                json!({"scope": scope(cell), "bias": bias(figures), "sum": CellObject::new(figures)})
+                json!({"scope": named_scope(&api, cell), "bias": bias(figures), "sum": CellObject::new(figures)})
             };
             let works = |figures: &Figures| figures.share(figures.counts.works6, figures.counts.votes);
             let clean = |figures: &Figures| figures.share(figures.counts.clean6, figures.counts.votes);

@@ -46,7 +46,7 @@ pub(super) async fn prefix(
     asked: Asked,
 ) -> Result<Response, ApiError> {
     let prefix = parse(&format!("{address}/{length}")).ok_or_else(ApiError::not_found)?;
-    asked.answer(&api, async |params| one(&api, Cell::Prefix(prefix), params).await).await
+    asked.answer(&api, async |params| one(&api, Cell::Prefix(prefix), params, asked.here()).await).await
 }
 
 /// What a list of prefixes is of.
@@ -97,7 +97,7 @@ pub(super) async fn prefixes(State(api): State<Arc<Api>>, _: Access, asked: Aske
             }
             let paging = Paging::read_unsorted(params, MAX_SIZE)?;
             let total = found.len() as u64;
-            let results = paging.cut(found).iter().map(row).collect();
+            let results = paging.cut(found).iter().map(|found| row(&api, found)).collect();
             let mut body = about(&api, span).await?;
             body.insert("af".into(), json!(within.af().number()));
             body.insert("length".into(), json!(length));

@@ -85,6 +85,21 @@ pub(crate) struct Sum {
     pub unsettled: u64,
 }
 
+/// What an answer is about, as far as its name goes.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct Scope {
+    /// Of a network, where the operator has given one.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+impl Scope {
+    /// `AS3320 · DTAG`, or what a place is called without a name.
+    pub fn called(&self, place: &str) -> String {
+        self.name.as_ref().map_or_else(|| place.to_owned(), |name| format!("{place} · {name}"))
+    }
+}
+
 /// A sum of one place, with the time that it is of: `/`, `/countries/{code}/`, `/networks/{asn}/`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -93,6 +108,7 @@ pub(crate) struct One {
     pub to: i64,
     pub updated: Option<i64>,
     pub bias: String,
+    pub scope: Scope,
     pub sum: Sum,
     pub countries: u64,
     pub networks: u64,
@@ -103,6 +119,9 @@ pub(crate) struct One {
 pub(crate) struct Row {
     pub country_code: Option<String>,
     pub asn: Option<u32>,
+    /// Of a network.
+    #[serde(default)]
+    pub name: Option<String>,
     /// Of a series: when the bucket begins, in seconds since 1970.
     #[serde(default)]
     pub at: i64,
@@ -129,6 +148,7 @@ pub(crate) struct Course {
     pub to: i64,
     pub updated: Option<i64>,
     pub step: String,
+    pub scope: Scope,
     pub bias: String,
     pub points: Vec<Row>,
 }

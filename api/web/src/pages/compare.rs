@@ -12,7 +12,7 @@ use crate::charts::svg::Svg;
 use crate::charts::{number, world};
 use crate::choices::Choices;
 use crate::page::{Base, Page, Problem};
-use crate::reachability::{Course, Enough, METRICS, Metric, PLAIN_PROBES, Sum};
+use crate::reachability::{Course, Enough, METRICS, Metric, PLAIN_PROBES, Scope, Sum};
 use crate::window::{self, Window};
 
 #[derive(Template)]
@@ -62,6 +62,8 @@ struct Compared {
 struct Side {
     #[serde(default)]
     bias: String,
+    #[serde(default)]
+    scope: Scope,
     sum: Sum,
 }
 
@@ -147,7 +149,7 @@ fn beside(
     json: String,
 ) -> Found {
     let sums = [&compared.a.sum, &compared.b.sum];
-    let names = [places[0].name.clone(), places[1].name.clone()];
+    let names = [compared.a.scope.called(&places[0].name), compared.b.scope.called(&places[1].name)];
     let of = |title: &str, difference: &Option<Difference>| {
         let Some(Difference { share, low, high, is_clear }) = difference else {
             return format!("{title}: one of them has no votes in this time.");

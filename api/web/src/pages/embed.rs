@@ -66,7 +66,7 @@ pub(crate) async fn series(base: Base, asker: Asker, choices: Choices) -> Result
     let (metric, window, place) = (metric(&choices)?, Window::read(&choices, now)?, Place::read(&choices)?);
     let enough = place.enough(least(&choices)?);
     let course: Course = asker.find(&course_path(&window, &place.query())).await?.unwrap_or_default();
-    let title = format!("{} in {}, by {}", metric.title, place.name, course.step);
+    let title = format!("{} in {}, by {}", metric.title, course.scope.called(&place.name), course.step);
     let svgs = curves::picture(&title, &parts::curve(metric, &course, enough, now));
     Ok(framed(Embed {
         base: base.of(parts::updated(course.updated)),

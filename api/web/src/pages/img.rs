@@ -129,7 +129,7 @@ pub(crate) async fn series(base: Base, asker: Asker, choices: Choices) -> Result
     let course: Course = asker.find(&course_path(&window, &place.query())).await?.unwrap_or_default();
     let most = course.points.iter().map(|row| &row.sum).max_by_key(|sum| sum.probes);
     let words = Words {
-        title: format!("{} in {}", metric.title, place.name),
+        title: format!("{} in {}", metric.title, course.scope.called(&place.name)),
         about: format!(
             "{} to {}, by {}. {} The band is the 95 % interval; open circles: {}.",
             time::human_unix(course.from),

@@ -5,7 +5,7 @@ use crate::charts::map::{self, Entry};
 use crate::charts::series::{self, Curve, Series};
 use crate::charts::svg::Svg;
 use crate::charts::{number, time, world};
-use crate::reachability::{Course, Enough, List, METRICS, Metric, Row, Sum};
+use crate::reachability::{Course, Enough, List, METRICS, Metric, Row, Scope, Sum};
 use crate::window::Window;
 
 /// The number that a page is about.
@@ -234,7 +234,7 @@ pub(crate) const SORTS: [&str; 3] = ["share", "probes", "name"];
 pub(crate) fn rows(metric: Metric, list: &[Row], sort: &str, enough: Enough) -> Vec<PlaceRow> {
     let name = |row: &Row| match (&row.country_code, row.asn) {
         (Some(code), _) => world::name(code).to_owned(),
-        (None, Some(asn)) => format!("AS{asn}"),
+        (None, Some(asn)) => Scope { name: row.name.clone() }.called(&format!("AS{asn}")),
         (None, None) => String::new(),
     };
     let value = |row: &Row| metric.of(&row.sum).map_or(f64::NEG_INFINITY, |value| value.value);

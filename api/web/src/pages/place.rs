@@ -80,7 +80,7 @@ pub(crate) async fn country(
         token: code.to_owned(),
         api: format!("/api/v2/ipv6/countries/{code}/"),
         query: ("country", code.to_owned()),
-        probes: path("/probes", [("country_code", code)]),
+        probes: path("/probes", [("country", code)]),
     };
     show(base, asker, choices, place, Some(code)).await
 }
@@ -130,6 +130,7 @@ async fn show(
     let enough = if country.is_some() { Enough::new(least) } else { Enough::new(least).alone() };
     let sort = choices.one_of("sort", &SORTS)?;
     let one: One = asker.find(&api(&place.api, &window, &[])).await?.unwrap_or_default();
+    let name = one.scope.called(&place.name);
     let query = [(place.query.0, place.query.1.as_str())];
     let course: Course = asker.find(&course_path(&window, &query)).await?.unwrap_or_default();
     let networks = match country {
@@ -146,7 +147,7 @@ async fn show(
     };
     let (before, after) = window.neighbours(now);
     let sum = &one.sum;
-    let title = format!("IPv6 in {}", place.name);
+    let title = format!("IPv6 in {name}");
     Ok(Page::public(PlacePage {
         base: base.titled(title).section("/ipv6").of(parts::updated(one.updated)).modules(&["js/chart.js"]),
         headline: Headline::new(metric, sum, enough),
@@ -158,7 +159,7 @@ async fn show(
         json: api(&place.api, &window, &[]),
         bias: one.bias,
         metrics: METRICS,
-        name: place.name,
+        name,
         here: place.here,
         token: place.token,
         probes_href: place.probes,
