@@ -26,6 +26,7 @@ mod probe_own;
 mod probe_view;
 mod probes;
 mod sign_in;
+mod sign_up;
 mod status;
 mod visitor;
 
@@ -56,6 +57,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/embed/probe", get(embed::probe))
         .route("/measurements", get(measurements::page))
         .route("/measurements/{id}", get(measurement::page))
+        .route("/measurements/{id}/live", get(measurement::live::stream))
         .route("/measurements/{id}/paths", get(measurement::paths::page))
         .route("/measurements/{id}/probe/{probe}", get(measurement::of_probe::page))
         .route("/probes", get(probes::page))
@@ -66,6 +68,9 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/new/made", get(new::list))
         .route("/sign-in", get(sign_in::page).post(sign_in::send))
         .route("/sign-out", post(sign_in::sign_out))
+        .route("/sign-up", get(sign_up::page).post(sign_up::send))
+        .route("/verify", get(sign_up::verify).post(sign_up::send_token))
+        .route("/password-reset", get(sign_up::reset).post(sign_up::send_reset))
         .route("/session", get(sign_in::session))
         .route("/join", get(join::page))
         .route("/docs/api", get(api_docs::page))

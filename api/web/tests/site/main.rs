@@ -4,6 +4,7 @@
 // What cannot go on here has failed the test.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod docs;
 mod fake;
 mod ipv6;
