@@ -113,7 +113,7 @@ pub use definition::check_body;
 pub use dispatch::{Dispatch, NoDispatch};
 pub use ipv6::derive_votes;
 pub use kinds::write as definition_fields;
-pub use limits::LimitsConfig;
+pub use limits::{LimitsConfig, Visit};
 pub use mail::{MailConfig, MailError, MailWay, Mailer};
 pub use mail_address::is_mail_address;
 pub use opt_out::stop_unwilling;

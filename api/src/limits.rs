@@ -7,17 +7,19 @@
 //! claim codes, by address and account ([`Allowance::guess`]). Whoever finds
 //! a bucket empty is told when to come back. What comes from loopback is not counted, except for attempts on a mail
 //! address or by an account.
+//!
+//! A page of the site asks several questions for one visitor: they share a [`Visit`], and only the first of them is counted.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::header::FORWARDED;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method};
+use axum::http::{Extensions, HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::Clock as _;
@@ -182,11 +184,40 @@ impl Limits {
     }
 }
 
+/// What one page asks for one visitor, in the same process: in the extensions of each of these questions, where no client can put
+/// it. Together they count as one request of the address and one of the account. What has a smaller bucket (making measurements,
+/// logging in) is counted each time.
+#[derive(Debug, Clone, Default)]
+pub struct Visit(Arc<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    address: AtomicBool,
+    account: AtomicBool,
+}
+
+impl Visit {
+    /// Begins a visit: questions with a copy of these extensions belong together.
+    pub fn begin(extensions: &mut Extensions) {
+        extensions.insert(Self::default());
+    }
+}
+
+/// Takes from a bucket unless that was done before in this visit. What was refused has taken nothing: the next one is asked again.
+fn once<E>(done: Option<&AtomicBool>, take: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    let Some(done) = done else { return take() };
+    if done.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    take().inspect_err(|_| done.store(false, Ordering::Relaxed))
+}
+
 /// What the caller of this request may still ask; in every request's extensions.
 #[derive(Clone)]
 pub(crate) struct Allowance {
     limits: Arc<Limits>,
     caller: Caller,
+    visit: Option<Visit>,
     makes_measurements: bool,
 }
 
@@ -200,7 +231,8 @@ impl Allowance {
         if self.makes_measurements {
             take(self.limits.create.as_ref(), key()).map_err(too_many)?;
         }
-        take(self.limits.account.as_ref(), key()).map_err(too_many)
+        let counted = self.visit.as_ref().map(|visit| &visit.0.account);
+        once(counted, || take(self.limits.account.as_ref(), key())).map_err(too_many)
     }
 
     /// Counts an attempt to come in from this address.
@@ -319,16 +351,23 @@ fn plain(address: IpAddr) -> IpAddr {
 pub(crate) async fn limit(State(limits): State<Arc<Limits>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     let caller = peer.map(|peer| limits.caller(peer, request.headers())).unwrap_or_default();
-    if let Err(after) = limits.charge(&caller) {
+    let visit = request.extensions().get::<Visit>().cloned();
+    if let Err(after) = once(visit.as_ref().map(|visit| &visit.0.address), || limits.charge(&caller)) {
         return too_many(after).into_response();
     }
-    let allowance = Allowance { limits, caller, makes_measurements: makes_measurements(&request) };
+    let allowance = Allowance { limits, caller, visit, makes_measurements: makes_measurements(&request) };
     request.extensions_mut().insert(allowance);
     next.run(request).await
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use sonde_protocol::time::UnixNanos;
+    use tower::ServiceExt as _;
+
     use super::*;
 
     fn from(peer: &str, headers: &[(&'static str, &str)]) -> String {
@@ -357,6 +396,44 @@ mod tests {
             from("fd00::1", &[("forwarded", "for=192.0.2.9, For=\"[2001:db8::7]:443\";proto=https")]),
             "2001:db8::7"
         );
+    }
+
+    /// A clock that stands still: no bucket fills again.
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> UnixNanos {
+            UnixNanos::from_secs(1)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_page_asks_counts_once() {
+        let config = LimitsConfig { address_per_minute: 2, account_per_minute: 2, ..LimitsConfig::default() };
+        let limits = Arc::new(Limits::new(config, Arc::new(Still)));
+        let signed_in = async |allowance: Allowance| allowance.account(AccountId(7)).map(|()| "ok");
+        let router =
+            Router::new().route("/", get(signed_in)).layer(middleware::from_fn_with_state(limits, super::limit));
+        let ask = async |visit: &Extensions| {
+            let mut request = Request::new(Body::empty());
+            request.extensions_mut().extend(visit.clone());
+            let peer: SocketAddr = "192.0.2.1:1".parse().unwrap();
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let Ok(response) = router.clone().oneshot(request).await;
+            response.status().as_u16()
+        };
+        let visit = || {
+            let mut extensions = Extensions::new();
+            Visit::begin(&mut extensions);
+            extensions
+        };
+        let (one, other, late) = (visit(), visit(), visit());
+        for page in [&one, &one, &other, &one, &other] {
+            assert_eq!(ask(page).await, 200, "two pages are two requests, whatever they ask");
+        }
+        assert_eq!(ask(&Extensions::new()).await, 429, "a plain request finds the bucket empty");
+        assert_eq!((ask(&late).await, ask(&late).await), (429, 429), "and so does a third page, with each question");
+        assert_eq!(ask(&one).await, 200, "what was let in goes on");
     }
 
     #[test]

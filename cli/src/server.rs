@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use sonde_api::egress::{Egress, SystemConnect};
 use sonde_api::{
     AnchorBuiltins, Api, ApiConfig, CertificateSource, Certificates, Clock, Dispatch, Listener, Mailer, Neighbour,
-    PlaceFiles, Replacements, SystemClock, SystemResolver, TargetUpdates, Watch, certificate_names,
+    PlaceFiles, Replacements, SystemClock, SystemResolver, TargetUpdates, Visit, Watch, certificate_names,
 };
 use sonde_collector::network::NetworkError;
 use sonde_collector::server::Handle;
@@ -114,7 +114,8 @@ impl Server {
         let builtins = builtins::reconcile(file, &*catalog, &api_config, &http_hosts, SystemClock.now()).await?;
         let listen = CollectorConfig { listen: config.collector.listen.clone(), enrol: config.network.enrol.into() };
         let bus = Arc::new(LocalBus::default());
-        let places = PlaceFiles::open(config.places.asn.clone(), config.places.country.clone())
+        let tables = config.places.clone();
+        let places = PlaceFiles::open(tables.asn, tables.country, tables.as_names)
             .context("the tables of `[places]` cannot be used")?;
         let collector =
             Collector::start(&listen, catalog.clone(), results.clone(), bus.clone(), places.clone(), network)
@@ -182,6 +183,7 @@ impl Server {
             network: config.network.name.clone(),
             public_url: config.api.public_url.clone(),
             assets: env::var_os(ASSETS).map(PathBuf::from),
+            visit: Some(Visit::begin),
         };
         let router = sonde_web::router(sonde_api::router(api), site);
         let api = tokio::spawn(sonde_api::serve(listeners, router, shutdown));

@@ -2,15 +2,16 @@
 //!
 //! Public pages ask as the public: no cookie and no key goes along, so that everybody gets the same bytes and caches may keep
 //! them. What is the visitor's own goes by [`Asker::own`], and the page must then be [`crate::page::Page::own`]. The visitor's
-//! address goes along in any case: it is whom the API's limits count for.
+//! address goes along in any case: it is whom the API's limits count for, a page as one request ([`crate::Site::visit`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::extract::{FromRequestParts, OriginalUri, Request};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, FORWARDED, HOST, ORIGIN, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::Response;
 use form_urlencoded::Serializer;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,28 +23,60 @@ use crate::site::App;
 /// The longest answer of the API that a page is made of, in bytes.
 const MAX_ANSWER: usize = 32 << 20;
 
+/// The most addresses of data that a page names.
+const MAX_ASKED: usize = 20;
+
 /// Headers that say where a request comes from; only proxies that the API trusts are believed.
 const FROM: [HeaderName; 3] = [HOST, FORWARDED, HeaderName::from_static("x-forwarded-for")];
 
+/// Where a reader of events was when its connection broke.
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
 /// Headers that the API judges the visitor by.
 const VISITOR: [HeaderName; 4] = [COOKIE, AUTHORIZATION, ORIGIN, HeaderName::from_static("sec-fetch-site")];
+
+/// What a page has asked for as the public: where its data are, for programs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked(Arc<Mutex<Vec<String>>>);
+
+impl Asked {
+    fn note(&self, path: &str) {
+        let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if paths.len() < MAX_ASKED && !paths.iter().any(|known| known == path) {
+            paths.push(path.to_owned());
+        }
+    }
+
+    /// The API's paths with their queries, in the order in which they were asked.
+    pub fn paths(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// A request as it came, before any route has looked at it.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrival {
     extensions: Extensions,
     headers: HeaderMap,
+    /// What is asked for it.
+    pub asked: Asked,
 }
 
 impl Arrival {
     /// What goes along with each question.
     pub fn of(request: &Request) -> Self {
-        let kept = |name: &HeaderName| FROM.contains(name) || VISITOR.contains(name);
+        let kept = |name: &HeaderName| FROM.contains(name) || VISITOR.contains(name) || *name == LAST_EVENT;
         let headers = request.headers().iter().filter(|(name, _)| kept(name));
         let mut extensions = request.extensions().clone();
         // The page's own address is none of the questions': the API would take one for the other.
         extensions.remove::<OriginalUri>();
-        Self { extensions, headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect() }
+        let headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { extensions, headers, asked: Asked::default() }
+    }
+
+    /// What goes along beside the headers.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
     }
 }
 
@@ -68,6 +101,7 @@ pub(crate) struct Answer {
 impl Asker {
     /// What the public may read: the answer to a `GET`.
     pub async fn get(&self, path: &str) -> Result<Value, Problem> {
+        self.arrival.asked.note(path);
         let answer = self.send(Method::GET, path, None, HeaderMap::new()).await?;
         self.good(path, answer)
     }
@@ -83,6 +117,7 @@ impl Asker {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
+        self.arrival.asked.note(path);
         shaped(path, self.good(path, answer)?).map(Some)
     }
 
@@ -110,6 +145,21 @@ impl Asker {
         self.arrival.headers.contains_key(COOKIE) || self.arrival.headers.contains_key(AUTHORIZATION)
     }
 
+    /// What the public may follow: the body of a stream of events, from where the visitor's browser says that it was.
+    pub async fn follow(&self, path: &str) -> Result<BodyDataStream, Problem> {
+        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text/event-stream"))]);
+        if let Some(last) = self.arrival.headers.get(LAST_EVENT) {
+            headers.insert(LAST_EVENT, last.clone());
+        }
+        let response = self.request(Method::GET, path, None, headers).await?;
+        if response.status().is_success() {
+            return Ok(response.into_body().into_data_stream());
+        }
+        let answer = read(path, response).await?;
+        self.good(path, answer)?;
+        Err(Problem::internal(path, &"an answer that is no stream"))
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -117,10 +167,20 @@ impl Asker {
         body: Option<&Value>,
         mut headers: HeaderMap,
     ) -> Result<Answer, Problem> {
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        read(path, self.request(method, path, body, headers).await?).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        mut headers: HeaderMap,
+    ) -> Result<Response, Problem> {
         for name in FROM {
             headers.extend(self.arrival.headers.get_all(&name).iter().map(|value| (name.clone(), value.clone())));
         }
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut request = Request::builder().method(method).uri(path);
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
@@ -130,13 +190,7 @@ impl Asker {
         request.headers_mut().extend(headers);
         *request.extensions_mut() = self.arrival.extensions.clone();
         let Ok(response) = self.app.api.clone().oneshot(request).await;
-        let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, MAX_ANSWER).await.map_err(|error| Problem::internal(path, &error))?;
-        let body = match bytes.is_empty() {
-            true => Value::Null,
-            false => serde_json::from_slice(&bytes).map_err(|error| Problem::internal(path, &error))?,
-        };
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        Ok(response)
     }
 
     fn good(&self, path: &str, answer: Answer) -> Result<Value, Problem> {
@@ -161,6 +215,17 @@ impl Asker {
         // Without an address of its own the site is a trial on a machine at hand.
         format!("http://{host}")
     }
+}
+
+/// An answer of the API, whole.
+async fn read(path: &str, response: Response) -> Result<Answer, Problem> {
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, MAX_ANSWER).await.map_err(|error| Problem::internal(path, &error))?;
+    let body = match bytes.is_empty() {
+        true => Value::Null,
+        false => serde_json::from_slice(&bytes).map_err(|error| Problem::internal(path, &error))?,
+    };
+    Ok(Answer { status: parts.status, headers: parts.headers, body })
 }
 
 impl Answer {

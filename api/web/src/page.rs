@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::ask::{Arrival, Asked};
 use crate::assets;
 use crate::site::App;
 
@@ -31,6 +32,8 @@ pub(crate) struct Base {
     pub data_time: Option<String>,
     /// Scripts of `assets/js` beside those of every page, as modules: `js/live.js`.
     pub modules: &'static [&'static str],
+    /// What the page asks the API for as the public; in the footer.
+    pub asked: Asked,
     /// Styles of `assets/` beside the common one: `css/probe.css`.
     pub styles: &'static [&'static str],
 }
@@ -81,8 +84,9 @@ impl Base {
 impl FromRequestParts<Arc<App>> for Base {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(_: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
-        Ok(Self::new(app))
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
+        let asked = parts.extensions.get::<Arrival>().map(|arrival| arrival.asked.clone());
+        Ok(Self { asked: asked.unwrap_or_default(), ..Self::new(app) })
     }
 }
 
@@ -99,6 +103,7 @@ impl Base {
             summary: "Small probes measure how the internet works, with IPv6 first.".into(),
             section: "",
             data_time: None,
+            asked: Asked::default(),
             modules: &[],
             styles: &[],
         }

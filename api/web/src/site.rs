@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::LOCATION;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{Extensions, HeaderValue, Method, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt as _;
@@ -25,6 +25,8 @@ pub struct Site {
     pub public_url: Option<String>,
     /// A folder that assets are read from instead of the program's own, for whoever changes them.
     pub assets: Option<PathBuf>,
+    /// Marks what a page asks the API as belonging together, so that a page counts as one request of its visitor.
+    pub visit: Option<fn(&mut Extensions)>,
 }
 
 /// What pages are made with.
@@ -58,7 +60,10 @@ pub fn router(api: Router, site: Site) -> Router {
         }
         let mut request = request;
         // Before any route has left its parameters in the request: they are not the API's.
-        let arrival = Arrival::of(&request);
+        let mut arrival = Arrival::of(&request);
+        if let Some(visit) = app.site.visit {
+            visit(arrival.extensions_mut());
+        }
         request.extensions_mut().insert(arrival);
         let refused = match without_slash(&request) {
             Some(moved) => Some(moved),

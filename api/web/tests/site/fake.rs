@@ -1,11 +1,12 @@
 //! An API of fixed answers, and asking the site around it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{OriginalUri, Request};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use sonde_web::Site;
@@ -18,6 +19,19 @@ pub struct Seen {
     /// With its query.
     pub path: String,
     pub headers: HeaderMap,
+    /// Which page asked, if one did.
+    pub visit: Option<usize>,
+}
+
+/// A mark that the site puts on what one page asks.
+#[derive(Clone)]
+struct Visit(usize);
+
+impl Visit {
+    fn begin(extensions: &mut Extensions) {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        extensions.insert(Self(NEXT.fetch_add(1, Ordering::Relaxed)));
+    }
 }
 
 /// The site around a fake API.
@@ -43,16 +57,17 @@ impl Fake {
         let sees = Arc::clone(&seen);
         let api = Router::new().fallback(async move |OriginalUri(uri): OriginalUri, request: Request| {
             let (method, headers) = (request.method().clone(), request.headers().clone());
+            let visit = request.extensions().get().map(|Visit(number)| *number);
             // The API goes by the address as it came, and so does this one.
             let path = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-            sees.lock().unwrap().push(Seen { method, path, headers });
+            sees.lock().unwrap().push(Seen { method, path, headers, visit });
             let found = answers.iter().find(|(path, _)| path == uri.path());
             let missing = json!({"error": {"status": 404, "code": 104, "detail": "Not found.", "title": "Not Found"}});
             let answer = found.map_or(missing, |(_, value)| value.clone());
             let status = answer["error"]["status"].as_u64().and_then(|status| StatusCode::from_u16(status as u16).ok());
             (status.unwrap_or(StatusCode::OK), axum::Json(answer)).into_response()
         });
-        let site = Site { network: "Net <&> One".into(), public_url: None, assets: None };
+        let site = Site { network: "Net <&> One".into(), visit: Some(Visit::begin), ..Site::default() };
         Self { site: sonde_web::router(api, site), seen }
     }
 

@@ -128,3 +128,28 @@ async fn an_api_that_refuses_is_explained() {
     assert_eq!(broken.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(!broken.text.contains("<script>") && broken.text.contains("Something went wrong here"), "{}", broken.text);
 }
+
+#[tokio::test]
+async fn what_a_page_asks_belongs_together() {
+    let site = site();
+    for path in ["/", "/probes"] {
+        site.get(path).await;
+    }
+    let visits: Vec<usize> = site.seen().iter().map(|seen| seen.visit.unwrap()).collect();
+    assert!(visits.len() > 4, "{visits:?}");
+    let (first, last) = (visits[0], visits[visits.len() - 1]);
+    assert_ne!(first, last, "another page is another visit");
+    assert!(
+        visits.is_sorted_by_key(|visit| *visit != first) && visits.iter().all(|visit| [first, last].contains(visit))
+    );
+    site.get("/api/v2/probes/").await;
+    assert_eq!(site.seen().last().unwrap().visit, None, "whoever asks the API himself is no page");
+}
+
+#[tokio::test]
+async fn every_page_says_where_its_data_are() {
+    let page = site().get("/").await;
+    assert!(page.text.contains("<a href=\"/api/v2/probes/"), "{}", page.text);
+    assert!(!page.text.contains("<a href=\"/api/v2/ipv6/?"), "not what is not there");
+    assert!(!site().get("/sign-in").await.text.contains("Data of this page"), "nor what is the visitor's own");
+}
