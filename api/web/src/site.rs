@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header::LOCATION;
+use axum::http::header::{AUTHORIZATION, COOKIE, LOCATION};
 use axum::http::{Extensions, HeaderValue, Method, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -49,6 +49,7 @@ pub fn router(api: Router, site: Site) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), headers::finish))
         .layer(headers::compression())
         .with_state(app.clone());
+    let packed = api.clone().layer(headers::compression());
     Router::new().fallback(async move |request: Request| {
         if matches!(request.uri().path(), "/api/v2/docs" | "/api/v2/docs/") {
             // Where the API's page for people was before there was a site.
@@ -56,6 +57,7 @@ pub fn router(api: Router, site: Site) -> Router {
         }
         if is_for_api(request.uri().path()) {
             // Its answers are never anything but answers.
+            let api = if is_large_and_public(&request) { packed } else { api };
             return api.oneshot(request).await.into_response();
         }
         let mut request = request;
@@ -81,6 +83,16 @@ pub fn router(api: Router, site: Site) -> Router {
 fn is_for_api(path: &str) -> bool {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     matches!(first, "api" | "stream" | "healthz")
+}
+
+/// What maps and charts load in one large piece, for whoever shows no secret: beside one, an answer's length could tell something.
+/// Everything else of the API goes out as it is.
+fn is_large_and_public(request: &Request) -> bool {
+    let path = request.uri().path().trim_end_matches('/');
+    let is_large = path == "/api/v2/probes/places" || path.ends_with("/summary/heat");
+    let has_secret = [COOKIE, AUTHORIZATION].iter().any(|name| request.headers().contains_key(name))
+        || request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));
+    *request.method() == Method::GET && is_large && !has_secret
 }
 
 /// Pages have one address each, without a slash at its end; who comes with one is sent on.

@@ -153,3 +153,18 @@ async fn every_page_says_where_its_data_are() {
     assert!(!page.text.contains("<a href=\"/api/v2/ipv6/?"), "not what is not there");
     assert!(!site().get("/sign-in").await.text.contains("Data of this page"), "nor what is the visitor's own");
 }
+
+#[tokio::test]
+async fn large_public_tables_are_compressed_and_nothing_else_of_the_api() {
+    let places = json!({"placed": 1, "connected": 1, "places": [[4.9169, 52.4, 3, 100], [4.9169, 52.5, 3, 100]]});
+    let site = Fake::new(&[("/api/v2/probes/places/", places.clone()), ("/api/v2/probes/", places)]);
+    let encoding = async |path: &str, more: &[(&str, &str)]| {
+        let headers = [&[("accept-encoding", "gzip")], more].concat();
+        site.send(Method::GET, path, &headers, "").await.header("content-encoding").to_owned()
+    };
+    assert_eq!(encoding("/api/v2/probes/places/?tags=home", &[]).await, "gzip");
+    assert_eq!(encoding("/api/v2/probes/places/", &[("cookie", "sonde=1")]).await, "");
+    assert_eq!(encoding("/api/v2/probes/places/", &[("authorization", "Key 1")]).await, "");
+    assert_eq!(encoding("/api/v2/probes/places/?a=b&key=1", &[]).await, "");
+    assert_eq!(encoding("/api/v2/probes/", &[]).await, "");
+}
