@@ -76,7 +76,8 @@ fn translated(event: &str) -> String {
     let row = result_row(&result);
     // Where to go on after a break, for the API.
     let id = field("id").map(|id| format!("id: {id}\n")).unwrap_or_default();
-    let row = json!({"at": row.at, "probe": row.probe, "mood": row.mood, "text": row.text});
+    // In alphabetical order, which they have with each way that JSON can be kept.
+    let row = json!({"at": row.at, "mood": row.mood, "probe": row.probe, "text": row.text});
     format!("event: row\n{id}data: {row}\n\n")
 }
 
