@@ -47,6 +47,8 @@ const REPORT_OVERHEAD: usize = 16 * 1024;
 pub struct Exchange {
     /// The server.
     pub dst: IpAddr,
+    /// The number of the link on which a link-local server is; 0 of every other.
+    pub zone: u32,
     /// The probe's own address towards it, when known.
     pub src: Option<IpAddr>,
     /// The moment the exchange begins; for a connection right before it is opened.
@@ -191,7 +193,7 @@ mod tests {
     fn response(message: usize) -> DnsResponse {
         let shape = Shape::new(
             &DnsSpec::default(),
-            Exchange { dst: IpAddr::from([192, 0, 2, 53]), src: None, now: Nanos(0), time: UnixNanos(0) },
+            Exchange { dst: IpAddr::from([192, 0, 2, 53]), zone: 0, src: None, now: Nanos(0), time: UnixNanos(0) },
         );
         let query = Query::from_bytes(alloc::vec![0; HEADER]);
         let answer = answer(&shape, 1, &alloc::vec![0; message]).unwrap();

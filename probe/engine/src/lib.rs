@@ -73,6 +73,8 @@ pub struct Needs {
     pub hop_by_hop: u32,
     /// Bytes of options in an IPv6 destination options header; 0 for none.
     pub destination: u32,
+    /// The number of the link over which it sends, where its destination is an address of that link alone; 0: as the routes say.
+    pub link: u32,
 }
 
 impl Needs {

@@ -120,7 +120,7 @@ impl Script {
     }
 
     fn exchange(&self) -> Exchange {
-        Exchange { dst: SERVER, src: Some(IpAddr::from([198, 51, 100, 7])), now: Nanos(0), time: WALL }
+        Exchange { dst: SERVER, zone: 0, src: Some(IpAddr::from([198, 51, 100, 7])), now: Nanos(0), time: WALL }
     }
 
     fn lines(&self) -> impl Iterator<Item = Vec<&str>> {

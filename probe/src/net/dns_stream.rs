@@ -9,7 +9,6 @@ mod https;
 mod quic;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use tokio::net::TcpStream;
 
 use super::clock::ClockSource;
 use super::stream::{self, Stream, words};
-use super::tls;
+use super::{tls, with_zone};
 
 /// Bytes read at once.
 const CHUNK: usize = 4096;
@@ -93,7 +92,7 @@ async fn converse(plan: &StreamPlan, notes: &mut Notes) -> Result<(), Failed> {
 
 /// Opens the TCP connection.
 async fn connect(plan: &StreamPlan, notes: &mut Notes) -> Result<TcpStream, Failed> {
-    let opened = stream::connect(SocketAddr::new(plan.dst, plan.port), plan.hop_limit).await;
+    let opened = stream::connect(with_zone(plan.dst, plan.port, plan.zone), plan.hop_limit).await;
     let stream = opened.map_err(|error| (StreamStep::Connect, words(&error)))?;
     notes.events.push(StreamEvent::Connected { at: notes.now(), src: stream::own_address(&stream) });
     Ok(stream)

@@ -305,7 +305,7 @@ fn no_dns_answer_is_farther_from_the_truth_than_it_says() {
         let (now, time) = (world.converter.now(), world.clock.realtime());
         let context = QueryContext { probe_id: ProbeId(1), id: 77, random: seed, time };
         let query = query(&spec, &context).expect("a query");
-        let mut dns = DnsUdp::new(&spec, Exchange { dst: DST, src: None, now, time }, query);
+        let mut dns = DnsUdp::new(&spec, Exchange { dst: DST, zone: 0, src: None, now, time }, query);
         world.play(&mut dns, |transmit| {
             let mut bytes = transmit.payload.clone();
             bytes[2] |= 0x80;

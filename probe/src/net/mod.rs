@@ -41,8 +41,8 @@ use sonde_protocol::time::Nanos;
 
 pub use driver::{Driver, Finished, Job, Options, RunInfo};
 pub use tcp_socket::raw_allowed;
-pub use udp_socket::source_address;
 pub(crate) use udp_socket::unspecified;
+pub use udp_socket::{source_address, source_over, with_zone, zone_of};
 
 /// Why a job could not be run. What happens to packets on the network is never an error here.
 #[derive(Debug, thiserror::Error)]

@@ -154,7 +154,8 @@ impl<T: Copy> PacketSocket<T> {
         if self.kind == Kind::Udp { address().map(|address| address.port()) } else { None }
     }
 
-    /// Puts IPv6 options headers into every packet from now on. The kernel wants CAP_NET_RAW for that.
+    /// Puts IPv6 options headers into every packet from now on, for which the kernel wants CAP_NET_RAW, and lets them leave over the
+    /// link that is needed.
     pub(super) fn set_options(&self, needs: Needs) -> io::Result<()> {
         set_options(self.socket.as_fd(), needs)
     }
@@ -381,12 +382,16 @@ impl<T> AsFd for PacketSocket<T> {
     }
 }
 
-/// Puts IPv6 options headers into every packet of a socket from now on.
+/// Puts IPv6 options headers into every packet of a socket from now on, and lets them leave over a link of choice.
 pub(super) fn set_options(socket: BorrowedFd<'_>, needs: Needs) -> io::Result<()> {
     for (name, size) in [(libc::IPV6_HOPOPTS, needs.hop_by_hop), (libc::IPV6_DSTOPTS, needs.destination)] {
         if size > 0 {
             sys::set_bytes(socket, libc::IPPROTO_IPV6, name, &padding::header(size))?;
         }
+    }
+    if needs.link > 0 {
+        // The kernel wants this one in network byte order.
+        sys::set(socket, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_IF, needs.link.to_be())?;
     }
     Ok(())
 }

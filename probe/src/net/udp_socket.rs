@@ -2,7 +2,7 @@
 //! port for its whole life, so that all its packets are one flow.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsFd;
 
 use nix::libc;
@@ -50,10 +50,34 @@ pub(super) fn stamping_switched_on() -> Option<Socket> {
 /// # Errors
 /// When there is no route or no address of the family.
 pub fn source_address(dst: IpAddr) -> io::Result<IpAddr> {
+    source_over(dst, 0)
+}
+
+/// The same; `zone` is the number of the link on which a link-local `dst` is.
+///
+/// # Errors
+/// When there is no route or no address of the family.
+pub fn source_over(dst: IpAddr, zone: u32) -> io::Result<IpAddr> {
     let socket = UdpSocket::bind(SocketAddr::new(unspecified(Family::of(dst)), 0))?;
     // Any port but 0 does; 9 is "discard".
-    socket.connect(SocketAddr::new(dst, 9))?;
+    socket.connect(with_zone(dst, 9, zone))?;
     Ok(socket.local_addr()?.ip())
+}
+
+/// An address and port, with the number of the link on which a link-local address is.
+pub fn with_zone(address: IpAddr, port: u16, zone: u32) -> SocketAddr {
+    match address {
+        IpAddr::V4(_) => SocketAddr::new(address, port),
+        IpAddr::V6(v6) => SocketAddrV6::new(v6, port, 0, zone).into(),
+    }
+}
+
+/// The number of the link on which an address is that is one there alone; 0 of every other.
+pub const fn zone_of(address: &SocketAddr) -> u32 {
+    match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(v6) => v6.scope_id(),
+    }
 }
 
 /// The address of nobody in particular.

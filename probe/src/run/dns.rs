@@ -12,7 +12,7 @@ use sonde_protocol::spec::{DnsCarrier, DnsSpec, Kind};
 
 use super::{Request, Runner, Seen, random, with_causes};
 use crate::net::clock::Moment;
-use crate::net::{Job, NetError, RunInfo, dns_stream, source_address};
+use crate::net::{Job, NetError, RunInfo, dns_stream, source_over, zone_of};
 use crate::policy::check_resolver;
 
 /// What one server answered, and how good its time is.
@@ -42,7 +42,7 @@ impl Runner {
             Ok(query) => query,
             Err(failure) => return Ok(Seen::failed(failure, Kind::Dns, Some(dst))),
         };
-        let asked = self.ask(spec, query, dst, request.target.as_deref()).await?;
+        let asked = self.ask(spec, query, (dst, 0), request.target.as_deref()).await?;
         let Asked { response, source, rtt_error } = asked;
         let src = response.src_addr.map(|src| src.0);
         let outcome = Outcome::Dns(gather(false, [response]));
@@ -73,7 +73,7 @@ impl Runner {
                 if !allowed {
                     return Asked::by_user(self.no_response(spec, dst, DnsReply::NotAllowed));
                 }
-                match self.ask(spec, query, dst, None).await {
+                match self.ask(spec, query, (dst, zone_of(&server)), None).await {
                     Ok(answer) => answer,
                     Err(error) => {
                         let why = DnsReply::SendError(Why::cut(with_causes(&error)));
@@ -130,16 +130,23 @@ impl Runner {
         query(spec, &context)
     }
 
-    /// One query to one server, over TCP too when the UDP answer is truncated. `target` is the server as it was asked for.
-    async fn ask(&self, spec: &DnsSpec, query: Query, dst: IpAddr, target: Option<&str>) -> Result<Asked, NetError> {
+    /// One query to one server with the link on which it is ([`Exchange::zone`]), over TCP too when the UDP answer is truncated.
+    /// `target` is the server as it was asked for.
+    async fn ask(
+        &self,
+        spec: &DnsSpec,
+        query: Query,
+        server: (IpAddr, u32),
+        target: Option<&str>,
+    ) -> Result<Asked, NetError> {
         if spec.carrier() != DnsCarrier::Udp {
-            return Ok(Asked::by_user(self.ask_connected(spec, query, dst, target).await));
+            return Ok(Asked::by_user(self.ask_connected(spec, query, server, target).await));
         }
-        let exchange = self.exchange(dst, self.moment());
+        let exchange = self.exchange(server, self.moment());
         let (spec_of_engine, query_of_engine) = (spec.clone(), query.clone());
         let wall = self.wall.clone();
         let job = Job {
-            family: Family::of(dst),
+            family: Family::of(server.0),
             sequences: 0,
             make: move |_, moment: Moment| {
                 let time = wall.lock().unwrap_or_else(PoisonError::into_inner).now(moment.monotonic, moment.wall);
@@ -150,7 +157,7 @@ impl Runner {
         let mut finished = self.driver.run(job).await?;
         match finished.engine.take_response() {
             Some(UdpEnd::Truncated(udp)) => {
-                let plan = StreamPlan::after_truncation(spec, self.exchange(dst, self.moment()), query, &udp);
+                let plan = StreamPlan::after_truncation(spec, self.exchange(server, self.moment()), query, &udp);
                 Ok(Asked::by_user(self.carry_out(&plan).await))
             }
             Some(end) => {
@@ -162,11 +169,17 @@ impl Runner {
     }
 
     /// One query over a connection, again after a time-out.
-    async fn ask_connected(&self, spec: &DnsSpec, query: Query, dst: IpAddr, target: Option<&str>) -> DnsResponse {
-        let literal = dst.to_string();
+    async fn ask_connected(
+        &self,
+        spec: &DnsSpec,
+        query: Query,
+        server: (IpAddr, u32),
+        target: Option<&str>,
+    ) -> DnsResponse {
+        let literal = server.0.to_string();
         let mut tries = 0;
         loop {
-            let exchange = self.exchange(dst, self.moment());
+            let exchange = self.exchange(server, self.moment());
             let plan = StreamPlan::new(spec, exchange, target.unwrap_or(&literal), query.clone(), tries);
             let response = self.carry_out(&plan).await;
             if !matches!(response.outcome, DnsReply::Timeout(_)) || tries >= spec.retry {
@@ -180,8 +193,9 @@ impl Runner {
         stream_response(plan, &dns_stream::exchange(&self.clock, plan).await)
     }
 
-    fn exchange(&self, dst: IpAddr, moment: Moment) -> Exchange {
-        Exchange { dst, src: source_address(dst).ok(), now: moment.monotonic, time: self.time_of_day(moment) }
+    fn exchange(&self, (dst, zone): (IpAddr, u32), moment: Moment) -> Exchange {
+        let src = source_over(dst, zone).ok();
+        Exchange { dst, zone, src, now: moment.monotonic, time: self.time_of_day(moment) }
     }
 }
 

@@ -12,7 +12,7 @@ use sonde_protocol::result::StampSource;
 
 use crate::lab::*;
 
-const DETAILS: Needs = Needs { error_details: true, source_port: None, hop_by_hop: 0, destination: 0 };
+const DETAILS: Needs = Needs { error_details: true, source_port: None, hop_by_hop: 0, destination: 0, link: 0 };
 
 /// Type of "time exceeded".
 fn time_exceeded(family: Family) -> (u8, u8) {
@@ -155,7 +155,7 @@ fn options_headers_go_out_and_are_seen_in_quotes() {
         let dst: IpAddr = Router::beyond(Family::V6);
         let driver = driver(Options { icmp: IcmpMode::Datagram, ..Options::default() });
         // Linux drops packets with more padding than that in a hop-by-hop header, and looks at no other on the way.
-        let needs = Needs { error_details: true, source_port: None, hop_by_hop: 6, destination: 256 };
+        let needs = Needs { error_details: true, source_port: None, hop_by_hop: 6, destination: 256, link: 0 };
         for transport in ["ICMP", "UDP", "TCP"] {
             let make = move |first, moment| {
                 let packet = match transport {

@@ -27,7 +27,7 @@ fn plan(server: SocketAddr) -> StreamPlan {
     let (now, time) = (SystemClock.monotonic(), SystemClock.realtime());
     let context = QueryContext { probe_id: ProbeId(1), id: 1, random: 1, time };
     let query = query(&spec, &context).expect("a query");
-    let exchange = Exchange { dst: server.ip(), src: None, now, time };
+    let exchange = Exchange { dst: server.ip(), zone: 0, src: None, now, time };
     StreamPlan::new(&spec, exchange, "ns.example.net", query, 0)
 }
 

@@ -144,7 +144,7 @@ pub(super) fn dns_udp(data: &[u8]) {
     };
     let context = QueryContext { probe_id: ProbeId(7), id: input.u16(), random: 7, time: TIME };
     let Ok(query) = query(&spec, &context) else { return };
-    let exchange = Exchange { dst: target(family), src: None, now: Nanos(0), time: TIME };
+    let exchange = Exchange { dst: target(family), zone: 0, src: None, now: Nanos(0), time: TIME };
     let answered = |transmit: &Transmit| {
         let mut bytes = transmit.payload.clone();
         if let Some(flags) = bytes.get_mut(2) {
@@ -168,7 +168,7 @@ pub(super) fn dns_tcp(data: &[u8]) {
         let spec = DnsSpec { query_argument, protocol, tls, https, quic, ..DnsSpec::default() };
         let context = QueryContext { probe_id: ProbeId(7), id: 0, random: 7, time: TIME };
         let Ok(query) = query(&spec, &context) else { return };
-        let exchange = Exchange { dst: target(Family::V4), src: None, now: Nanos(0), time: TIME };
+        let exchange = Exchange { dst: target(Family::V4), zone: 0, src: None, now: Nanos(0), time: TIME };
         let plan = StreamPlan::new(&spec, exchange, "ns.example.net", query, 0);
         let mut reader = plan.reader();
         let taken = pieces.iter().position(|piece| reader.push(piece)).map_or(pieces.len(), |last| last + 1);

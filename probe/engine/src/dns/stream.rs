@@ -37,6 +37,8 @@ pub struct StreamPlan {
     pub carrier: DnsCarrier,
     /// The server.
     pub dst: IpAddr,
+    /// The number of the link on which a link-local server is; 0 of every other.
+    pub zone: u32,
     /// Its port.
     pub port: u16,
     /// Its name in TLS and HTTP: a host name or a literal address.
@@ -77,6 +79,7 @@ impl StreamPlan {
         Self {
             carrier,
             dst: exchange.dst,
+            zone: exchange.zone,
             port: shape.port,
             // The name in TLS has no dot at its end (RFC 6066, 3).
             server_name: name.strip_suffix('.').unwrap_or(name).to_string(),
@@ -428,7 +431,7 @@ mod tests {
         };
         change(&mut spec);
         let ctx = QueryContext { probe_id: ProbeId(1), id: 0x4242, random: 7, time: WALL };
-        let exchange = Exchange { dst: IpAddr::from([192, 0, 2, 53]), src: None, now: START, time: WALL };
+        let exchange = Exchange { dst: IpAddr::from([192, 0, 2, 53]), zone: 0, src: None, now: START, time: WALL };
         StreamPlan::new(&spec, exchange, "ns.example.net.", query(&spec, &ctx).unwrap(), 1)
     }
 

@@ -15,7 +15,7 @@ use sonde_protocol::time::Nanos;
 
 use super::strays::{DATAGRAM_KEPT, Strays};
 use super::{Exchange, Head, Query, Shape, answer, nanos_between, single};
-use crate::{Channel, Engine, IcmpErrorEvent, Meta, Token, Transmit};
+use crate::{Channel, Engine, IcmpErrorEvent, Meta, Needs, Token, Transmit};
 
 /// Destination unreachable, port unreachable (RFC 792; RFC 4443, 3.1).
 const PORT_UNREACHABLE: [(bool, u8, u8); 2] = [(true, 3, 3), (false, 1, 4)];
@@ -172,6 +172,10 @@ impl DnsUdp {
 }
 
 impl Engine for DnsUdp {
+    fn needs(&self) -> Needs {
+        Needs { link: self.shape.exchange.zone, ..Needs::default() }
+    }
+
     fn poll_transmit(&mut self, now: Nanos) -> Option<Transmit> {
         if self.phase != Phase::Send {
             return None;
@@ -306,7 +310,7 @@ mod tests {
     fn engine(spec: &DnsSpec) -> DnsUdp {
         let ctx = QueryContext { probe_id: ProbeId(1), id: 0x4242, random: 7, time: WALL };
         let src = Some(IpAddr::from([198, 51, 100, 7]));
-        let exchange = Exchange { dst: SERVER, src, now: START, time: WALL };
+        let exchange = Exchange { dst: SERVER, zone: 0, src, now: START, time: WALL };
         DnsUdp::new(spec, exchange, query(spec, &ctx).unwrap())
     }
 

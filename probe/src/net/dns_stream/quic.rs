@@ -1,6 +1,5 @@
 //! DNS over QUIC (RFC 9250): one stream of a connection of its own, on a socket of its own.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::crypto::rustls::QuicClientConfig;
@@ -10,7 +9,7 @@ use sonde_protocol::result::Why;
 
 use super::{Failed, Notes};
 use crate::net::stream::words;
-use crate::net::{quic_client, tls};
+use crate::net::{quic_client, tls, with_zone};
 use crate::run::with_causes;
 
 /// What RFC 9250, 4.1.1 has servers speak.
@@ -23,7 +22,7 @@ pub(super) async fn converse(plan: &StreamPlan, notes: &mut Notes) -> Result<(),
     let crypto = config.and_then(|(config, _)| QuicClientConfig::try_from(config).map_err(|e| e.to_string()));
     let mut config = ClientConfig::new(Arc::new(crypto.map_err(|why| (StreamStep::Handshake, Why::cut(why)))?));
     config.transport_config(Arc::new(quic_client::transport()));
-    let server = SocketAddr::new(plan.dst, plan.port);
+    let server = with_zone(plan.dst, plan.port, plan.zone);
     let endpoint =
         quic_client::endpoint(server, plan.hop_limit).map_err(|error| (StreamStep::Connect, words(&error)))?;
 
