@@ -24,6 +24,10 @@ const NEW_OPTION: u16 = 68;
 const MESSAGE_HEADER: usize = 16;
 const OPTION_HEADER: usize = 16;
 
+/// A router advertisement's type, and its bytes before the options (RFC 4861, 4.2).
+const ADVERT: u8 = 134;
+const ADVERT_HEADER: usize = 16;
+
 /// Options of neighbour discovery.
 const RDNSS: u8 = 25;
 const PREF64: u8 = 38;
@@ -63,10 +67,25 @@ impl Heard {
         let (header, options) = message.split_at_checked(OPTION_HEADER)?;
         let index = u32::from_ne_bytes(*header.get(4..)?.first_chunk()?);
         let length = usize::from(u16::from_ne_bytes(*header.get(2..)?.first_chunk()?));
+        self.options(index, options.get(..length)?, now)
+    }
+
+    /// A whole advertisement that came off a link at `now`, from its type on (RFC 4861, 4.2). Whether it really came from a router
+    /// of the link is for the caller to say.
+    pub fn advert(&mut self, index: u32, message: &[u8], now: Nanos) {
+        let [ADVERT, 0, ..] = message else { return };
+        let _ = message.get(ADVERT_HEADER..).and_then(|options| self.options(index, options, now));
+    }
+
+    /// Was anything heard of this link's routers? If not, nobody knows what they tell.
+    pub fn has_heard(&self, index: u32) -> bool {
+        self.links.contains_key(&index)
+    }
+
+    fn options(&mut self, index: u32, mut options: &[u8], now: Nanos) -> Option<()> {
         if !self.links.contains_key(&index) && self.links.len() >= MOST {
             return None;
         }
-        let mut options = options.get(..length)?;
         let known = self.links.entry(index).or_default();
         while let [kind, units, ..] = *options {
             // In units of eight bytes; none would never end (RFC 4861, 4.6).
@@ -219,6 +238,22 @@ mod tests {
         assert_eq!(heard.prefixes(2, secs(0)).len(), count, "codes without a meaning");
         heard.hear(&message(2, &pref64(0, "64:ff9b:1:fffe:ffff:ffff::")), secs(1));
         assert_eq!(heard.prefixes(2, secs(2)).len(), count - 1, "taken back");
+    }
+
+    #[test]
+    fn a_whole_advertisement_tells_the_same_and_that_there_is_nothing_to_tell() {
+        let mut heard = Heard::default();
+        let advert = |options: &[u8]| [&[ADVERT, 0, 0, 0, 64, 0, 7, 8][..], &[0; 8], options].concat();
+        assert!(!heard.has_heard(2));
+        heard.advert(2, &[133, 0, 0, 0, 0, 0, 0, 0], secs(0));
+        heard.advert(2, &advert(&[])[..15], secs(0));
+        assert!(!heard.has_heard(2), "no advertisement, or not the whole of it");
+        heard.advert(2, &advert(&[]), secs(0));
+        assert!(heard.has_heard(2) && heard.prefixes(2, secs(0)).is_empty());
+        let options =
+            [[1, 1, 0, 0, 0, 0, 0, 9].to_vec(), rdnss(600, &["2001:db8::53"]), pref64(1800, "64:ff9b::")].concat();
+        heard.advert(2, &advert(&options), secs(0));
+        assert_eq!((heard.resolvers(2, secs(1)).len(), heard.prefixes(2, secs(1)).len()), (1, 1));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Listens for what routers advertise beside addresses and routes ([`sonde_protocol::adverts`]).
 //!
 //! The kernel passes the options on when an advertisement comes and never again; so this listens from the start on. Joining needs
-//! no privilege. Where a program handles advertisements and the kernel does not (`accept_ra` is 0), nothing may be heard.
+//! no privilege. Where a program handles advertisements and the kernel does not (`accept_ra` is 0), nothing may be heard. Routers can be
+//! asked to speak: [`crate::net::solicit`].
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -52,8 +53,8 @@ impl Adverts {
     }
 
     /// What was heard so far.
-    pub(super) fn heard<T>(&self, look: impl FnOnce(&Heard) -> T) -> T {
-        look(&self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn heard<T>(&self, look: impl FnOnce(&mut Heard) -> T) -> T {
+        look(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

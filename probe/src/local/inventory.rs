@@ -4,8 +4,10 @@
 //! Limits: where systemd-networkd or NetworkManager handles advertisements, the kernel knows nothing of their M and O bits, nor
 //! of resolvers and NAT64 prefixes in them; that one came is then told by the default route it made.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use netlink_packet_route::RouteNetlinkMessage;
@@ -19,16 +21,22 @@ use sonde_protocol::bounded::List;
 use sonde_protocol::net::Family;
 use sonde_protocol::result::ipv6::{AddressSeen, LinkKind, Neighbour, RouteSeen, RouterAdvert};
 
+use tracing::debug;
+
 use super::adverts::Adverts;
 use super::interface_number;
 use super::netlink::{dump, one};
 use super::stability::Changes;
 use super::tables::{self, DefaultRoute, Link, Links};
 use crate::net::clock::ClockSource;
+use crate::net::solicit;
 
 /// `RTPROT_RA` and `RTPROT_DHCP` (linux/rtnetlink.h).
 const FROM_ADVERT: u8 = 9;
 const FROM_DHCP: u8 = 16;
+
+/// On so many links routers are asked to advertise themselves at most.
+const MAX_ASKED: usize = 4;
 
 /// Two addresses of root name servers. The kernel is asked which way leads there; nothing is sent.
 const FAR_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4));
@@ -38,6 +46,8 @@ const FAR_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 
 #[derive(Debug)]
 pub struct Tables {
     adverts: Option<Adverts>,
+    /// Routers were asked to advertise themselves.
+    asked: AtomicBool,
     changes: Mutex<Changes>,
     clock: Arc<dyn ClockSource>,
 }
@@ -49,7 +59,8 @@ impl Tables {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn new(clock: Arc<dyn ClockSource>) -> Self {
-        Self { adverts: Adverts::start(Arc::clone(&clock)).ok(), changes: Mutex::default(), clock }
+        let adverts = Adverts::start(Arc::clone(&clock)).ok();
+        Self { adverts, asked: AtomicBool::new(false), changes: Mutex::default(), clock }
     }
 
     /// The tables now. `resolvers` are the machine's, as who reads their list says.
@@ -82,6 +93,29 @@ impl Tables {
         Inventory { addresses, routes, advert, resolvers, v6_off, stability: changes.counts(now) }
     }
 
+    /// Asks the routers to advertise themselves, and waits some seconds for that. Without CAP_NET_RAW it asks nobody, and what only
+    /// an advertisement tells stays unknown until one comes. `again`: also when this process has asked before.
+    pub async fn solicit(&self, again: bool) {
+        let Some(adverts) = &self.adverts else { return };
+        if self.asked.swap(true, Ordering::Relaxed) && !again {
+            return;
+        }
+        let links = links().unwrap_or_default();
+        let routes = default_routes(Family::V6, &links).unwrap_or_default();
+        let ways_out: BTreeSet<u32> = routes.iter().map(|route| route.index).collect();
+        let speaks = |(index, link): &(&u32, &Link)| {
+            is_real(link) && !is_off(link) && (ways_out.is_empty() || ways_out.contains(index))
+        };
+        let asked: Vec<u32> = links.iter().filter(speaks).map(|(index, _)| *index).take(MAX_ASKED).collect();
+        let heard = |link, message: &[u8]| {
+            let now = self.clock.monotonic();
+            adverts.heard(|heard| heard.advert(link, message, now));
+        };
+        if let Err(error) = solicit::ask(&asked, heard).await {
+            debug!(%error, "routers are not asked to advertise themselves");
+        }
+    }
+
     /// What the router advertises, by what was heard until now.
     pub fn advertised(&self) -> Option<RouterAdvert> {
         let links = links().ok()?;
@@ -110,17 +144,20 @@ impl Tables {
         let Some(index) = index else { return links.values().any(speaks).then(RouterAdvert::default) };
         let v6 = links.get(&index)?.v6?;
         let by_route = routes.iter().any(|route| route.index == index && route.seen.origin == Some(FROM_ADVERT));
-        let (resolvers, pref64) = match &self.adverts {
-            Some(adverts) => adverts.heard(|heard| (heard.resolvers(index, now), heard.prefixes(index, now))),
+        let (resolvers, pref64, heard) = match &self.adverts {
+            Some(adverts) => {
+                adverts.heard(|heard| (heard.resolvers(index, now), heard.prefixes(index, now), heard.has_heard(index)))
+            }
             None => Default::default(),
         };
         Some(RouterAdvert {
-            seen: v6.advert_seen || by_route || !resolvers.is_empty() || !pref64.is_empty(),
+            seen: v6.advert_seen || by_route || heard,
             managed: v6.managed,
             other: v6.other,
             mtu: v6.mtu,
             resolvers: List::cut(resolvers),
             pref64: List::cut(pref64),
+            heard: Some(heard),
         })
     }
 }

@@ -26,6 +26,7 @@ pub mod quic_client;
 pub mod raw_errors;
 mod sequences;
 pub mod socket;
+pub mod solicit;
 mod stamps;
 pub mod stream;
 mod sys;

@@ -104,14 +104,15 @@ fn line() -> impl Strategy<Value = (Vec<AddressSeen>, Option<Vec<RouteSeen>>, Op
     );
     let pref64 =
         (ip(), any::<(u8, u32)>()).prop_map(|(prefix, (length, lifetime))| Pref64 { prefix, length, lifetime });
-    let advert = (any::<(bool, bool, bool, Option<u32>)>(), list(ip(), 8), list(pref64, 3)).prop_map(
-        |((seen, managed, other, mtu), resolvers, pref64)| RouterAdvert {
+    let advert = (any::<(bool, bool, bool, Option<u32>, Option<bool>)>(), list(ip(), 8), list(pref64, 3)).prop_map(
+        |((seen, managed, other, mtu, heard), resolvers, pref64)| RouterAdvert {
             seen,
             managed,
             other,
             mtu,
             resolvers,
             pref64,
+            heard,
         },
     );
     (vec(address.boxed(), 0..4), option::of(vec(route.boxed(), 0..4)), option::of(advert.boxed()))

@@ -145,6 +145,7 @@ fn evidence(own6: &str, own4: &str, seen4: &str, resolver: &str, router: &str) -
             mtu: Some(1500),
             resolvers: List::cut([ip(resolver)]),
             pref64: List::cut([Pref64 { prefix: ip("64:ff9b::"), length: 96, lifetime: 1800 }]),
+            heard: Some(true),
         }),
         resolvers: Some(List::cut([ip(resolver)])),
         dns: List::cut(questions(resolver)),

@@ -110,8 +110,8 @@ struct Advert {
     m: bool,
     o: bool,
     mtu: Option<u32>,
-    rdnss: Vec<IpAddr>,
-    pref64: Vec<Pref64>,
+    rdnss: Option<Vec<IpAddr>>,
+    pref64: Option<Vec<Pref64>>,
 }
 
 #[derive(Serialize)]
@@ -122,20 +122,20 @@ struct Pref64 {
 
 impl Advert {
     fn new(line: &Line<'_>, seen: &RouterAdvert) -> Self {
+        // What was not heard is not known; what was heard once may still hold.
+        let is_known = |is_empty: bool| !is_empty || seen.heard != Some(false);
+        let resolvers = seen.resolvers.iter().map(|ip| line.ctx.view.resolver(ip.0));
+        let prefixes = seen
+            .pref64
+            .iter()
+            .map(|one| Pref64 { prefix: prefix(line.ctx.view.own(one.prefix.0), one.length), lifetime: one.lifetime });
         Self {
             seen: seen.seen,
             m: seen.managed,
             o: seen.other,
             mtu: seen.mtu,
-            rdnss: seen.resolvers.iter().map(|ip| line.ctx.view.resolver(ip.0)).collect(),
-            pref64: seen
-                .pref64
-                .iter()
-                .map(|one| Pref64 {
-                    prefix: prefix(line.ctx.view.own(one.prefix.0), one.length),
-                    lifetime: one.lifetime,
-                })
-                .collect(),
+            rdnss: is_known(seen.resolvers.is_empty()).then(|| resolvers.collect()),
+            pref64: is_known(seen.pref64.is_empty()).then(|| prefixes.collect()),
         }
     }
 }

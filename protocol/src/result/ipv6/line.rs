@@ -260,6 +260,10 @@ pub struct RouterAdvert {
     /// Prefixes of NAT64 translators.
     #[n(5)]
     pub pref64: List<Pref64, 8>,
+    /// Was the advertisement itself heard, so that what is not in the lists is not told either? Absent: an older probe, which did not
+    /// say.
+    #[n(6)]
+    pub heard: Option<bool>,
 }
 
 /// A prefix of a NAT64 translator, from an advertisement.

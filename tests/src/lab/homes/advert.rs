@@ -1,12 +1,15 @@
 //! Routers' advertisements (RFC 4861). radvd makes them, but for those that tell a NAT64 prefix (RFC 8781), which versions
-//! before 2.20 cannot say: these are made here.
+//! before 2.20 cannot say: these are made here, often until the host has an address, and then only for who asks.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -21,8 +24,11 @@ use crate::lab::LabChild;
 /// Seconds for which everything advertised holds.
 const LIFETIME: u16 = 1800;
 
-/// How often advertisements are repeated, in milliseconds.
+/// How often advertisements are repeated at first, in milliseconds.
 const EVERY: u16 = 1000;
+
+/// A router solicitation (4.1).
+const SOLICITATION: u8 = 133;
 
 /// All nodes of a link.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -31,6 +37,7 @@ impl Homes {
     pub(super) fn start_adverts(&mut self) -> anyhow::Result<()> {
         let mut started = Vec::new();
         let mut helpers = Vec::new();
+        let arrived = Arc::new(AtomicBool::new(false));
         // The old prefix of the homes that were renumbered first, so that there is time for it to arrive.
         let mut old = Vec::new();
         for (plan, place) in self.plans.iter().zip(&self.draft.places) {
@@ -45,7 +52,7 @@ impl Homes {
         }
         for (plan, place) in self.plans.iter().zip(&self.draft.places) {
             if plan.v6 == V6::Pref64 {
-                helpers.push(self.pref64(plan, *place)?);
+                helpers.push(self.pref64(plan, *place, Arc::clone(&arrived))?);
             } else if plan.v6.is_advertised() {
                 started.push(self.radvd(plan, place.lan6(plan.v6), "now")?);
             }
@@ -53,6 +60,7 @@ impl Homes {
         for (plan, place) in self.plans.iter().zip(&self.draft.places).filter(|(plan, _)| plan.v6.is_advertised()) {
             self.wait_for_prefix(plan, place.lan6(plan.v6))?;
         }
+        arrived.store(true, Ordering::Relaxed);
         self.children.extend(started);
         self.helpers.extend(helpers);
         Ok(())
@@ -84,23 +92,33 @@ impl Homes {
         LabChild::start(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log))
     }
 
-    fn pref64(&self, plan: &Plan, place: Place) -> anyhow::Result<Helper> {
+    fn pref64(&self, plan: &Plan, place: Place, arrived: Arc<AtomicBool>) -> anyhow::Result<Helper> {
         let message = advertisement(place.lan6(plan.v6), &Self::rdnss(plan), Some(NAT64_PREFIX));
         let (socket, to) = self.namespace(&router(plan.name)).run(|| -> anyhow::Result<_> {
             let index = nix::net::if_::if_nametoindex("lan").context("find an interface")?;
             let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).context("a raw socket")?;
             // Both are demanded of Neighbour Discovery: nothing from behind a router is one.
             socket.set_multicast_hops_v6(255)?;
+            socket.set_nonblocking(true)?;
             socket.bind(&SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 0, 0, index).into())?;
             Ok((socket, SocketAddrV6::new(ALL_NODES, 0, 0, index)))
         })?;
         Helper::start(move |told: UnixStream| {
+            let mut is_asked = false;
             loop {
-                // A link that is going away takes none.
-                let _ = socket.send_to(&message, &to.into());
-                match poll(&mut [PollFd::new(told.as_fd(), PollFlags::POLLIN)], EVERY) {
-                    Ok(0) => {}
-                    _ => return,
+                if is_asked || !arrived.load(Ordering::Relaxed) {
+                    // A link that is going away takes none.
+                    let _ = socket.send_to(&message, &to.into());
+                }
+                let mut waits = [told.as_fd(), socket.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+                if poll(&mut waits, EVERY).is_err() || waits[0].any() != Some(false) {
+                    return;
+                }
+                is_asked = false;
+                let mut first = [0];
+                // The rest of a message is thrown away with its end.
+                while (&socket).read(&mut first).is_ok() {
+                    is_asked |= first == [SOLICITATION];
                 }
             }
         })
