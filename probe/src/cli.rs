@@ -191,8 +191,8 @@ Options by kind:
   http        --method GET|HEAD|POST --path --query-string --port --https --version 1.0|1.1 --header-bytes
               --max-bytes-read --extended-timing --more-extended-timing
   pathmtu     --packets (of one size before it counts as lost) --timeout
-  ipv6        --state DIR (of a probe: its network's reference servers), or --reference FILE (lines as `sonde reference --card` \
-prints them)
+  ipv6        --state DIR (of a probe: its network's reference servers), or --network FILE (network.toml of a network that lists
+              some), or --reference FILE (lines as `sonde reference --card` prints them)
               --scope light|full --json
 
 Example: sonde-probe measure traceroute example.net --af 6 --protocol UDP --packets 1";

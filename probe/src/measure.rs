@@ -126,6 +126,10 @@ impl Measure {
                 self.sources.state = Some(value.into());
                 return Ok(());
             }
+            (Spec::Ipv6(_), "network") => {
+                self.sources.network = Some(value.into());
+                return Ok(());
+            }
             (Spec::Ipv6(_), "json") => {
                 self.sources.json = value == "true";
                 return if value == "true" { Ok(()) } else { usage("--json has no value, and ipv6 no target") };
@@ -265,12 +269,12 @@ pub enum MeasureError {
 /// # Errors
 /// When no measurement can be made at all.
 pub async fn measure(measure: &Measure, config: &Config) -> Result<String, MeasureError> {
-    let references = match measure.spec {
-        Spec::Ipv6(_) => measure.sources.references().map_err(MeasureError::References)?,
-        _ => Vec::new(),
-    };
     let clock: Arc<dyn ClockSource> = Arc::new(SystemClock);
     let resolver = Resolver::new(&config.policy);
+    let references = match measure.spec {
+        Spec::Ipv6(_) => measure.sources.references(&resolver).await.map_err(MeasureError::References)?,
+        _ => Vec::new(),
+    };
     let local = LocalNetwork::read().unwrap_or_default();
     let af = match measure.af {
         Some(af) => af,
@@ -401,8 +405,8 @@ mod tests {
         assert!(text("ping --packets 3").contains("measures what?"));
     }
 
-    #[test]
-    fn ipv6_has_references_and_no_target() {
+    #[tokio::test]
+    async fn ipv6_has_references_and_no_target() {
         let measure = parse("ipv6 --reference a.txt --reference=b.txt --json --scope full").unwrap();
         assert_eq!(measure.spec, Spec::Ipv6(Ipv6Spec { scope: Ipv6Scope::Full }));
         assert!(measure.target.is_none() && measure.sources.json && measure.sources.cards.len() == 2);
@@ -410,7 +414,10 @@ mod tests {
         assert!(text("ipv6 example.net").contains("not an option"));
         assert!(text("ipv6 --scope half").contains("light or full"));
         assert!(text("ipv6 --json no").contains("--json"));
-        let none = parse("ipv6 --json").unwrap().sources.references().unwrap_err();
-        assert!(none.contains("--reference FILE"), "{none}");
+        let resolver = Resolver::of_servers(&[]);
+        let why = async |words: &str| parse(words).unwrap().sources.references(&resolver).await.unwrap_err();
+        assert!(why("ipv6 --json").await.contains("--reference FILE"));
+        let file = "/nonexistent/network.toml";
+        assert!(why(&format!("ipv6 --network {file}")).await.contains(file));
     }
 }

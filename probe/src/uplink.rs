@@ -5,6 +5,7 @@
 //! directory: QUIC first, and where that is not answered the same lanes over TLS and TCP, because some networks block UDP.
 //! [`Link`] then carries the lanes; a lane takes one frame at a time, so that what waits waits in the spool.
 
+mod addresses;
 mod quic;
 mod tls;
 
@@ -24,6 +25,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+pub use self::addresses::Addresses;
 use self::quic::QuicLine;
 use self::tls::TlsLine;
 use crate::condition::facts::Quic;
@@ -71,15 +73,6 @@ pub enum ConnectError {
     /// TLS cannot be set up here.
     #[error("TLS cannot be set up: {0}")]
     Local(String),
-}
-
-/// Where collectors are.
-#[derive(Debug, Clone, Default)]
-pub struct Addresses {
-    /// By QUIC.
-    pub quic: Vec<SocketAddr>,
-    /// By TLS over TCP.
-    pub tls: Vec<SocketAddr>,
 }
 
 /// A live connection. Dropping it closes it.

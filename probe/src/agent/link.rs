@@ -1,6 +1,5 @@
 //! The connection: made, watched, lost, and made again.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -8,16 +7,15 @@ use sonde_protocol::bounded::List;
 use sonde_protocol::directory::{Collector, Endpoint, SignedDirectory};
 use sonde_protocol::identity::{ClaimCode, claim_advice};
 use sonde_protocol::message::RefusedReason;
-use sonde_protocol::net::{Family, Uplink};
+use sonde_protocol::net::Uplink;
 use sonde_protocol::session::probe::HelloFacts;
 use sonde_protocol::spool::Lane;
 use sonde_protocol::time::Nanos;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::{Agent, RESOLVE_TIMEOUT};
+use super::Agent;
 use crate::identity::AcceptError;
-use crate::resolve::Resolver;
 use crate::run::with_causes;
 use crate::status::DUPLICATE_ADVICE;
 use crate::uplink::{self, Addresses, ConnectError, Link, LinkEvent};
@@ -127,14 +125,9 @@ impl Agent {
         let remembered = self.identity.remembered();
         let (runner, last) = (self.runner.clone(), self.last_uplink);
         let attempt = async move {
-            let (quic, tls) = tokio::join!(
-                resolve_endpoints(&runner.resolver, &quic, remembered),
-                resolve_endpoints(&runner.resolver, &tls, None)
-            );
-            let addresses = match (quic, tls) {
-                (Ok(quic), tls) => Addresses { quic, tls: tls.unwrap_or_default() },
-                (Err(_), Ok(tls)) => Addresses { quic: Vec::new(), tls },
-                (Err(error), Err(_)) => return (Err(error), None),
+            let addresses = match Addresses::find(&runner.resolver, [&quic, &tls], remembered).await {
+                Ok(addresses) => addresses,
+                Err(error) => return (Err(error), None),
             };
             match uplink::connect(&key, &keys, &addresses, last, events).await {
                 // All keys may have changed while this probe was away: the directory, signed by the root, says so.
@@ -268,40 +261,4 @@ pub(super) fn refusal(reason: RefusedReason, text: &str, code: Option<&ClaimCode
         }
     };
     format!("{text}; {advice}")
-}
-
-/// The socket addresses of collectors: literals as they are, names in both families, IPv6 first and then in turn; and the
-/// one where a collector was last reached, for when names lead nowhere, or astray. Whose key is right is asked there anyway.
-async fn resolve_endpoints(
-    resolver: &Resolver,
-    endpoints: &[String],
-    remembered: Option<SocketAddr>,
-) -> Result<Vec<SocketAddr>, ConnectError> {
-    let mut addresses: Vec<SocketAddr> = Vec::new();
-    let mut why = String::from("the directory lists none");
-    for endpoint in endpoints {
-        if let Ok(literal) = endpoint.parse::<SocketAddr>() {
-            addresses.push(literal);
-            continue;
-        }
-        let Some((name, port)) = endpoint.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse().ok()?)))
-        else {
-            why = format!("{endpoint} is not host:port");
-            continue;
-        };
-        let (v6, v4) = tokio::join!(
-            resolver.addresses(name, Family::V6, RESOLVE_TIMEOUT),
-            resolver.addresses(name, Family::V4, RESOLVE_TIMEOUT)
-        );
-        if let (Err(error), Err(_)) = (&v4, &v6) {
-            why = format!("{name}: {}", with_causes(error));
-        }
-        let list = |found: Result<(Vec<IpAddr>, Duration), _>| found.map(|(list, _)| list).unwrap_or_default();
-        let (v6, v4) = (list(v6), list(v4));
-        for n in 0..v6.len().max(v4.len()) {
-            addresses.extend([&v6, &v4].into_iter().filter_map(|list| Some(SocketAddr::new(*list.get(n)?, port))));
-        }
-    }
-    addresses.extend(remembered.filter(|last| !addresses.contains(last)));
-    if addresses.is_empty() { Err(ConnectError::NoAddress(why)) } else { Ok(addresses) }
 }

@@ -4,11 +4,17 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sonde_protocol::directory::Reference;
+use sonde_protocol::bounded::List;
+use sonde_protocol::directory::{Collector, Endpoint, Reference};
 use sonde_protocol::result::{MeasurementResult, Outcome};
+use sonde_protocol::tls::{Ring, SecretKey};
 
 use super::cards;
+use crate::config::read_network;
 use crate::identity::kept_directory;
+use crate::resolve::Resolver;
+use crate::run::with_causes;
+use crate::uplink::{Addresses, fetch_directory};
 use crate::verdict;
 
 /// The greatest file of cards: a line of each of the references that a directory can list.
@@ -21,16 +27,18 @@ pub struct Sources {
     pub cards: Vec<PathBuf>,
     /// The state directory of a probe, for its network's directory.
     pub state: Option<PathBuf>,
+    /// A network's file: its collectors give the directory to anybody.
+    pub network: Option<PathBuf>,
     /// Tell the result as JSON instead of in words.
     pub json: bool,
 }
 
 impl Sources {
-    /// The references, of all files and of the directory.
+    /// The references, of all files and of the directories.
     ///
     /// # Errors
-    /// When a file cannot be read or is not understood, and when there are none.
-    pub fn references(&self) -> Result<Vec<Reference>, String> {
+    /// When a file cannot be read or is not understood, when no collector of a network gives its directory, and when there are none.
+    pub async fn references(&self, resolver: &Resolver) -> Result<Vec<Reference>, String> {
         let mut all = Vec::new();
         for path in &self.cards {
             let failed = |why: String| format!("{}: {why}", path.display());
@@ -42,12 +50,16 @@ impl Sources {
             let directory = kept.ok_or_else(|| format!("{}: the probe has no directory yet", state.display()))?;
             all.extend(directory.references.iter().cloned());
         }
+        if let Some(path) = &self.network {
+            all.extend(of_network(path, resolver).await?);
+        }
         if all.is_empty() {
-            return Err(match &self.state {
-                Some(_) => "the network lists no reference servers: there is nothing to measure against".into(),
-                None => "measure against which references? give --state DIR of a probe, or --reference FILE with what \
-                         `sonde reference --card` prints"
-                    .into(),
+            return Err(if self.state.is_some() || self.network.is_some() {
+                "the network lists no reference servers: there is nothing to measure against".into()
+            } else {
+                "measure against which references? give --state DIR of a probe, --network FILE of a network, or --reference \
+                 FILE with what `sonde reference --card` prints"
+                    .into()
             });
         }
         Ok(all)
@@ -60,6 +72,24 @@ impl Sources {
             _ => None,
         }
     }
+}
+
+/// Those of the newest directory of a network, as its collectors give it to anybody. It is signed by a root key of the file, so it
+/// does not matter who hands it out.
+async fn of_network(path: &Path, resolver: &Resolver) -> Result<Vec<Reference>, String> {
+    let failed = |error: &dyn std::error::Error| format!("{}: {}", path.display(), with_causes(error));
+    let network = read_network(path).map_err(|error| failed(&error))?;
+    let list = |of: fn(&Collector) -> &List<Endpoint, 16>| -> Vec<String> {
+        network.collectors.iter().flat_map(|one| of(one).iter().map(ToString::to_string)).collect()
+    };
+    let endpoints = [list(|one| &one.addresses), list(|one| &one.tls)];
+    let found = Addresses::find(resolver, [&endpoints[0], &endpoints[1]], None).await;
+    let addresses = found.map_err(|error| failed(&error))?;
+    // A key of nobody's: who asks is nobody's business.
+    let key = SecretKey::generate().map_err(|error| failed(&error))?;
+    let signed = fetch_directory(&key, &addresses).await.map_err(|error| failed(&error))?;
+    let directory = signed.open(&network.roots, &Ring).map_err(|error| failed(&error))?;
+    Ok(directory.references.iter().cloned().collect())
 }
 
 fn text_of(path: &Path) -> std::io::Result<String> {
