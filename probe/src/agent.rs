@@ -93,9 +93,6 @@ const FINISH_RUNS: Duration = Duration::from_secs(3);
 /// How long the last reports get to become durable when the probe is stopped.
 const FINISH_UPLOAD: Duration = Duration::from_secs(5);
 
-/// How long a collector's name may take to resolve.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The shortest life of a boot that the collector ends: one that ends every boot does not keep the machine busy.
 const LEAST_LIFE: Duration = Duration::from_secs(5);
 
@@ -475,8 +472,9 @@ impl Agent {
                 }
             }
             Event::Run(Ok((id, result))) => {
-                let planned = self.started_runs.remove(&id).map_or(0, |started| started.planned_bytes);
-                self.run_ended(result, planned);
+                let (planned, day) =
+                    self.started_runs.remove(&id).map_or((0, 0), |started| (started.planned_bytes, started.day));
+                self.run_ended(result, planned, day);
             }
             Event::Run(Err(id)) => self.run_died(id),
             Event::Timer => {}

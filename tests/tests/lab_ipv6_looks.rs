@@ -3,7 +3,7 @@
 //! verdicts are for other tests. Needs root; says SKIPPED where it cannot run.
 #![expect(clippy::unwrap_used, reason = "all of this is tests, the helpers between them too")]
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 
 use sonde_probe::net::clock::{ClockSource, SystemClock};
@@ -19,7 +19,7 @@ use sonde_protocol::key::PublicKey;
 use sonde_protocol::net::{Family as Af, Ip, Transport};
 use sonde_protocol::result::Outcome;
 use sonde_protocol::result::ipv6::{
-    AddressClass, Attempt, Evidence, IcmpSeen, LinkKind, Neighbour, SizeTry, SizesSeen, TroubleKind,
+    AddressClass, Attempt, DnsSaw, Evidence, IcmpSeen, LinkKind, Neighbour, SizeTry, SizesSeen, TroubleKind,
 };
 use sonde_protocol::spec::{Ipv6Scope, Ipv6Spec, Spec};
 use sonde_protocol::time::UnixNanos;
@@ -80,6 +80,11 @@ fn start(lab: &Lab, data: &std::path::Path) -> (LabChild, Reference) {
 
 /// A full run on a host, and what it found.
 fn look(lab: &Lab, host: Host, reference: &Reference) -> Evidence {
+    look_with(lab, host, reference, &[], Ipv6Scope::Full)
+}
+
+/// A run on a host with these resolvers, and what it found.
+fn look_with(lab: &Lab, host: Host, reference: &Reference, resolvers: &[SocketAddr], scope: Ipv6Scope) -> Evidence {
     let policy = Policy { references: vec![reference.clone()], ..Policy::default() };
     let outcome = lab.host(host).run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -88,10 +93,10 @@ fn look(lab: &Lab, host: Host, reference: &Reference) -> Evidence {
             let driver = Driver::new(Arc::clone(&clock), Options::default()).unwrap();
             let (_keep, policy) = watch::channel(Arc::new(policy));
             let wall = Arc::new(Mutex::new(WallClock::new()));
-            let runner = Runner::new(driver, clock, wall, Resolver::of_servers(&[]), policy);
+            let runner = Runner::new(driver, clock, wall, Resolver::of_servers(resolvers), policy);
             let request = Request {
                 measurement: MeasurementId(0),
-                spec: Spec::Ipv6(Ipv6Spec { scope: Ipv6Scope::Full }),
+                spec: Spec::Ipv6(Ipv6Spec { scope }),
                 af: Af::V6,
                 target: None,
                 addresses: Vec::new(),
@@ -285,16 +290,62 @@ fn spoil(lab: &Lab) {
 
 /// Feeds commands to `ip` in a node, with the name of the device that leads to or from the home network.
 fn on_link(lab: &Lab, node: Node, path: &[sonde_tests::lab::HopTruth], batch: &str) {
+    let batch = batch.replace("DEVICE", &device(lab, node, path));
+    lab.node(node).feed("ip", &["-6", "-batch", "-"], &batch).unwrap();
+}
+
+/// The name of that device.
+fn device(lab: &Lab, node: Node, path: &[sonde_tests::lab::HopTruth]) -> String {
     let home = path[0].address;
     let output = lab.node(node).command("ip").args(["-6", "-o", "addr", "show"]).output().unwrap();
     let own = lab.node(node).command("ip").args(["-6", "-o", "route", "get", &home.to_string()]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let words = |line: &str| line.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>();
     let with_address = text.lines().find(|line| line.contains(&format!("{home}/"))).map(|line| words(line)[1].clone());
-    let device = with_address.unwrap_or_else(|| {
+    with_address.unwrap_or_else(|| {
         let route = words(&String::from_utf8(own.stdout).unwrap());
         let place = route.iter().position(|word| word == "dev").unwrap();
         route[place + 1].clone()
-    });
-    lab.node(node).feed("ip", &["-6", "-batch", "-"], &batch.replace("DEVICE", &device)).unwrap();
+    })
+}
+
+/// A name server on the home router, at the address that it has on the link alone: it answers everything with "no such name".
+fn serve_on_link(lab: &Lab, address: SocketAddrV6) -> std::thread::JoinHandle<()> {
+    let socket = lab.router(Router::Home).run(|| UdpSocket::bind(address)).unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 1500];
+        // One question is enough to be asked; an empty datagram ends it.
+        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            if length < 12 {
+                return;
+            }
+            // An answer (QR), recursion desired and available, NXDOMAIN; nothing behind the question.
+            (bytes[2], bytes[3]) = (0x81, 0x83);
+            bytes[6..12].fill(0);
+            let question = bytes[12..length].iter().position(|byte| *byte == 0).map_or(length, |end| 12 + end + 5);
+            let _ = socket.send_to(&bytes[..question.min(length)], from);
+        }
+    })
+}
+
+#[test]
+fn a_resolver_on_the_link_is_asked_by_its_link() {
+    let Some(lab) = lab(LabOptions::default()) else { return };
+    let data = tempfile::tempdir().unwrap();
+    let (_server, reference) = start(&lab, data.path());
+    let number = |node: Node, device: &str| lab.node(node).run(|| nix::net::if_::if_nametoindex(device).unwrap());
+    let lan = device(&lab, Node::Router(Router::Home), &lab.path(PROBE, Host::Target, Family::V6));
+    let address: Ipv6Addr = "fe80::53".parse().unwrap();
+    let batch = format!("addr add {address}/64 dev {lan} nodad\n");
+    lab.router(Router::Home).feed("ip", &["-6", "-batch", "-"], &batch).unwrap();
+    let server = serve_on_link(&lab, SocketAddrV6::new(address, 53, 0, number(Node::Router(Router::Home), &lan)));
+    let resolver = SocketAddrV6::new(address, 53, 0, number(Node::Host(PROBE), "eth0"));
+    let seen = look_with(&lab, PROBE, &reference, &[resolver.into()], Ipv6Scope::Light);
+    let asked: Vec<_> = seen.dns.iter().filter(|check| check.server == Ip(address.into())).collect();
+    assert!(!asked.is_empty(), "{:?}", seen.dns);
+    for check in asked {
+        assert!(matches!(&check.saw, DnsSaw::Answer(answer) if answer.rcode == 3), "{check:?}");
+    }
+    lab.host(PROBE).run(|| UdpSocket::bind("[::]:0").unwrap().send_to(&[], resolver).unwrap());
+    server.join().unwrap();
 }

@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use sonde_protocol::ids::MeasurementId;
 use sonde_protocol::order::Order;
-use sonde_protocol::result::{MeasurementResult, Report, SkipReason, Skipped};
+use sonde_protocol::result::{MeasurementResult, Outcome, Report, SkipReason, Skipped};
 use sonde_protocol::spec::{Kind, Spec};
 use sonde_protocol::spool::NewReport;
 use sonde_protocol::time::{Nanos, UnixNanos};
@@ -30,6 +30,8 @@ pub(super) struct Started {
     planned_at: UnixNanos,
     /// The bytes that count from its start on. The order may be another, or gone, when it ends.
     pub(super) planned_bytes: u64,
+    /// The day that they count for.
+    pub(super) day: i64,
     /// Nothing was due: when nothing comes of it, nothing is skipped.
     is_extra: bool,
 }
@@ -114,7 +116,8 @@ impl Agent {
         debug!(measurement_id = %order.measurement, "run starts");
         let (runner, probe) = (self.runner.clone(), self.probe);
         let handle = self.runs.spawn(async move { runner.run(probe, &request).await });
-        let started = Started { measurement: order.measurement, planned_at, planned_bytes, is_extra };
+        let day = self.caps.day_use().day;
+        let started = Started { measurement: order.measurement, planned_at, planned_bytes, day, is_extra };
         self.started_runs.insert(handle.id(), started);
     }
 
@@ -136,12 +139,16 @@ impl Agent {
         self.skip(Some(skipped).filter(|_| !is_extra), None, settled);
     }
 
-    pub(super) fn run_ended(&mut self, result: MeasurementResult, planned: u64) {
+    pub(super) fn run_ended(&mut self, result: MeasurementResult, planned: u64, day: i64) {
         let id = result.measurement;
         self.caps.release();
         let cost = spent(&result);
         // An answer that is larger than what its definition lets expect counts as what it was.
         self.caps.charge(cost.bytes.saturating_sub(planned));
+        // The greatest cost of this kind is many times what a run costs, and how often it runs is not the host's choice.
+        if matches!(result.outcome, Outcome::Ipv6(_)) {
+            self.caps.give_back(planned.saturating_sub(cost.bytes), day);
+        }
         self.record.run_ended(&result, cost, self.host_second());
         self.line.spent(planned.max(cost.bytes));
         if let (Some(dst), true) = (result.dst_addr, self.session.orders().get(id).is_some_and(|o| o.resolve_on_probe))

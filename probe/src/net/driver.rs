@@ -5,9 +5,9 @@ use std::any::Any;
 use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::NetError;
 use super::clock::{ClockSource, Moment};
 use super::event_loop::EventLoop;
 use super::icmp_socket::IcmpMode;
-use super::pace::Meter;
+use super::pace::Pace;
 
 /// Settings of a driver.
 #[derive(Debug, Clone)]
@@ -120,7 +120,8 @@ pub struct Driver {
     commands: mpsc::Sender<Command>,
     waker: UnixStream,
     next_id: AtomicU64,
-    sent: Arc<Mutex<Meter>>,
+    pace: Arc<Pace>,
+    clock: Arc<dyn ClockSource>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -135,11 +136,11 @@ impl Driver {
         for end in [&waker, &wake] {
             end.set_nonblocking(true).map_err(NetError::Start)?;
         }
-        let sent = Arc::new(Mutex::default());
-        let event_loop = EventLoop::new(clock, options, receiver, wake, Arc::clone(&sent));
+        let pace = Arc::new(Pace::new(options.packets_per_second, options.burst, clock.monotonic()));
+        let event_loop = EventLoop::new(Arc::clone(&clock), options, receiver, wake, Arc::clone(&pace));
         let thread =
             thread::Builder::new().name("sonde-net".into()).spawn(move || event_loop.run()).map_err(NetError::Start)?;
-        Ok(Self { commands, waker, next_id: AtomicU64::new(0), sent, thread: Some(thread) })
+        Ok(Self { commands, waker, next_id: AtomicU64::new(0), pace, clock, thread: Some(thread) })
     }
 
     /// Runs one job to its end. Dropping the future cancels the job.
@@ -167,7 +168,17 @@ impl Driver {
 
     /// Packets that all jobs together sent in the second before `now`.
     pub fn packets_in_a_second(&self, now: Nanos) -> u32 {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).in_a_second(now)
+        self.pace.in_a_second(now)
+    }
+
+    /// Waits until so many packets may go that others than this driver's jobs send: connections that the kernel keeps, or
+    /// datagrams on sockets of their own. They count from then on as sent.
+    pub async fn room(&self, packets: u32) {
+        for _ in 0..packets {
+            while let Err(next) = self.pace.try_take(self.clock.monotonic()) {
+                tokio::time::sleep(next.since(self.clock.monotonic())).await;
+            }
+        }
     }
 
     /// From now on all jobs together send so many packets a second.

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -21,7 +21,7 @@ use sonde_protocol::time::Nanos;
 use super::clock::{ClockSource, Moment, StampConverter};
 use super::driver::{AnyEngine, Command, Finished, Job, JobId, MakeEngine, Options, Reply, RunInfo};
 use super::icmp_socket::IcmpMode;
-use super::pace::{Bucket, Meter};
+use super::pace::Pace;
 use super::raw_errors::RawErrors;
 use super::sequences::SequenceBlocks;
 use super::socket::{Arrival, PacketSocket, SCRATCH};
@@ -53,9 +53,8 @@ pub(super) struct EventLoop {
     deadlines: BTreeSet<(Nanos, JobId)>,
     /// Jobs that may have something to send or to say, in turn.
     ready: VecDeque<JobId>,
-    bucket: Bucket,
-    /// What was sent, for whoever asks.
-    sent: Arc<Mutex<Meter>>,
+    /// Of all that this process sends.
+    pace: Arc<Pace>,
     scratch: Vec<u8>,
     /// Keeps the kernel's stamping of arrivals switched on: it takes effect some time after the first socket asks for it,
     /// so the first answers to a new socket would come without.
@@ -120,10 +119,9 @@ impl EventLoop {
         options: Options,
         commands: mpsc::Receiver<Command>,
         wake: UnixStream,
-        sent: Arc<Mutex<Meter>>,
+        pace: Arc<Pace>,
     ) -> Self {
         let clock = StampConverter::new(clock);
-        let bucket = Bucket::new(options.packets_per_second, options.burst, clock.now());
         let shared =
             || Shared { socket: None, sequences: SequenceBlocks::new(random(), options.quarantine), raw_errors: None };
         Self {
@@ -136,8 +134,7 @@ impl EventLoop {
             waiting: VecDeque::new(),
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
-            bucket,
-            sent,
+            pace,
             scratch: vec![0; SCRATCH],
             _stamps_on: udp_socket::stamping_switched_on(),
             options,
@@ -175,7 +172,7 @@ impl EventLoop {
                     drop(self.remove(id));
                 }
                 Ok(Command::Pace(per_second)) => {
-                    self.bucket = Bucket::new(per_second, self.options.burst, self.clock.now());
+                    self.pace.set(per_second, self.options.burst, self.clock.now());
                 }
                 Err(mpsc::TryRecvError::Empty) => return std::ops::ControlFlow::Continue(()),
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
@@ -314,7 +311,7 @@ impl EventLoop {
     fn transmit(&mut self) {
         let mut left = self.options.burst.max(1);
         while let Some(id) = self.ready.pop_front() {
-            if left == 0 || !self.bucket.ready(self.clock.now()) {
+            if left == 0 || !self.pace.ready(self.clock.now()) {
                 self.ready.push_front(id);
                 return;
             }
@@ -338,8 +335,7 @@ impl EventLoop {
         let now = self.clock.now();
         let Some(job) = self.jobs.get_mut(&id) else { return Ok(false) };
         let Some(transmit) = job.engine.poll_transmit(now) else { return Ok(false) };
-        self.bucket.take();
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).count(now);
+        self.pace.take(now);
         let shared = match job.family {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
@@ -359,7 +355,7 @@ impl EventLoop {
             Channel::Udp { .. } | Channel::Tcp { .. } => (job.own.as_mut(), None),
         };
         if job.src_addr.is_none() {
-            job.src_addr = udp_socket::source_address(transmit.dst).ok();
+            job.src_addr = udp_socket::source_over(transmit.dst, job.needs.link).ok();
         }
         let Transmit { token, .. } = transmit;
         match socket {
@@ -410,7 +406,7 @@ impl EventLoop {
 
     /// Sleeps until a socket has something, the next deadline, or the next packet may go; gives what is ready.
     fn wait(&self) -> nix::Result<Vec<Source>> {
-        let pace = (!self.ready.is_empty()).then(|| self.bucket.next());
+        let pace = (!self.ready.is_empty()).then(|| self.pace.next());
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let until = [deadline, pace, self.waiting_until()].into_iter().flatten().min();
         self.clock.look();

@@ -1,5 +1,7 @@
-//! A token bucket for packets, and a count of those that went. Pure; time is an argument.
+//! A token bucket for packets, and a count of those that went; [`Pace`] is both of a process, for all that send. Pure; time is an
+//! argument.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sonde_protocol::time::Nanos;
@@ -47,6 +49,59 @@ impl Bucket {
     /// When the next packet may go, if none may now.
     pub fn next(&self) -> Nanos {
         self.counted_to + self.step
+    }
+}
+
+/// What all packets of a process go by, whoever sends them.
+#[derive(Debug)]
+pub struct Pace(Mutex<(Bucket, Meter)>);
+
+impl Pace {
+    /// One that nobody has used yet; see [`Bucket::new`].
+    pub fn new(per_second: u32, burst: u32, now: Nanos) -> Self {
+        Self(Mutex::new((Bucket::new(per_second, burst, now), Meter::default())))
+    }
+
+    fn state(&self) -> MutexGuard<'_, (Bucket, Meter)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a packet may go now.
+    pub fn ready(&self, now: Nanos) -> bool {
+        self.state().0.ready(now)
+    }
+
+    /// One packet goes.
+    pub fn take(&self, now: Nanos) {
+        let mut state = self.state();
+        state.0.take();
+        state.1.count(now);
+    }
+
+    /// Takes one if it may go now; else tells when to ask again.
+    pub fn try_take(&self, now: Nanos) -> Result<(), Nanos> {
+        let mut state = self.state();
+        if !state.0.ready(now) {
+            return Err(state.0.next());
+        }
+        state.0.take();
+        state.1.count(now);
+        Ok(())
+    }
+
+    /// When the next packet may go, if none may now.
+    pub fn next(&self) -> Nanos {
+        self.state().0.next()
+    }
+
+    /// Another pace from now on.
+    pub fn set(&self, per_second: u32, burst: u32, now: Nanos) {
+        self.state().0 = Bucket::new(per_second, burst, now);
+    }
+
+    /// Packets in the second before `now`.
+    pub fn in_a_second(&self, now: Nanos) -> u32 {
+        self.state().1.in_a_second(now)
     }
 }
 
@@ -128,6 +183,20 @@ mod tests {
         bucket.take();
         assert!(!bucket.ready(Nanos(5)));
         assert!(!bucket.ready(Nanos(0)));
+    }
+
+    #[test]
+    fn who_takes_by_himself_and_who_asks_first_share_one_pace() {
+        let pace = Pace::new(10, 2, Nanos(0));
+        assert!(pace.ready(Nanos(0)));
+        pace.take(Nanos(0));
+        assert_eq!(pace.try_take(Nanos(0)), Ok(()));
+        assert_eq!(pace.try_take(Nanos(0)), Err(Nanos(100_000_000)));
+        assert!(!pace.ready(Nanos(0)));
+        assert_eq!(pace.try_take(Nanos(100_000_000)), Ok(()));
+        assert_eq!(pace.in_a_second(Nanos(100_000_000)), 3, "all are counted");
+        pace.set(10, 1, Nanos(100_000_000));
+        assert!(pace.ready(Nanos(100_000_000)));
     }
 
     #[test]

@@ -128,6 +128,13 @@ impl Caps {
         self.day.bytes = self.day.bytes.saturating_add(bytes);
     }
 
+    /// A run that was admitted on the day `day` with more bytes than it has cost gives so many back. Those of another day are gone.
+    pub fn give_back(&mut self, bytes: u64, day: i64) {
+        if day == self.day.day {
+            self.day.bytes = self.day.bytes.saturating_sub(bytes);
+        }
+    }
+
     /// A run that was admitted has ended.
     pub fn release(&mut self) {
         self.running = self.running.saturating_sub(1);
@@ -317,6 +324,22 @@ mod tests {
         caps.release();
         assert_eq!(admit(&mut caps, Nanos(0), &ping(1), &[]), Admit::Now);
         assert_eq!(caps.running(), 2);
+    }
+
+    #[test]
+    fn what_a_run_did_not_need_is_given_back_on_its_own_day_alone() {
+        let limits = Limits { bytes_per_day: 2 * 576, ..limits() };
+        let mut caps = caps(limits);
+        assert_eq!(admit(&mut caps, Nanos(0), &ping(3), &[target(1)]), Admit::Now);
+        let day = caps.day_use();
+        caps.give_back(500, day.day);
+        assert_eq!(caps.day_use().bytes, 76);
+        caps.give_back(500, day.day);
+        assert_eq!(caps.day_use().bytes, 0, "never more than was taken");
+        let tomorrow = 86_400 * S;
+        assert_eq!(admit(&mut caps, Nanos(tomorrow), &ping(3), &[target(1)]), Admit::Now);
+        caps.give_back(500, day.day);
+        assert_eq!(caps.day_use().bytes, 576);
     }
 
     #[test]

@@ -110,19 +110,19 @@ impl Runner {
         let deadline = started.monotonic + if scope == Ipv6Scope::Full { DEADLINES.1 } else { DEADLINES.0 };
         let gather = Gather::new(plan::targets(&setting), inventory);
         let tools = Tools::new(self, policy, own_resolvers, gather, deadline);
-        carry_out(&tools, &plan::first(&setting)).await;
-        // The kernel keeps no NAT64 prefix: a program that has just begun knows it when the router has spoken.
+        let first = plan::first(&setting);
+        // The kernel keeps no NAT64 prefix: it is known when the router has spoken.
+        let asked = async {
+            tools.room(1).await;
+            self.tables().solicit(scope == Ipv6Scope::Full).await;
+        };
+        let hanging = Box::pin(at_once(&tools, &setting, plan::connections(&first)));
+        tokio::join!(asked, carry_out(&tools, &first), hanging);
         if let Some(advert) = self.tables().advertised() {
             tools.tell(Event::Advert(advert));
         }
         let so_far = tools.gathered(Gather::evidence);
-        let mut next = plan::next(&setting, &so_far);
-        if next.iter().any(|planned| matches!(planned.check, Check::Sizes(_))) {
-            // Connections hang, and sizes tell why: they get a full run's time, from now on.
-            tools.set_deadline(started.monotonic + DEADLINES.1);
-            let first = next.iter().map(|planned| planned.at).min().unwrap_or_default();
-            next.iter_mut().for_each(|planned| planned.at -= first);
-        }
+        let next = plan::next(&setting, &so_far);
         carry_out(&tools, &next).await;
         if scope == Ipv6Scope::Full
             && so_far.nat64.as_ref().is_some_and(|nat64| nat64.prefixes.is_empty())
@@ -191,6 +191,12 @@ async fn carry_out(tools: &Tools<'_>, checks: &[Planned]) {
     let _ = timeout(left, all).await;
 }
 
+/// Connections hang in a light run, and sizes tell why: they get what is left of its time.
+async fn at_once(tools: &Tools<'_>, setting: &Setting<'_>, connections: usize) {
+    tools.until(|gather| gather.connections_ended() >= connections).await;
+    carry_out(tools, &plan::at_once(setting, &tools.gathered(Gather::evidence))).await;
+}
+
 async fn one(tools: &Tools<'_>, check: &Check) {
     match check {
         Check::Ask(question) => ask::check(tools, question).await,
@@ -226,13 +232,9 @@ fn permitted(policy: &Policy) -> Vec<Reference> {
 
 type Tables = (Vec<std::net::IpAddr>, Vec<sonde_protocol::result::ipv6::AddressSeen>, Vec<RouteSeen>);
 
-/// What of it a plan is made from. A link-local resolver needs a zone, with which the engines cannot ask yet.
+/// What of it a plan is made from.
 fn tables(inventory: &Inventory) -> Tables {
-    let is_askable = |ip: &std::net::IpAddr| match ip {
-        std::net::IpAddr::V6(v6) => !v6.is_unicast_link_local(),
-        std::net::IpAddr::V4(_) => true,
-    };
-    let resolvers = inventory.resolvers.iter().flatten().copied().filter(is_askable).collect();
+    let resolvers = inventory.resolvers.iter().flatten().copied().collect();
     (resolvers, inventory.addresses.clone(), inventory.routes.clone().unwrap_or_default())
 }
 

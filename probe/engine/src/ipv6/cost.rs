@@ -15,6 +15,13 @@ const HANDSHAKE: (u64, u64) = (8, 6000);
 /// Of an echo of a small packet.
 const ECHO: (u64, u64) = (1, 2 * (HEADERS + 48));
 
+/// Pieces of 1600 bytes both ways with small ones beside them, a try each way; extension headers in two connections beside a plain
+/// one; packets that provoke an ICMP error of a family; and the first routers, two packets each.
+const FRAGMENTS: (u64, u64) = (6, 2 * 1800 + 4 * 2 * HEADERS);
+const OPTIONS: (u64, u64) = (3 * CONNECTION.0, 3 * CONNECTION.1);
+const PROVOKED: (u64, u64) = (6, 4 * 1400 + 12 * HEADERS);
+const HOP: (u64, u64) = (2, 4 * (HEADERS + 48));
+
 /// What eight thousand bytes over TCP are.
 const BULK: (u64, u64) = (16, 9500);
 
@@ -26,6 +33,7 @@ pub fn spent(evidence: &Evidence) -> (u64, u64) {
     let bound: usize = evidence.selection.iter().map(|selection| selection.bound.len()).sum();
     let sizes = evidence.sizes.iter().flat_map(|sizes| sizes.up.iter().chain(sizes.down.iter()));
     let bulks = evidence.sizes.iter().flat_map(|sizes| [&sizes.bulk_up, &sizes.bulk_down]).flatten().count();
+    let headers = evidence.headers.unwrap_or_default();
     let all = [
         times(QUESTION, evidence.dns.len()),
         sum(connects.map(connect)),
@@ -34,6 +42,10 @@ pub fn spent(evidence: &Evidence) -> (u64, u64) {
         times(CONNECTION, bound),
         sum(sizes.map(size)),
         times(BULK, bulks),
+        times(FRAGMENTS, usize::from(headers.fragment_up.or(headers.fragment_down).is_some())),
+        times(OPTIONS, usize::from(headers.destination.or(headers.hop_by_hop).is_some())),
+        times(PROVOKED, evidence.icmp.iter().filter(|icmp| icmp.unreachable.or(icmp.too_big).is_some()).count()),
+        times(HOP, evidence.near_hops.as_ref().map_or(0, |hops| hops.len())),
     ];
     sum(all.into_iter())
 }

@@ -243,6 +243,17 @@ impl Gather {
         }
     }
 
+    /// How many connections to references have ended: with TLS, or without.
+    pub fn connections_ended(&self) -> usize {
+        let of_reference =
+            |target: &u8| self.targets.get(usize::from(*target)).is_some_and(|target| target.is_reference);
+        let connects =
+            self.pairs.iter().filter(|(target, ..)| of_reference(target)).flat_map(|(.., connects)| connects);
+        let is_over =
+            |connect: &&Connect| connect.tls.is_some() || connect.tcp.as_ref().is_some_and(|tcp| !tcp.is_done());
+        connects.filter(is_over).count()
+    }
+
     /// What is known so far.
     pub fn evidence(&self) -> Evidence {
         let Inventory { addresses, routes, advert, resolvers, v6_off, stability } = &self.inventory;

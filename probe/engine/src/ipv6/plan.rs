@@ -2,7 +2,7 @@
 //! moment, so that nothing disturbs what stands beside it and nobody is showered.
 //!
 //! A run has two steps, because some checks follow from others: [`first`], and [`next`], when the answers to the first are
-//! there. The shell carries them out in any way it likes; how long it waits and how often it repeats is said here.
+//! there; [`at_once`] is what a light run adds to the first when connections hang. The shell carries them out in any way it likes; how long it waits and how often it repeats is said here.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -59,6 +59,9 @@ const QUESTION_EVERY: Duration = Duration::from_millis(20);
 const PAIR_EVERY: Duration = Duration::from_millis(150);
 const ECHO_EVERY: Duration = Duration::from_millis(40);
 const SIZES_EVERY: Duration = Duration::from_millis(250);
+
+/// When a full run begins with sizes: what is small has had its time by then.
+const SIZES_FROM: Duration = Duration::from_secs(6);
 
 /// The EDNS size of ordinary questions (the DNS flag day of 2020), and that of the one whose answer comes in pieces.
 const EDNS: u16 = 1232;
@@ -305,13 +308,33 @@ pub fn first(setting: &Setting<'_>) -> Vec<Planned> {
     }
     plan.sources(setting, &references);
     if setting.scope == Ipv6Scope::Full {
-        plan.path(&references, &Family::BOTH);
+        plan.path(SIZES_FROM, &references, &Family::BOTH);
         plan.icmp(&references);
     }
     plan.checks
 }
 
-/// What follows from what the first step found: translators, and sizes where connections open and TLS hangs.
+/// How many connections with a key these checks try: when all of them have ended, it can be told what hangs.
+pub fn connections(checks: &[Planned]) -> usize {
+    let of = |planned: &Planned| match &planned.check {
+        Check::Pair(pair) if pair.key.is_some() => pair.to.len(),
+        _ => 0,
+    };
+    checks.iter().map(of).sum()
+}
+
+/// What a light run does beside the rest of its first step as soon as its connections have ended: sizes, where they open and TLS
+/// hangs. A full run tries them anyway.
+pub fn at_once(setting: &Setting<'_>, evidence: &Evidence) -> Vec<Planned> {
+    let mut plan = Plan { rng: Rng::new(mix(setting.seed)), checks: Vec::new() };
+    if setting.scope == Ipv6Scope::Light {
+        let hanging: Vec<Family> = Family::BOTH.into_iter().filter(|af| hangs(evidence, *af)).collect();
+        plan.path(Duration::ZERO, &chosen(setting), &hanging);
+    }
+    plan.checks
+}
+
+/// What follows from what the first step found: translators.
 pub fn next(setting: &Setting<'_>, evidence: &Evidence) -> Vec<Planned> {
     let mut plan = Plan { rng: Rng::new(mix(setting.seed)), checks: Vec::new() };
     let references = chosen(setting);
@@ -327,10 +350,6 @@ pub fn next(setting: &Setting<'_>, evidence: &Evidence) -> Vec<Planned> {
             plan.add(at, Check::Nat64(Nat64Plan { target, dst, port, key: reference.key, echo: reference.echo }));
             at += PAIR_EVERY;
         }
-    }
-    if setting.scope == Ipv6Scope::Light {
-        let hanging: Vec<Family> = Family::BOTH.into_iter().filter(|af| hangs(evidence, *af)).collect();
-        plan.path(&references, &hanging);
     }
     plan.checks
 }
@@ -493,8 +512,8 @@ impl Plan {
         }
     }
 
-    fn path(&mut self, references: &[&Reference], families: &[Family]) {
-        let mut at = Duration::from_secs(6);
+    fn path(&mut self, from: Duration, references: &[&Reference], families: &[Family]) {
+        let mut at = from;
         let with_echo = (0_u8..).zip(references).filter_map(|(target, one)| one.echo.map(|port| (target, *one, port)));
         for (target, reference, port) in with_echo.take(MAX_SIZES) {
             for dst in families.iter().filter_map(|af| reference.address(*af)) {

@@ -17,7 +17,7 @@ use sonde_protocol::time::UnixNanos;
 
 use super::decide::{Decision, decide};
 use super::gather::{Event, Gather, Inventory, Step};
-use super::plan::{Check, Planned, Question, Setting, first, next, packets, targets};
+use super::plan::{Check, Planned, Question, Setting, at_once, connections, first, next, packets, targets};
 use super::search::{Fate, Search};
 use crate::dns::{QueryContext, query};
 
@@ -227,10 +227,14 @@ impl World {
             seed: 7,
         };
         let mut gather = Gather::new(targets(&setting), inventory);
-        for planned in first(&setting) {
+        let begins = first(&setting);
+        assert_eq!(gather.connections_ended(), 0);
+        for planned in &begins {
             self.happen(&mut gather, &planned.check, &references);
         }
-        let follows = next(&setting, &gather.evidence());
+        assert_eq!(gather.connections_ended(), connections(&begins), "all of them end");
+        let evidence = gather.evidence();
+        let follows: Vec<Planned> = at_once(&setting, &evidence).into_iter().chain(next(&setting, &evidence)).collect();
         for planned in &follows {
             self.happen(&mut gather, &planned.check, &references);
         }
@@ -279,6 +283,7 @@ fn sizes_are_tried_at_once_where_connections_hang() {
     assert!(follows.is_empty(), "{follows:?}");
     let (follows, evidence, _) = World { hole: Some(1400), ..HEALTHY }.run(Ipv6Scope::Light);
     assert_eq!(sizes(&follows), 2, "of the family that hangs, towards two references");
+    assert!(follows.iter().all(|one| one.at < Duration::from_secs(1)), "a light run has no time to lose: {follows:?}");
     assert!(evidence.sizes.iter().all(|sizes| sizes.af == Family::V6));
 }
 

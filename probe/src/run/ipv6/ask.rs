@@ -1,6 +1,5 @@
 //! A question to a name server, by the engine of dns.
 
-use std::net::SocketAddr;
 use std::sync::PoisonError;
 
 use sonde_engine::dns::{DnsUdp, Exchange, QueryContext, StreamPlan, query, stream_response};
@@ -12,9 +11,9 @@ use sonde_protocol::result::ipv6::{Asks, Trouble, TroubleKind};
 use sonde_protocol::result::{DnsReply, DnsResponse};
 use sonde_protocol::spec::DnsSpec;
 
-use super::tools::Tools;
+use super::tools::{TCP, Tools};
 use crate::net::clock::Moment;
-use crate::net::{Job, NetError, dns_stream, opening, source_address};
+use crate::net::{Job, NetError, dns_stream, opening, source_over, zone_of};
 use crate::policy::check_resolver;
 use crate::run::random;
 
@@ -22,20 +21,20 @@ use crate::run::random;
 pub async fn check(tools: &Tools<'_>, question: &Question) {
     // Never closed: the run owns it.
     let Ok(_room) = tools.questions.acquire().await else { return };
-    let mut spec = question.spec();
+    let (mut spec, mut zone) = (question.spec(), 0);
     if question.asks == Asks::OwnResolver {
         let Some(resolver) = tools.resolvers.iter().find(|resolver| resolver.ip() == question.server) else { return };
         // A lab may have put it at another port.
-        spec.port = resolver.port().into();
-        if check_resolver(SocketAddr::new(question.server, resolver.port()), &tools.resolvers).is_err() {
+        (spec.port, zone) = (resolver.port().into(), zone_of(resolver));
+        if check_resolver(*resolver, &tools.resolvers).is_err() {
             return;
         }
     }
-    if let Err(error) = source_address(question.server) {
+    if let Err(error) = source_over(question.server, zone) {
         tools.tell(Event::NoAnswer(question, Some(opening::trouble(&error))));
         return;
     }
-    match ask(tools, question, &spec).await {
+    match ask(tools, question, &spec, zone).await {
         Ok(response) => tell(tools, question, &response),
         Err(NetError::NoFamily { .. }) => {
             tools.tell(Event::NoAnswer(question, Some(TroubleKind::NoAddress.into())));
@@ -45,13 +44,18 @@ pub async fn check(tools: &Tools<'_>, question: &Question) {
     }
 }
 
-async fn ask(tools: &Tools<'_>, question: &Question, spec: &DnsSpec) -> Result<DnsResponse, NetError> {
+async fn ask(tools: &Tools<'_>, question: &Question, spec: &DnsSpec, zone: u32) -> Result<DnsResponse, NetError> {
     let runner = tools.runner;
     let dst = question.server;
+    if question.protocol == Transport::Tcp {
+        // With the query, and what acknowledges the answer.
+        tools.room(TCP + 4).await;
+    }
     let moment = runner.moment();
     let exchange = |moment: Moment| Exchange {
         dst,
-        src: source_address(dst).ok(),
+        zone,
+        src: source_over(dst, zone).ok(),
         now: moment.monotonic,
         time: runner.time_of_day(moment),
     };

@@ -84,6 +84,7 @@ impl<'a> Asking<'a> {
         control: Wanted,
         enough: impl Fn(&Became) -> bool,
     ) -> std::io::Result<Became> {
+        self.tools.room(2).await;
         let ids = [random(), random()];
         for (id, wanted) in ids.into_iter().zip([wanted, control]) {
             let request = Request {

@@ -89,6 +89,7 @@ async fn over_udp(tools: &Tools<'_>, plan: &EchoPlan, dst: SocketAddr) -> Echo {
     let second = tools.limit(ECHO_TIMEOUT);
     for n in 0..ECHOES {
         sleep_until(begun + second * n).await;
+        tools.room(1).await;
         let id = random();
         sent.push((id, tools.clock().monotonic()));
         echo.sent += 1;
@@ -96,8 +97,9 @@ async fn over_udp(tools: &Tools<'_>, plan: &EchoPlan, dst: SocketAddr) -> Echo {
         if let Err(error) = socket.send(&request.to_bytes(HEADER)) {
             echo.trouble = Some(trouble(&error));
         }
-        // A late answer to an earlier one counts as well: what is asked is whether it comes.
-        listen(tools, &mut socket, &mut sent, &mut echo, begun + second * (n + 1)).await;
+        // A late answer to an earlier one counts as well: what is asked is whether it comes. The time counts from when the pace
+        // let this one go.
+        listen(tools, &mut socket, &mut sent, &mut echo, Instant::now() + second).await;
     }
     echo
 }

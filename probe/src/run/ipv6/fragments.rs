@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 
 use sonde_engine::ipv6::gather::Event;
 use sonde_engine::ipv6::paths::TRIES;
-use sonde_engine::ipv6::plan::{CONNECT_TIMEOUT, PathPlan};
+use sonde_engine::ipv6::plan::PathPlan;
 use sonde_protocol::reference::Ask;
 use sonde_protocol::result::ipv6::HeadersSeen;
 
 use super::asking::{Asking, Became, Wanted, headers};
-use super::exchange::ask;
 use super::tools::Tools;
 use crate::net::datagrams::{Datagrams, Fit};
 
@@ -32,7 +31,7 @@ pub async fn check(tools: &Tools<'_>, plan: &PathPlan) {
 
     let Some((port, key)) = plan.tls else { return };
     let tls = SocketAddr::new(plan.dst, port);
-    let Ok(seen) = ask(tools.clock(), tls, key, &Ask::default(), tools.limit(CONNECT_TIMEOUT)).await else { return };
+    let Ok(seen) = tools.ask(tls, key, &Ask::default()).await else { return };
     asking.token = Some(seen.token);
     let wanted = Wanted { up: asking.least_for(size), down: size, in_pieces: true };
     let down = direction(&mut asking, wanted, small, |became| {

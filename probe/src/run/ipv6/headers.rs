@@ -8,7 +8,7 @@ use sonde_engine::ipv6::gather::Event;
 use sonde_engine::ipv6::plan::CONNECT_TIMEOUT;
 use sonde_protocol::result::ipv6::HeadersSeen;
 
-use super::tools::Tools;
+use super::tools::{TCP, Tools};
 use crate::net::opening::{may_add_headers, open, open_with};
 
 /// Bytes of options in a header of eight.
@@ -20,6 +20,7 @@ pub async fn check(tools: &Tools<'_>, dst: SocketAddr) {
         return;
     }
     let limit = || tools.limit(CONNECT_TIMEOUT);
+    tools.room(3 * TCP).await;
     // Where not even a plain one opens, headers are not the reason.
     if open(tools.clock(), None, dst, limit()).await.is_err() {
         return;

@@ -86,6 +86,7 @@ async fn provoke(tools: &Tools<'_>, dst: SocketAddr, hop_limit: Option<u8>) -> O
     let mut socket = Datagrams::open(dst, Fit::Whole, hop_limit).ok()?;
     let mut last = Answer::Silence;
     for _ in 0..ASKED {
+        tools.room(1).await;
         socket.send(&NOTHING).ok()?;
         let end = Instant::now() + tools.limit(ECHO_TIMEOUT);
         while let Ok(heard) = timeout_at(end, socket.next()).await {

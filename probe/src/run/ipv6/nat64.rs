@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::exchange::ask;
-use super::tools::Tools;
+use super::tools::{TCP, TLS, Tools};
 use crate::net::opening::trouble;
 use crate::run::random;
 
@@ -42,15 +42,15 @@ pub async fn unadvertised(tools: &Tools<'_>, v4: Ipv4Addr, port: u16, key: sonde
     let segments = WELL_KNOWN.segments();
     let dst: IpAddr = Ipv6Addr::from([segments[0], segments[1], 0, 0, 0, 0, last[0], last[1]]).into();
     if tools.may(dst) {
-        let limit = tools.limit(CONNECT_TIMEOUT);
-        let told = ask(tools.clock(), SocketAddr::new(dst, port), key, &Ask::default(), limit).await;
+        let told = tools.ask(SocketAddr::new(dst, port), key, &Ask::default()).await;
         tools.tell(Event::Unadvertised(told.is_ok()));
     }
 }
 
 async fn connect(tools: &Tools<'_>, plan: &Nat64Plan) -> (Attempt, Option<Ip>) {
-    let began = tools.clock().monotonic();
     let dst = SocketAddr::new(plan.dst, plan.port);
+    tools.room(TCP + TLS).await;
+    let began = tools.clock().monotonic();
     match ask(tools.clock(), dst, plan.key, &Ask::default(), tools.limit(CONNECT_TIMEOUT)).await {
         Ok(seen) => (Attempt::Done(nanos(tools, began)), Some(seen.src)),
         Err(trouble) => (Attempt::Failed(trouble), None),
@@ -60,6 +60,7 @@ async fn connect(tools: &Tools<'_>, plan: &Nat64Plan) -> (Attempt, Option<Ip>) {
 async fn echo(tools: &Tools<'_>, dst: SocketAddr) -> Attempt {
     let mut last = TroubleKind::Timeout.into();
     for _ in 0..ECHOES {
+        tools.room(1).await;
         let began = tools.clock().monotonic();
         let limit = tools.limit(ECHO_TIMEOUT);
         match timeout(limit, one_echo(dst)).await {

@@ -26,6 +26,7 @@ const MARGIN: Duration = Duration::from_millis(200);
 
 /// Sends the packet and tells what the table says then. This is the machine's own router: the policy is not asked.
 pub async fn check(tools: &Tools<'_>, gateway: Ip, interface: &str) {
+    tools.room(1).await;
     // Where a filter of this machine forbids it, other packets on their way out make the kernel look for the router as well.
     let is_sent = send(gateway.0, interface).is_ok();
     let began = tools.clock().monotonic();

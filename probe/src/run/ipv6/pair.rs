@@ -13,11 +13,14 @@ use sonde_protocol::time::Nanos;
 use tokio::time::timeout;
 
 use super::exchange::{quic, secure};
-use super::tools::Tools;
+use super::tools::{QUIC, TCP, TLS, Tools};
 use crate::net::opening::open;
 
 /// Connects as the plan says, and tells each step as it ends.
 pub async fn check(tools: &Tools<'_>, plan: &PairPlan) {
+    let each = if plan.key.is_some() { TCP + TLS } else { TCP };
+    // For both at once: waiting for room between them would set them apart.
+    tools.room(each * u32::try_from(plan.to.len()).unwrap_or(u32::MAX)).await;
     let first = tools.clock().monotonic();
     // Each begins when it is first looked at: one right after the other, far closer than the plan allows.
     let mut connections: FuturesUnordered<_> = plan.to.iter().map(|to| connection(tools, plan, *to, first)).collect();
@@ -58,6 +61,7 @@ async fn connection(tools: &Tools<'_>, plan: &PairPlan, to: IpAddr, first: Nanos
         }
     }
     if let (Some(port), Some(key)) = (plan.quic, plan.key) {
+        tools.room(QUIC).await;
         let attempt = quic(tools.clock(), SocketAddr::new(to, port), key, tools.limit(CONNECT_TIMEOUT)).await;
         ended(Step::Quic, attempt);
     }

@@ -12,7 +12,7 @@ use sonde_engine::ipv6::plan::CONNECT_TIMEOUT;
 use sonde_protocol::net::{Family, Ip};
 use sonde_protocol::result::ipv6::{Attempt, BoundConnect, SourceChoice, TroubleKind};
 
-use super::tools::Tools;
+use super::tools::{TCP, Tools};
 use crate::net::opening::open;
 use crate::net::source_address;
 
@@ -30,6 +30,7 @@ pub fn families(tools: &Tools<'_>, v6: IpAddr, v4: IpAddr) {
 
 /// A connection from one own address to `dst`.
 pub async fn bound(tools: &Tools<'_>, src: Ip, dst: SocketAddr) {
+    tools.room(TCP).await;
     let opened = open(tools.clock(), Some(src.0), dst, tools.limit(CONNECT_TIMEOUT)).await;
     let tcp = match opened {
         Ok(opened) => Attempt::Done(opened.took),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sonde_engine::ipv6::gather::Event;
 use sonde_engine::ipv6::paths::LEAST_MTU;
-use sonde_engine::ipv6::plan::{CONNECT_TIMEOUT, PathPlan};
+use sonde_engine::ipv6::plan::PathPlan;
 use sonde_engine::ipv6::search::{Fate, Search};
 use sonde_protocol::bounded::Bytes;
 use sonde_protocol::key::PublicKey;
@@ -17,7 +17,6 @@ use sonde_protocol::result::ipv6::{Attempt, SizesSeen, TooBig};
 use tokio::time::timeout;
 
 use super::asking::{Asking, Became, Wanted};
-use super::exchange::ask;
 use super::tools::Tools;
 use crate::net::datagrams::{Datagrams, Fit};
 
@@ -33,8 +32,7 @@ pub async fn check(tools: &Tools<'_>, plan: &PathPlan) {
         let Some((port, key)) = plan.tls else { return };
         let tls = SocketAddr::new(plan.dst, port);
         // Without a small exchange there is no token, and that long ones hang would say nothing.
-        let limit = tools.limit(CONNECT_TIMEOUT);
-        let Ok(seen) = ask(tools.clock(), tls, key, &Ask::default(), limit).await else { return };
+        let Ok(seen) = tools.ask(tls, key, &Ask::default()).await else { return };
         let padding = Bytes::new(vec![0; MAX_PADDING]).unwrap_or_default();
         let want = u16::try_from(MAX_PADDING).unwrap_or(u16::MAX);
         let questions = [Ask { padding, want: 0 }, Ask { want, ..Ask::default() }];
@@ -58,7 +56,7 @@ pub async fn check(tools: &Tools<'_>, plan: &PathPlan) {
 
 async fn bulk(tools: &Tools<'_>, dst: SocketAddr, key: PublicKey, question: &Ask) -> Attempt {
     let began = tools.clock().monotonic();
-    match ask(tools.clock(), dst, key, question, tools.limit(CONNECT_TIMEOUT)).await {
+    match tools.ask(dst, key, question).await {
         Ok(_) => {
             let took = tools.clock().monotonic().since(began);
             Attempt::Done(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX))
