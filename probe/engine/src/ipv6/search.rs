@@ -20,6 +20,8 @@ pub struct Search {
     passing: usize,
     /// Those from this place on are known not to.
     lost: usize,
+    /// Not even the small packets beside the last size came: the least is tried next.
+    try_least: bool,
     trying: Option<SizeTry>,
 }
 
@@ -37,7 +39,7 @@ pub struct Fate {
 impl Search {
     /// A search that has not begun.
     pub fn new() -> Self {
-        Self { tries: List::default(), passing: 0, lost: SIZES.len(), trying: None }
+        Self { tries: List::default(), passing: 0, lost: SIZES.len(), try_least: false, trying: None }
     }
 
     /// The size of the next packet; `None`: it is known what passes.
@@ -52,6 +54,9 @@ impl Search {
     fn choose(&self) -> Option<u32> {
         if self.tries.is_empty() {
             return SIZES.last().copied();
+        }
+        if self.try_least && self.passing == 0 && self.lost > 0 {
+            return SIZES.first().copied();
         }
         if self.passing < self.lost {
             return SIZES.get(self.passing.midpoint(self.lost)).copied();
@@ -75,6 +80,9 @@ impl Search {
         }
         let place = SIZES.iter().position(|size| *size == one.size);
         let passed = one.passed();
+        // What goes beside is of the least size. Where it is lost as well there is no use in what lies between: so a run that has
+        // little time sees what is wrong.
+        self.try_least = !passed && one.sent >= TRIES && one.controls_lost == one.sent;
         // A list of sixteen has room for every size.
         let _ = self.tries.push(one);
         match place {
@@ -137,8 +145,21 @@ mod tests {
         let (narrow, _) = search(1250, false);
         assert!(narrow.iter().any(|one| one.size == 1280 && !one.passed()));
         assert!(narrow.iter().any(|one| one.size == SMALL && one.passed()));
+        assert_eq!(narrow.iter().map(|one| one.size).collect::<Vec<_>>(), [1500, 1280, SMALL], "straight to the least");
         let (dead, _) = search(0, false);
         assert!(dead.iter().all(|one| !one.passed()));
+    }
+
+    #[test]
+    fn small_packets_that_are_lost_for_a_while_do_not_end_the_search() {
+        let mut search = Search::new();
+        while let Some(size) = search.next_size() {
+            // Nothing comes while the longest is tried.
+            let out = size == 1500;
+            search.handle(Fate { arrived: !out && size <= 1472, control_arrived: !out, too_big: None });
+        }
+        let passed = search.into_tries().iter().filter(|one| one.passed()).map(|one| one.size).max();
+        assert_eq!(passed, Some(1472));
     }
 
     #[test]
