@@ -141,7 +141,8 @@ impl Tables {
         let index = index.or_else(|| links.iter().find(came).map(|(index, _)| *index));
         // Nobody advertises anything; where IPv6 is spoken, that is a finding.
         let speaks = |link: &Link| is_real(link) && !is_off(link);
-        let Some(index) = index else { return links.values().any(speaks).then(RouterAdvert::default) };
+        let nothing = || RouterAdvert { heard: Some(false), ..RouterAdvert::default() };
+        let Some(index) = index else { return links.values().any(speaks).then(nothing) };
         let v6 = links.get(&index)?.v6?;
         let by_route = routes.iter().any(|route| route.index == index && route.seen.origin == Some(FROM_ADVERT));
         let (resolvers, pref64, heard) = match &self.adverts {
