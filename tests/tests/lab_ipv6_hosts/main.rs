@@ -38,9 +38,11 @@ const LOSSY: &str = "lossy";
 /// The home where every connection over IPv6 opens and none gets further.
 const HANGING: &str = "holetotal";
 
-/// A light run found out what it is, and had to stop before it knew which sizes pass: that takes half a minute.
+/// A light run looked at sizes, and had to stop before it knew which of them pass: that takes half a minute. Whether it has come to the
+/// least size by then depends on how busy this machine is.
 fn is_bounded(result: &Value) {
-    assert!(judge::words(result, 6).starts_with("broken: mtu"), "{result}");
+    let said = judge::words(result, 6);
+    assert!(said.starts_with("broken: mtu") || said == "broken: filtered", "{result}");
     for sizes in result["mtu"].as_array().unwrap() {
         let up = sizes["up"].as_array().unwrap();
         assert!(up[0]["size"] == json!(1500) && up[0]["lost"] == json!(4) && up.len() <= 2, "{sizes}");
@@ -87,7 +89,7 @@ fn each_host_is_what_it_is_called_and_the_measurement_says_so() {
     let mut names: Vec<&str> = plans.iter().map(|plan| plan.name).collect();
     // As many runs as would settle a verdict.
     names.extend([LOSSY; SETTLES - 1]);
-    // A light run has fifteen seconds also where every connection hangs, and says why all the same.
+    // A light run has fifteen seconds also where every connection hangs.
     let (results, hanging) = std::thread::scope(|scope| {
         let hanging = scope.spawn(|| judge::measure_all(&homes, &far, &[HANGING], "light"));
         (judge::measure_all(&homes, &far, &names, "full"), hanging.join().unwrap())
