@@ -151,12 +151,12 @@ impl<'n, 'a> Board<'n, 'a> {
         self.machine()?.await_that("the collector's welcome", |_| Ok(network.welcomes().get(before).copied()))
     }
 
-    /// The same, for the welcome after that.
+    /// The same, for a welcome from now on.
     ///
     /// # Errors
     /// When nobody comes; with the console.
     pub fn await_another_welcome(&mut self) -> Result<(u64, IpAddr)> {
-        self.welcomes_before += 1;
+        self.welcomes_before = self.network.welcomes().len();
         self.await_welcome()
     }
 

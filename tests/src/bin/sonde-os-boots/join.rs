@@ -11,7 +11,7 @@ use sonde_tests::os::guest::{Board, Network, definition};
 use sonde_tests::os::line::{HomeLine, Sort, TAP};
 use sonde_tests::os::scan;
 use sonde_tests::os::traffic::{Account, Expected};
-use sonde_tests::scene::say;
+use sonde_tests::scene::{self, say};
 
 use crate::Setting;
 
@@ -49,8 +49,9 @@ fn join(setting: &Setting<'_>, sort: Sort, look: Option<Duration>) -> Result<()>
     let (probe, address) = board.await_welcome()?;
     let on_for = board.on_for();
     ensure!(sort.families().contains(&Family::of(address)), "on a line with {} it came from {address}", sort.name());
+    let mut addresses = Vec::new();
     for &family in sort.families() {
-        measures(lab, &mut board, probe, sort, family)?;
+        addresses.push(measures(lab, &mut board, probe, sort, family)?);
     }
     let collector = board
         .machine()?
@@ -66,13 +67,6 @@ fn join(setting: &Setting<'_>, sort: Sort, look: Option<Duration>) -> Result<()>
         .await_line("the clock's line", |line| line.step == "clock" && line.text.contains(" ms off"))?;
     let memory = board.machine()?.await_line("the memory's line", |line| line.step == "memory")?;
     say(&format!("{}: memory: {}; clock: {}", sort.name(), memory.text, clock.text));
-    let addresses = addresses(&network, probe, address)?;
-    for &family in sort.families() {
-        ensure!(
-            addresses.iter().any(|address| Family::of(*address) == family),
-            "no address of {family:?}: {addresses:?}"
-        );
-    }
     // Both families at once, as one scan takes its time.
     let scanners =
         if sort == Sort::Both || setting.long { look_for_ports(&network, &line, &addresses)? } else { Vec::new() };
@@ -82,8 +76,8 @@ fn join(setting: &Setting<'_>, sort: Sort, look: Option<Duration>) -> Result<()>
     traffic(&network, &line, sort, scanners, capture)
 }
 
-/// Ping, traceroute and dns, against what the lab knows.
-fn measures(lab: &Lab, board: &mut Board<'_, '_>, probe: u64, sort: Sort, family: Family) -> Result<()> {
+/// Ping, traceroute and dns, against what the lab knows. Gives the board's address.
+fn measures(lab: &Lab, board: &mut Board<'_, '_>, probe: u64, sort: Sort, family: Family) -> Result<IpAddr> {
     let target = Host::Target.address(family).context("the target has no address")?;
     let begun = unix_now()?;
     let results = board.measure(
@@ -114,7 +108,7 @@ fn measures(lab: &Lab, board: &mut Board<'_, '_>, probe: u64, sort: Sort, family
         );
     }
     say(&format!("{}: ping, traceroute of {} hops and dns over {family:?}", sort.name(), hops.len()));
-    Ok(())
+    scene::address(ping, "src_addr")
 }
 
 fn hop_address(hop: &Value) -> Option<IpAddr> {
@@ -123,22 +117,6 @@ fn hop_address(hop: &Value) -> Option<IpAddr> {
 
 fn unix_now() -> Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
-}
-
-/// The board's addresses: the one by which the collector sees it, and those its results came from.
-fn addresses(network: &Network<'_>, probe: u64, address: IpAddr) -> Result<Vec<IpAddr>> {
-    let results = network.owner.get(&format!("/api/v2/measurements/?probe={probe}&fields=id")).unwrap_or_default();
-    let mut addresses = vec![address];
-    let ids = results["results"].as_array().into_iter().flatten().filter_map(|measurement| measurement["id"].as_u64());
-    for id in ids {
-        for result in network.owner.results(id)? {
-            let own = result["src_addr"].as_str().and_then(|text| text.parse().ok());
-            if let Some(own) = own.filter(|own| !addresses.contains(own)) {
-                addresses.push(own);
-            }
-        }
-    }
-    Ok(addresses)
 }
 
 /// From the same household, and from far away. Gives who looked.
