@@ -31,6 +31,7 @@ pub use crate::people::AccountCommand;
 pub use crate::probe_admin::ProbeCommand;
 pub use crate::references::ReferenceCommand;
 
+use crate::board_card;
 use crate::config::Config;
 use crate::data::{DataDir, admin_socket};
 
@@ -183,8 +184,21 @@ pub enum NetworkCommand {
     /// Reference servers: what the reachability of IPv6 and IPv4 is measured against
     #[command(subcommand)]
     Reference(ReferenceCommand),
-    /// Prints a network.toml without a join token
-    Card,
+    /// Prints a network.toml without a join token, or the sonde.toml for a board's card
+    Card {
+        /// The sonde.toml for the boot partition of a board instead
+        #[arg(long)]
+        #[serde(default)]
+        board: bool,
+        /// The same with a one-time join token for this account, by its mail address
+        #[arg(long, value_name = "EMAIL")]
+        #[serde(default)]
+        probe: Option<String>,
+        /// Writes the file here instead of printing it
+        #[arg(long, value_name = "FILE")]
+        #[serde(skip)]
+        out: Option<std::path::PathBuf>,
+    },
 }
 
 /// The network, live or as files.
@@ -339,7 +353,7 @@ impl AdminContext {
             AdminCommand::Probe(command) => self.probes(command).await,
             AdminCommand::Measurement(MeasurementCommand::Stop { id }) => self.stop_measurement(*id).await,
             AdminCommand::Anchor(command) => self.anchor(command).await,
-            AdminCommand::Network(command) => self.network(command),
+            AdminCommand::Network(command) => self.network(command).await,
             AdminCommand::Credits(command) => self.credits(command).await,
         }
     }
@@ -460,7 +474,7 @@ impl AdminContext {
         }
     }
 
-    fn network(&self, command: &NetworkCommand) -> Result<String> {
+    async fn network(&self, command: &NetworkCommand) -> Result<String> {
         match command {
             NetworkCommand::Show => Ok(self.network.read(show)),
             NetworkCommand::Sign => {
@@ -485,8 +499,19 @@ impl AdminContext {
                 Ok(format!("http measurements may ask {host}{already}\n"))
             }
             NetworkCommand::Reference(command) => self.references(command),
-            NetworkCommand::Card => Ok(toml::to_string(&self.network.read(|network| network.network_file(None)))?),
+            NetworkCommand::Card { board, probe, .. } => self.card(*board, probe.as_deref()).await,
         }
+    }
+
+    /// The file for a probe: a `network.toml`, or for a board, which an `email` says too, a `sonde.toml`.
+    async fn card(&self, board: bool, email: Option<&str>) -> Result<String> {
+        let token = match email {
+            Some(email) => Some(self.add_join_token(self.account(email).await?.id).await?),
+            None => None,
+        };
+        let board = board || token.is_some();
+        let file = self.network.read(|network| network.network_file(token));
+        if board { board_card::write(file) } else { Ok(toml::to_string(&file)?) }
     }
 }
 

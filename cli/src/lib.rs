@@ -4,6 +4,7 @@
 //! `main` parses and reports; everything else is here, where tests reach it. Start reading at [`server`] and [`research`].
 
 pub mod admin;
+mod board_card;
 pub mod builtins;
 pub mod config;
 pub mod data;

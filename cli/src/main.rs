@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use sonde::admin::{self, AdminCommand, ProbeCommand};
+use sonde::admin::{self, AdminCommand, NetworkCommand, ProbeCommand};
 use sonde::config::Config;
 use sonde::demo::{self, DemoOptions};
 use sonde::references::{self, ReferenceOptions, ReferenceSubcommand};
@@ -138,8 +138,9 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Admin { data, command } => {
             let text = runtime.block_on(admin::run(&data, &command))?;
             match &command {
-                AdminCommand::Probe(ProbeCommand::Add { out: Some(path), .. }) => {
-                    // It holds a token: nobody else may read it.
+                AdminCommand::Probe(ProbeCommand::Add { out: Some(path), .. })
+                | AdminCommand::Network(NetworkCommand::Card { out: Some(path), .. }) => {
+                    // It holds a token, or may: nobody else may read it.
                     let file = std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(path);
                     file.and_then(|mut file| file.write_all(text.as_bytes()))
                         .with_context(|| format!("cannot write {}", path.display()))?;

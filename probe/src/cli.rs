@@ -26,6 +26,7 @@ use crate::packet_filter::{self, User};
 use crate::policy::Pause;
 use crate::resolve::Resolver;
 use crate::status::{self, Status};
+use crate::verify_image::{Verdict, VerifyImage, verify};
 
 /// How long a network may take to confirm a new key before the command lets the probe go on alone.
 const ROTATION_PATIENCE: Duration = Duration::from_secs(20);
@@ -163,6 +164,21 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         state: PathBuf,
     },
+    /// Tells what an image of the board's system is, or a card, and whether it is what a release or an own build says
+    #[command(after_help = VERIFY_HELP)]
+    VerifyImage {
+        /// The image, unpacked or packed; its signed file (.efi); or a card in this computer (/dev/…)
+        file: PathBuf,
+        /// SHA256SUMS of a release; for a card its ….boot.sha256 has to be beside it
+        #[arg(long, value_name = "FILE")]
+        sums: Option<PathBuf>,
+        /// The release's key, minisign's: its file or its line (RW…). The signature is SHA256SUMS.minisig
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// What `os-image/build` made of the same sources here
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
     /// Prints the configuration in force
     Config {
         /// sonde.toml
@@ -175,6 +191,10 @@ const ROTATE_HELP: &str = "\
 The probe keeps its number, history and owner. While it runs the new key is taken at once, otherwise when it next connects. \
 Until the network has confirmed it both keys are kept, so the command may be repeated and nothing is lost if it is cut short. \
 The old key is of no use afterwards.";
+
+const VERIFY_HELP: &str = "\
+Ends with 0 when something vouches for the file, with 1 when it is not what it should be, with 2 when there was nothing to \
+compare with. The digest covers everything but the signature: whoever builds the same sources gets the same one.";
 
 const MEASURE_HELP: &str = "\
 Options by kind:
@@ -239,7 +259,7 @@ fn load(config: Option<&PathBuf>) -> Result<Config> {
     }
 }
 
-/// Does it. `doctor` alone can end without an error and yet not well.
+/// Does it. `doctor` and `verify-image` alone can end without an error and yet not well.
 fn execute(command: Command) -> Result<ExitCode> {
     let mut out = std::io::stdout();
     match command {
@@ -304,6 +324,13 @@ fn execute(command: Command) -> Result<ExitCode> {
                 let local = LocalTime::of_this_machine();
                 write!(out, "{}", activity::table(&days, |second| local.show(second)))?;
             }
+        }
+        Command::VerifyImage { file, sums, key, against } => {
+            return Ok(match verify(&VerifyImage { file, sums, key, against }, &mut out)? {
+                Verdict::Vouched => ExitCode::SUCCESS,
+                Verdict::Different => ExitCode::FAILURE,
+                Verdict::Unchecked => ExitCode::from(2),
+            });
         }
         Command::Config { config } => write!(out, "{}", load(config.as_ref())?.effective())?,
     }

@@ -34,4 +34,5 @@ pub mod spool;
 pub mod status;
 pub mod uplink;
 pub mod verdict;
+pub mod verify_image;
 pub mod wall_clock;

@@ -10,6 +10,7 @@
 mod drive;
 mod engines;
 mod exchanges;
+mod images;
 mod input;
 mod ipv6;
 mod messages;
@@ -51,6 +52,9 @@ pub const TARGETS: &[Target] = &[
     ("resolv_conf", texts::resolv_conf),
     ("definitions", texts::definitions),
     ("page_request", texts::page_request),
+    ("card_image", images::card_image),
+    ("efi_program", images::efi_program),
+    ("sums_list", images::sums_list),
 ];
 
 /// Runs the target of this name.
