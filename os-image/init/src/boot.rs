@@ -33,8 +33,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often what a person must repair is looked at again.
 const REPAIRED: Duration = Duration::from_secs(30);
 
-/// How long a card may take to be mounted or made anew before the watchdog decides.
-const STATE_TIME: Duration = Duration::from_secs(600);
+/// How long the drivers may take to be loaded, or a card to be mounted or made anew, before the watchdog decides.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// PID 1, from the first to the last.
 pub fn init() -> ! {
@@ -68,8 +68,13 @@ async fn live(console: &Console) -> io::Result<bool> {
     prepare_kernel(console);
     let board = Board::new(console.clone());
     let uevents = Uevents::open()?;
-    let mut modules = load_listed(&board);
     tokio::spawn(board.clone().live());
+    // Beside the loop, which feeds the watchdog meanwhile: a slow board takes longer for all drivers than a watchdog waits.
+    let loading = tokio::task::spawn_blocking({
+        let board = board.clone();
+        move || load_listed(&board)
+    });
+    let mut modules = patiently(&board, loading).await.map_err(io::Error::other)?;
     let (card, settings) = find_settings(&board, &mut modules, &uevents).await;
     board.settle_for_no_watchdog();
     give_settings(&settings)?;
@@ -205,7 +210,7 @@ async fn patiently<T>(board: &Board, wait: impl Future<Output = T>) -> T {
         if let Ok(done) = timeout(LOOK, &mut wait).await {
             return done;
         }
-        if uptime().saturating_sub(began) < STATE_TIME {
+        if uptime().saturating_sub(began) < PATIENCE {
             board.turned(true);
         }
     }
