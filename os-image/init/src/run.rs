@@ -78,6 +78,7 @@ pub async fn run(
         clock_known: false,
         reached: false,
         wants_restart: false,
+        stopping: false,
         kept_time: uptime(),
         looked: uptime(),
     };
@@ -149,6 +150,8 @@ struct Keeper {
     reached: bool,
     /// A new start would help.
     wants_restart: bool,
+    /// The probe has been asked to end.
+    stopping: bool,
     kept_time: Duration,
     looked: Duration,
 }
@@ -232,6 +235,9 @@ impl Keeper {
             if let Some(probe) = self.probe.take_if(|probe| probe.is(pid)) {
                 // What it had started.
                 probe.kill();
+                if self.stopping {
+                    continue;
+                }
                 let pause = self.rules.ended(uptime());
                 let again = format!("{}; started again in {} s", probe::how(status), pause.as_secs());
                 self.board.fails(StepName::Probe, again);
@@ -335,6 +341,7 @@ impl Keeper {
     async fn stop(&mut self, children: &mut Signal) {
         let Some(probe) = self.probe else { return self.keep_time() };
         self.board.console.say("stop", "the probe keeps what it has not delivered");
+        self.stopping = true;
         probe.ask_to_end();
         let _ = timeout(LAST_WORDS, async {
             while self.probe.is_some() {
