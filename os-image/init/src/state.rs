@@ -9,10 +9,10 @@ mod template;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::fs::{OFlags, StatVfsMountFlags, statvfs};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 pub use key::Secret;
@@ -132,7 +132,7 @@ impl State {
         }
         make_folders().map_err(failed("written"))?;
         if let Some(secret) = plan.secret.filter(|_| plan.write_file) {
-            write_secret(&secret).map_err(failed("written"))?;
+            write_secret(Path::new(PROBE), &secret, PROBE_USER).map_err(failed("written"))?;
             words.push_str(", the probe's key saved from its copy");
         }
         // Only what both copies say needs no writing.
@@ -183,7 +183,7 @@ pub fn in_memory(device: Option<&Path>) -> io::Result<()> {
     let _ = unmount(STATE, UnmountFlags::DETACH);
     mount("tmpfs", STATE, "tmpfs", FLAGS, c"mode=755,size=32m")?;
     make_folders()?;
-    write_secret(&secret)
+    write_secret(Path::new(PROBE), &secret, PROBE_USER)
 }
 
 fn read_copies(device: &Path) -> io::Result<[Option<Secret>; 2]> {
@@ -271,20 +271,43 @@ fn make_folders() -> io::Result<()> {
     Ok(())
 }
 
+/// Reads what the probe wrote. The folder is the probe's, and a hijacked one could lay a link to a device there, or a pipe at which the
+/// first process would wait for ever: so nothing but a plain file is read.
 fn read_secret(file: &Path) -> Option<Secret> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(file).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
     let mut bytes = Vec::new();
-    File::open(file).ok()?.take(256).read_to_end(&mut bytes).ok()?;
+    file.take(256).read_to_end(&mut bytes).ok()?;
     Secret::from_pkcs8(&bytes)
 }
 
-fn write_secret(secret: &Secret) -> io::Result<()> {
-    let (path, new) = (Path::new(PROBE).join(KEY), Path::new(PROBE).join("probe.key.saved"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+fn write_secret(folder: &Path, secret: &Secret, owner: u32) -> io::Result<()> {
+    let (path, new) = (folder.join(KEY), folder.join("probe.key.saved"));
+    // A new file, whatever lies there: through a link of the probe's making the first process would overwrite, and give away, anything.
+    clear(&new)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     io::Write::write_all(&mut file, &secret.to_pkcs8()?)?;
+    fchown(&file, Some(owner), Some(owner))?;
     file.sync_all()?;
-    chown(&new, Some(PROBE_USER), Some(PROBE_USER))?;
+    // A file there is replaced at once; only a folder must go before.
+    if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+        clear(&path)?;
+    }
     fs::rename(&new, &path)?;
-    File::open(PROBE)?.sync_all()
+    File::open(folder)?.sync_all()
+}
+
+/// Makes room at a path: also where a folder has the name of a file.
+fn clear(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 #[cfg(test)]
@@ -320,6 +343,34 @@ mod tests {
         assert!(can_be_read(folder.path(), &mut 10));
         assert!(!can_be_read(folder.path(), &mut 3), "more than the probe could have made");
         assert!(!can_be_read(&folder.path().join("gone"), &mut 10));
+    }
+
+    #[test]
+    fn only_a_plain_file_is_read_as_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link, pipe) = (folder.path().join("key"), folder.path().join("link"), folder.path().join("pipe"));
+        let secret = Secret([5; 32]);
+        fs::write(&file, secret.to_pkcs8().unwrap()).unwrap();
+        assert_eq!(read_secret(&file), Some(secret));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(read_secret(&link), None);
+        // Nobody writes into it: whoever opened it like a file would wait here.
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert_eq!(read_secret(&pipe), None);
+        assert_eq!(read_secret(folder.path()), None);
+    }
+
+    #[test]
+    fn whatever_lies_where_the_key_belongs_gives_way_and_nothing_else_is_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (precious, secret) = (folder.path().join("precious"), Secret([6; 32]));
+        fs::write(&precious, "as it was").unwrap();
+        let me = rustix::process::getuid().as_raw();
+        std::os::unix::fs::symlink(&precious, folder.path().join("probe.key.saved")).unwrap();
+        fs::create_dir_all(folder.path().join(KEY).join("within")).unwrap();
+        write_secret(folder.path(), &secret, me).unwrap();
+        assert_eq!(read_secret(&folder.path().join(KEY)), Some(secret));
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "as it was");
     }
 
     #[test]
