@@ -57,10 +57,13 @@ pub fn close_early() -> Vec<(&'static str, io::Error)> {
 
 /// From now on no module is loaded, by anybody, until the next start.
 ///
+/// Their files go too: the system runs from memory, and they take a tenth of what a small board has.
+///
 /// # Errors
 /// The kernel's.
 pub fn close_modules() -> io::Result<()> {
-    fs::write("/proc/sys/kernel/modules_disabled", "1")
+    fs::write("/proc/sys/kernel/modules_disabled", "1")?;
+    fs::remove_dir_all("/lib/modules")
 }
 
 /// How far the kernel is locked down against root (kernel_lockdown(7)): the word in brackets.
