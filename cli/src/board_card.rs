@@ -64,8 +64,9 @@ mod tests {
 
     #[test]
     fn a_probe_reads_the_network_and_its_own_defaults() {
-        let config: Config = toml::from_str(&write(network()).unwrap()).unwrap();
-        assert_eq!(config.network, Some(network()));
+        let network = network();
+        let config: Config = toml::from_str(&write(network.clone()).unwrap()).unwrap();
+        assert_eq!(config.network, Some(network));
         assert_eq!(Config { network: None, ..config }, Config::default());
     }
 

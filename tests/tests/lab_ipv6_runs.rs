@@ -308,6 +308,11 @@ fn a_route_that_goes_is_looked_at_and_said_after_two_runs() {
     says(&mut scene, "IPv6 native, IPv4 native (public)");
 }
 
+fn unix_now() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}
+
 /// The whole line is cut, for longer than three runs: nobody can tell whose fault that is, so it has no vote and changes nothing.
 #[test]
 fn a_line_that_is_cut_is_offline_and_raises_no_alarm() {
@@ -316,6 +321,7 @@ fn a_line_that_is_cut_is_offline_and_raises_no_alarm() {
     let (_servers, mut scene) = start(&lab, folder.path(), 4);
     wait_result(&scene, "a settled verdict", is_native);
     after_a_run(&scene);
+    let cut_off = unix_now();
     lab.set_link_down(Link::HomeR1, true).unwrap();
     // Each run takes as long as its connections are waited for, and the due times meanwhile are skipped, which is reported too.
     scene
@@ -326,6 +332,7 @@ fn a_line_that_is_cut_is_offline_and_raises_no_alarm() {
         .wait_status("runs while it is cut", |status| status["spool"].as_u64().is_some_and(|waiting| waiting >= 10))
         .unwrap();
     says(&mut scene, "IPv6 native, IPv4 native (public)");
+    let mended = unix_now();
     lab.set_link_down(Link::HomeR1, false).unwrap();
     let is_raw = |result: &Value, word: &str| [4, 6].iter().all(|af| verdict(result, *af)["raw"] == *word);
     let cut = wait_result(&scene, "what was measured meanwhile", |result| is_raw(result, "offline"));
@@ -334,11 +341,15 @@ fn a_line_that_is_cut_is_offline_and_raises_no_alarm() {
     let results = scene.owner.results(ID).unwrap();
     let offline = results.iter().filter(|result| is_raw(result, "offline")).count();
     assert!(offline >= 2, "{offline} runs were offline");
+    // Such a run may see one family alone: the router remembers for some seconds that its neighbour does not answer.
+    let between = |result: &Value| {
+        let (from, to) = (result["timestamp"].as_i64().unwrap(), result["endtime"].as_i64().unwrap());
+        [cut_off, mended].iter().any(|moment| from <= moment + 3 && *moment <= to)
+    };
     let until: Vec<&Value> = results.iter().skip_while(|result| !is_native(result)).collect();
     for result in until {
         assert!(is_native(result), "it raises an alarm: {result}");
-        for af in [4, 6] {
-            // The moments of the cut and of its end may fall into a run.
+        for af in [4, 6].into_iter().filter(|_| !between(result)) {
             let raw = verdict(result, af)["raw"].clone();
             assert!(raw != "broken" && raw != "none", "{result}");
         }

@@ -84,8 +84,6 @@ pub fn signed(list: &[u8], signature: &str, key: &str) -> Result<(), BadList> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use super::*;
 
     const LIST: &str = "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d  sonde.img\n\

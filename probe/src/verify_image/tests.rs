@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use tempfile::TempDir;
 
 use super::card::tests::card;
@@ -77,7 +75,8 @@ fn what_the_list_has_is_vouched_for() {
 #[test]
 fn a_card_with_settings_is_compared_file_by_file() {
     let release = Release::new();
-    let with = |change: &dyn Fn(&mut Vec<(&'static str, Vec<u8>)>)| {
+    type Files = Vec<(&'static str, Vec<u8>)>;
+    let with = |change: &dyn Fn(&mut Files)| {
         let mut files = release.boot.clone();
         change(&mut files);
         release.judge(release.write("card", &release.image(&files)))

@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn each_packet_finds_its_reason_or_none() {
-        let table: [(u8, &str, Vec<u8>, Result<&str, &str>); 14] = [
+        type Row = (u8, &'static str, Vec<u8>, Result<&'static str, &'static str>);
+        let table: [Row; 14] = [
             (UDP, "255.255.255.255", ports(68, 67), Ok("DHCP")),
             (UDP, "20.21.1.53", ports(40000, 53), Ok("DNS to the line's resolver")),
             (UDP, "9.9.9.9", ports(40000, 53), Err("UDP to somebody else")),

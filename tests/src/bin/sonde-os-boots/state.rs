@@ -97,8 +97,10 @@ fn damage(board: &Board<'_, '_>, seed: u64) -> Result<()> {
         places.push((start, start + 1 + random.below(LARGEST)));
     }
     board.card.change_state(|at, bytes| {
-        for (offset, byte) in (at..).zip(bytes) {
-            if places.iter().any(|(from, to)| (*from..*to).contains(&offset)) {
+        let length = bytes.len();
+        let within = |offset: u64| usize::try_from(offset.saturating_sub(at)).unwrap_or(length).min(length);
+        for (from, to) in &places {
+            for byte in &mut bytes[within(*from)..within(*to)] {
                 *byte = random.next() as u8;
             }
         }
