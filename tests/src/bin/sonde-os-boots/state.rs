@@ -53,6 +53,9 @@ pub fn state(setting: &Setting<'_>) -> Result<()> {
         }
     }
 
+    if !setting.long {
+        return Ok(());
+    }
     // Nothing left at all: it starts, and says that its token has been used by somebody who is gone.
     board.card.change_state(|_, bytes| bytes.fill(0))?;
     board.switch_on()?;
