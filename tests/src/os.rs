@@ -7,7 +7,6 @@
 pub mod card;
 pub mod console;
 pub mod guest;
-pub mod hang;
 pub mod line;
 pub mod machine;
 pub mod scan;

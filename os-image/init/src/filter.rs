@@ -1,7 +1,7 @@
 //! The packet filter (nf_tables): what leaves the board by the probe's user, and what may come in. It must not know where the
 //! resolvers come from.
 //!
-//! There is no `nft` on the board, so the rules go to the kernel as messages of netlink ([`message`]): one table, which takes the
+//! There is no `nft` on the board, so the rules go to the kernel as messages of netlink (`message`): one table, which takes the
 //! place of the earlier one in one step. What the probe's user may send is the same list as `sonde-probe packet-filter` writes
 //! ([`sonde_protocol::packet_filter`]).
 //!

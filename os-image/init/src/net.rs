@@ -4,8 +4,8 @@
 //! It must not know of the console, the card or the probe: it is given settings and tells a [`Condition`].
 //!
 //! The kernel makes addresses and routes of what routers advertise; this listens to what it does not keep (resolvers, NAT64
-//! prefixes) and does DHCP. [`run`] chooses an interface with a link, an [`attachment`] lives as long as the link does, and with
-//! another one everything begins anew. What is decided is decided in pure parts: [`dhcp4`], [`dhcp6`], [`resolvers`], [`words`].
+//! prefixes) and does DHCP. [`run`] chooses an interface with a link, an `attachment` lives as long as the link does, and with
+//! another one everything begins anew. What is decided is decided in pure parts: `dhcp4`, `dhcp6`, `resolvers`, `words`.
 
 mod attachment;
 mod believable;

@@ -2,7 +2,7 @@
 //! more room than the catalog, which ought to stay small.
 //!
 //! The sums of the last hours are kept in memory, and are changed when a vote is, under one lock with its commit; everything else
-//! is summed up when it is asked for ([`prefixes`] always). Every method is done when its future is polled first.
+//! is summed up when it is asked for (`prefixes` always). Every method is done when its future is polled first.
 //!
 //! What is deleted is overwritten, and [`Reachability::erase`] leaves nothing in the log beside the file either.
 

@@ -151,15 +151,6 @@ impl<'n, 'a> Board<'n, 'a> {
         self.machine()?.await_that("the collector's welcome", |_| Ok(network.welcomes().get(before).copied()))
     }
 
-    /// The same, for a welcome from now on.
-    ///
-    /// # Errors
-    /// When nobody comes; with the console.
-    pub fn await_another_welcome(&mut self) -> Result<(u64, IpAddr)> {
-        self.welcomes_before = self.network.welcomes().len();
-        self.await_welcome()
-    }
-
     /// Waits until the card is so: the machine's disk is the image's file, so what it has written can be read.
     ///
     /// # Errors

@@ -45,7 +45,6 @@ pub struct Machine {
     child: Child,
     console: Console,
     monitor: Monitor,
-    debugger: PathBuf,
     log: PathBuf,
 }
 
@@ -58,11 +57,10 @@ impl Machine {
     pub fn start(cable: Cable<'_>, card: &Path, firmware: &Firmware, dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let (variables, socket, console) = (dir.join("variables.fd"), dir.join("monitor"), dir.join("console"));
-        let debugger = dir.join("debugger");
         if !variables.exists() {
             fs::copy(&firmware.variables, &variables).context("copy the firmware's variables")?;
         }
-        for old in [&socket, &console, &debugger] {
+        for old in [&socket, &console] {
             if old.exists() {
                 fs::remove_file(old)?;
             }
@@ -71,7 +69,6 @@ impl Machine {
         command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-nodefaults", "-display", "none"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
         command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
-        command.arg("-gdb").arg(format!("unix:{},server=on,wait=off", debugger.display()));
         let flash = |unit: u8, file: &Path, more: &str| {
             format!("if=pflash,format=raw,unit={unit}{more},file={}", file.display())
         };
@@ -97,7 +94,7 @@ impl Machine {
                 return Err(error.context(fs::read_to_string(&log).unwrap_or_default()));
             }
         };
-        Ok(Self { child, console: Console::of(&console), monitor, debugger, log })
+        Ok(Self { child, console: Console::of(&console), monitor, log })
     }
 
     /// Its console.
@@ -116,14 +113,6 @@ impl Machine {
     /// When the monitor does not answer.
     pub fn set_cable(&mut self, plugged: bool) -> Result<()> {
         self.monitor.ask("set_link", &json!({"name": "port", "up": plugged}))
-    }
-
-    /// Makes it hang: see [`super::hang`].
-    ///
-    /// # Errors
-    /// When it is never idle.
-    pub fn hang(&mut self) -> Result<()> {
-        super::hang::hang(&self.debugger)
     }
 
     /// Cuts the power: what the machine has not written is lost.

@@ -12,7 +12,6 @@ use sonde_tests::os::machine::Firmware;
 use sonde_tests::scene::say;
 
 mod cable;
-mod hang;
 mod join;
 mod power;
 mod refused;
@@ -35,14 +34,13 @@ pub struct Setting<'a> {
 /// A case: its name, whether only `--long` has it, what it does.
 type Case = (&'static str, bool, fn(&Setting<'_>) -> Result<()>);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 8] = [
     ("join-v6", false, join::v6),
     ("join-v4", false, join::v4),
     ("join-both", false, join::both),
     ("refused", false, refused::refused),
     ("state", false, state::state),
     ("cable", false, cable::cable),
-    ("hang", false, hang::hang),
     ("power", true, power::power),
     ("quiet-hour", true, join::quiet_hour),
 ];
