@@ -45,8 +45,6 @@ pub fn rules(user: &User, network: Option<&NetworkFile>, resolvers: &[SocketAddr
     let collectors: Vec<SocketAddr> = endpoints.filter_map(|text| text.parse().ok()).collect();
     let resolvers: Vec<IpAddr> = resolvers.iter().map(SocketAddr::ip).collect();
     let exceptions = Exceptions { allow, resolvers: &resolvers, collectors: &collectors, ..Exceptions::default() };
-    // The look at IPv6 asks the routers of the link to advertise themselves (RFC 4861, 6.3.7); multicast is refused below.
-    text.push_str("\t\tip6 daddr ff02::2 icmpv6 type nd-router-solicit accept\n");
     for rule in exceptions.rules() {
         let _ = writeln!(text, "\t\t{}", line(&rule));
     }
@@ -70,9 +68,9 @@ fn line(rule: &Rule) -> String {
             let ports = if let [one] = ports.as_slice() { one.clone() } else { format!("{{ {} }}", ports.join(", ")) };
             format!("{} daddr {ip} meta l4proto {{ tcp, udp }} th dport {ports} accept", family(*ip))
         }
-        Rule::AcceptEcho(ip) => {
+        Rule::AcceptIcmp(ip, kind) => {
             let icmp = if ip.is_ipv4() { "icmp" } else { "icmpv6" };
-            format!("{} daddr {ip} {icmp} type echo-request accept", family(*ip))
+            format!("{} daddr {ip} {icmp} type {kind} accept", family(*ip))
         }
         Rule::Refuse(net) => {
             format!("{} daddr {net} counter reject with icmpx admin-prohibited", family(net.addr()))
@@ -107,7 +105,7 @@ mod tests {
             "ip6 daddr fe80::1 meta l4proto { tcp, udp } th dport { 53, 853 } accept",
             "ip daddr 10.0.2.2 meta l4proto { tcp, udp } th dport 8333 accept",
             "ip6 daddr fd00::7 meta l4proto { tcp, udp } th dport 443 accept",
-            "ip6 daddr ff02::2 icmpv6 type nd-router-solicit accept",
+            "ip6 daddr ff02::2 icmpv6 type 133 accept",
         ] {
             assert!(place(accepted) < first_refusal, "{accepted}");
         }

@@ -5,7 +5,7 @@
 //! It does not replace the policy, which knows much more, and comes from what root has written, never from a probe's state.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -21,8 +21,8 @@ pub enum Rule {
     Accept(IpNet),
     /// To this address TCP and UDP may be sent, at these ports.
     AcceptPorts(IpAddr, Vec<u16>),
-    /// To this address an echo request may be sent.
-    AcceptEcho(IpAddr),
+    /// To this address a message of this type may be sent, of the ICMP of its family.
+    AcceptIcmp(IpAddr, u8),
     /// To these addresses nothing may be sent; the sender is told that an administrator forbids it.
     Refuse(IpNet),
 }
@@ -45,16 +45,25 @@ pub struct Exceptions<'a> {
 /// "Discard" (RFC 863), at which a run of ipv6 sends a router the packet that makes the kernel look for it.
 const DISCARD: u16 = 9;
 
+/// All routers of the link (RFC 4291, 2.7.1), which a run of ipv6 asks to advertise themselves (RFC 4861, 6.3.7).
+const ALL_ROUTERS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2));
+const ROUTER_SOLICITATION: u8 = 133;
+
+/// An echo request: its type is the family's own.
+const fn echo_request(to: IpAddr) -> Rule {
+    Rule::AcceptIcmp(to, if to.is_ipv4() { 8 } else { 128 })
+}
+
 impl Exceptions<'_> {
     /// The rules, in order.
     pub fn rules(&self) -> Vec<Rule> {
         let allow = self.allow.iter().map(|net| Rule::Accept(*net));
         let resolvers = self.resolvers.iter().map(|ip| Rule::AcceptPorts(*ip, RESOLVER_PORTS.into()));
         let collectors = self.collectors.iter().map(|at| Rule::AcceptPorts(at.ip(), [at.port()].into()));
-        let routers =
-            self.routers.iter().flat_map(|ip| [Rule::AcceptEcho(*ip), Rule::AcceptPorts(*ip, [DISCARD].into())]);
+        let solicitation = [Rule::AcceptIcmp(ALL_ROUTERS, ROUTER_SOLICITATION)];
+        let routers = self.routers.iter().flat_map(|ip| [echo_request(*ip), Rule::AcceptPorts(*ip, [DISCARD].into())]);
         let refused = special_blocks().chain(self.neighbours.iter().copied()).map(Rule::Refuse);
-        allow.chain(resolvers).chain(collectors).chain(routers).chain(refused).collect()
+        allow.chain(resolvers).chain(collectors).chain(solicitation).chain(routers).chain(refused).collect()
     }
 }
 
@@ -74,9 +83,9 @@ mod tests {
         };
         let rules = exceptions.rules();
         let first_refusal = rules.iter().position(|rule| matches!(rule, Rule::Refuse(_))).unwrap();
-        assert_eq!(first_refusal, 5);
+        assert_eq!(first_refusal, 6);
         assert!(rules.iter().skip(first_refusal).all(|rule| matches!(rule, Rule::Refuse(_))));
         assert_eq!(rules.last(), Some(&Rule::Refuse(neighbours[0])));
-        assert_eq!(rules.len(), 5 + special_blocks().count() + 1);
+        assert_eq!(rules.len(), 6 + special_blocks().count() + 1);
     }
 }

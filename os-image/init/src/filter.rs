@@ -40,18 +40,12 @@ const LOOPBACK: u16 = 772;
 /// Where the kernel's own ports begin (`ip_local_port_range`), from which the probe sends datagrams.
 const FIRST_OWN_PORT: u16 = 32_768;
 
-/// ICMP's echo request.
-const ECHO_REQUEST: u8 = 8;
-
 /// Types of ICMP that may come in: echo and its reply, and the three errors. No redirects, no timestamps.
-const ICMP_IN: [u8; 5] = [0, 3, ECHO_REQUEST, 11, 12];
-
-/// ICMPv6's echo request.
-const ECHO_REQUEST_V6: u8 = 128;
+const ICMP_IN: [u8; 5] = [0, 3, 8, 11, 12];
 
 /// Types of ICMPv6 that may come in (RFC 4890, 4.4): the four errors, echo and its reply, who listens to which group, advertisements
 /// of routers, neighbour discovery. No redirects.
-const ICMPV6_IN: [u8; 10] = [1, 2, 3, 4, ECHO_REQUEST_V6, 129, 130, 134, 135, 136];
+const ICMPV6_IN: [u8; 10] = [1, 2, 3, 4, 128, 129, 130, 134, 135, 136];
 
 /// What the rules are made of.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -139,10 +133,10 @@ fn batch(rules: &Rules) -> Batch {
                     batch.rule("probe", at.verdict(Verdict::Accept));
                 }
             }
-            Rule::AcceptEcho(ip) => {
-                let (protocol, kind) = if ip.is_ipv4() { (ICMP, ECHO_REQUEST) } else { (ICMPV6, ECHO_REQUEST_V6) };
-                let echo = transport(to(ip.into()), protocol, 0, Is::Equal, &[kind]);
-                batch.rule("probe", echo.verdict(Verdict::Accept));
+            Rule::AcceptIcmp(ip, kind) => {
+                let protocol = if ip.is_ipv4() { ICMP } else { ICMPV6 };
+                let message = transport(to(ip.into()), protocol, 0, Is::Equal, &[kind]);
+                batch.rule("probe", message.verdict(Verdict::Accept));
             }
             Rule::Refuse(net) => batch.rule("probe", to(net).counter().reject()),
         }
