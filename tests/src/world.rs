@@ -87,14 +87,22 @@ pub fn runnable_copy(name: &str, folder: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When it has not after [`PATIENCE`].
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    wait_up_to(PATIENCE, what, look)
+}
+
+/// The same, for what may take longer.
+///
+/// # Errors
+/// When it has not after `patience`.
+pub fn wait_up_to<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {
         if let Some(found) = look()? {
             return Ok(found);
         }
-        if begun.elapsed() > PATIENCE {
-            bail!("waited {} s for {what}", PATIENCE.as_secs());
+        if begun.elapsed() > patience {
+            bail!("waited {} s for {what}", patience.as_secs());
         }
         std::thread::sleep(LOOK);
     }

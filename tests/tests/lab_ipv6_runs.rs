@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests, the helpers between them too")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sonde_probe::config::read_network;
@@ -13,7 +13,7 @@ use sonde_protocol::tls::SecretKey;
 use sonde_tests::audit::{self, Subject};
 use sonde_tests::lab::{Family, Host, Lab, LabChild, LabOptions, Link, Router};
 use sonde_tests::scene::{Scene, lab, say};
-use sonde_tests::world::{PATIENCE, program, wait_for};
+use sonde_tests::world::{PATIENCE, program, wait_for, wait_up_to};
 
 const ID: u64 = 9001;
 
@@ -49,8 +49,12 @@ fn verdict(result: &Value, af: u64) -> Value {
 }
 
 fn wait_result(scene: &Scene<'_>, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    wait_result_up_to(PATIENCE, scene, what, is)
+}
+
+fn wait_result_up_to(patience: Duration, scene: &Scene<'_>, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;
-    let found = wait_for(what, || {
+    let found = wait_up_to(patience, what, || {
         let results = scene.owner.results(ID)?;
         last = results.last().cloned().unwrap_or_default();
         Ok(results.into_iter().find(|result| is(result)))
@@ -368,17 +372,7 @@ fn looks_that_confirm_come_by_themselves() {
     let folder = tempfile::tempdir().unwrap();
     let (_servers, mut scene) = start(&lab, folder.path(), 130);
     // So many of the usual waits: five minutes and a run.
-    let wait = |scene: &Scene<'_>, is: &dyn Fn(&Value) -> bool| {
-        let begun = Instant::now();
-        loop {
-            let results = scene.owner.results(ID).unwrap();
-            if let Some(found) = results.iter().find(|result| is(result)) {
-                return found.clone();
-            }
-            assert!(begun.elapsed() < 8 * PATIENCE, "{:?}", results.last());
-            std::thread::sleep(Duration::from_millis(500));
-        }
-    };
+    let wait = |scene: &Scene<'_>, is: &dyn Fn(&Value) -> bool| wait_result_up_to(8 * PATIENCE, scene, "its run", is);
     wait(&scene, &is_native);
     let wall = lab.router(Router::R1);
     wall.nft("table ip6 wall { chain c { type filter hook forward priority 0; drop; }; }").unwrap();
@@ -392,15 +386,12 @@ fn looks_that_confirm_come_by_themselves() {
     is_told(&scene, "broken", &["filtered"]);
     // The hour's vote is what was settled at its last run. Votes are made each minute.
     let path = format!("/api/v2/ipv6/probes/{}/", scene.number(Host::Dual));
-    let begun = Instant::now();
-    while scene.public.get(&path).unwrap()["hours"]
-        .as_array()
-        .and_then(|all| all.last())
-        .is_none_or(|hour| hour["v6"] != "broken")
-    {
-        assert!(begun.elapsed() < 2 * PATIENCE, "{}", scene.public.get(&path).unwrap());
-        std::thread::sleep(Duration::from_millis(500));
-    }
+    let is_vote = |hour: &Value| hour["v6"] == "broken";
+    wait_up_to(2 * PATIENCE, "the hour's vote", || {
+        let probe = scene.public.get(&path)?;
+        Ok(probe["hours"].as_array().and_then(|all| all.last()).is_some_and(is_vote).then_some(()))
+    })
+    .unwrap();
     wall.nft("delete table ip6 wall").unwrap();
     let broken_at = broken["timestamp"].as_i64();
     wait(&scene, &|result| is_native(result) && result["timestamp"].as_i64() > broken_at);

@@ -6,19 +6,17 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::console::{Console, Line};
 use crate::lab::Namespace;
+use crate::world::wait_up_to;
 
 /// How long a machine may take for anything: it is emulated, on a computer that does other things.
 pub const PATIENCE: Duration = Duration::from_secs(400);
-
-/// How often a condition is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// The firmware.
 #[derive(Debug, Clone)]
@@ -130,18 +128,17 @@ impl Machine {
     /// # Errors
     /// When it has not after [`PATIENCE`], or the machine has gone; with the end of the console.
     pub fn await_that<T>(&mut self, what: &str, mut look: impl FnMut(&Console) -> Result<Option<T>>) -> Result<T> {
-        let begun = Instant::now();
-        loop {
+        let found = wait_up_to(PATIENCE, what, || {
             if let Some(found) = look(&self.console)? {
-                return Ok(found);
+                return Ok(Some(found));
             }
             if let Some(status) = self.child.try_wait()? {
                 let said = fs::read_to_string(&self.log).unwrap_or_default();
-                bail!("the machine ended ({status}) before {what}: {said}\n{}", self.console.tail());
+                bail!("the machine ended ({status}) before {what}: {said}");
             }
-            ensure!(begun.elapsed() < PATIENCE, "waited in vain for {what}\n{}", self.console.tail());
-            std::thread::sleep(LOOK);
-        }
+            Ok(None)
+        });
+        found.with_context(|| self.console.tail())
     }
 
     /// Waits until the console has such a text, whoever wrote it.
@@ -175,15 +172,10 @@ struct Monitor {
 
 impl Monitor {
     fn open(socket: &Path, child: &mut Child) -> Result<Self> {
-        let begun = Instant::now();
-        let stream = loop {
-            if let Ok(stream) = UnixStream::connect(socket) {
-                break stream;
-            }
+        let stream = wait_up_to(PATIENCE, "QEMU's monitor", || {
             ensure!(child.try_wait()?.is_none(), "QEMU has ended at once");
-            ensure!(begun.elapsed() < PATIENCE, "QEMU opens no monitor");
-            std::thread::sleep(LOOK);
-        };
+            Ok(UnixStream::connect(socket).ok())
+        })?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut monitor = Self { reader: BufReader::new(stream) };
         // Its greeting.

@@ -1,6 +1,7 @@
 // The bands as a chart to zoom into and to read off, in place of the picture that the server made, when somebody asks for it. One tab
 // stop: arrows move the cursor, Home and End go to the ends, Escape lets go, + and − zoom, 0 shows all.
 
+import { button } from "./button.js";
 import { css } from "./colour.js";
 import { duration, moment } from "./format.js";
 
@@ -9,11 +10,8 @@ const SAY_AFTER_MS = 300;
 for (const root of document.querySelectorAll("[data-bands]")) offer(root);
 
 function offer(root) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = "Zoom and read values";
-  button.addEventListener("click", async () => {
-    button.disabled = true;
+  const opener = button("Zoom and read values", async () => {
+    opener.disabled = true;
     try {
       const [{ default: Plot }, answer] = await Promise.all([
         import("../vendor/uplot/uPlot.js"),
@@ -22,12 +20,12 @@ function offer(root) {
       if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
       await style();
       show(root, Plot, await answer.json());
-      button.remove();
+      opener.remove();
     } catch (error) {
-      button.textContent = `Zooming is not to be had: ${error.message}`;
+      opener.textContent = `Zooming is not to be had: ${error.message}`;
     }
   });
-  root.append(button);
+  root.append(opener);
 }
 
 // The chart's own style, which only those load who zoom.
@@ -159,13 +157,7 @@ function show(root, Plot, summary) {
     event.preventDefault();
     act();
   });
-  for (const [name, act] of [["Closer", () => zoom(0.5)], ["Farther", () => zoom(2)], ["All", all]]) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = name;
-    button.addEventListener("click", act);
-    bar.append(button);
-  }
+  bar.append(button("Closer", () => zoom(0.5)), button("Farther", () => zoom(2)), button("All", all));
   const hint = document.createElement("span");
   hint.className = "muted small";
   hint.textContent = "Or drag over a part of it.";

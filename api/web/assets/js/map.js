@@ -2,6 +2,7 @@
 // picture that the page has, with one dot for places near each other. Closer each place has its own, on a canvas over the
 // countries: thousands of elements would be slow. Where one looks stands in the address (`#map=latitude,longitude,times`).
 
+import { button } from "./button.js";
 import { css } from "./colour.js";
 import { count } from "./format.js";
 import { HEIGHT, place, unplace, WIDTH } from "./projection.js";
@@ -199,13 +200,7 @@ function start(svg) {
 function controls(box, buttons) {
   const tools = document.createElement("div");
   tools.className = "map-tools";
-  for (const [name, act] of buttons) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = name;
-    button.addEventListener("click", act);
-    tools.append(button);
-  }
+  tools.append(...buttons.map(([name, act]) => button(name, act)));
   const readout = document.createElement("span");
   readout.className = "readout";
   readout.setAttribute("aria-live", "polite");

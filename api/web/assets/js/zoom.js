@@ -1,6 +1,7 @@
 // A curve in uPlot: drag to zoom, buttons for those who do not drag.
 
 import uPlot from "../vendor/uplot/uPlot.js";
+import { button } from "./button.js";
 
 const number = (text) => (text === "" ? null : Number(text));
 
@@ -13,7 +14,7 @@ const full = utc({ day: "numeric", month: "short", year: "numeric", hour: "2-dig
 const ticks = (_, times, __, ___, step) =>
   times.map((time) => (step >= 86400 || time % 86400 === 0 ? day : clock).format(time * 1000));
 
-export function zoomed(figure, svgs, rows, button) {
+export function zoomed(figure, svgs, rows, opener) {
   const isShare = figure.dataset.series === "share";
   const factor = isShare ? 100 : 1;
   const column = (name) => rows.map((row) => (number(row.dataset[name]) === null ? null : number(row.dataset[name]) * factor));
@@ -94,14 +95,8 @@ export function zoomed(figure, svgs, rows, button) {
     ["Later", (min, max) => [Math.min(last - (max - min), min + (max - min) / 4), max + (max - min) / 4]],
     ["All", () => [first, last]],
   ];
-  button.replaceWith(
-    ...controls.map(([name, change]) => {
-      const control = document.createElement("button");
-      control.type = "button";
-      control.textContent = name;
-      control.addEventListener("click", () => plot && move(change));
-      return control;
-    }),
+  opener.replaceWith(
+    ...controls.map(([name, change]) => button(name, () => plot && move(change))),
   );
   document.addEventListener("theme", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
