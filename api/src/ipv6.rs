@@ -59,11 +59,11 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 /// Who stands behind it, in a sentence that belongs under every picture.
 fn bias(figures: &Figures) -> String {
+    let (probes, networks) = (figures.probes, figures.network_count());
+    let (more, others) = (if probes == 1 { "" } else { "s" }, if networks == 1 { "" } else { "s" });
     format!(
-        "Volunteers' probes, mostly technical people's, wired: not a sample of users. {} probes, {} networks, 95 % interval, \
-         definition v{DEFINITION}.",
-        figures.probes,
-        figures.network_count()
+        "Volunteers' probes, mostly technical people's, wired: not a sample of users. {probes} probe{more}, \
+         {networks} network{others}, 95 % interval, definition v{DEFINITION}."
     )
 }
 
