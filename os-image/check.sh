@@ -11,7 +11,7 @@ git ls-files -z --cached --others --exclude-standard -- os-image Cargo.lock | xa
 cp "$init" "$again/init"
 cp "$probe" "$again/probe"
 cp "$out/sonde_$version.efi" "$again/signed.efi"
-cp target/os-image/work/BOOTAA64.EFI "$again/loader.efi"
+cp target/os-image/scratch/BOOTAA64.EFI "$again/loader.efi"
 cp "${packages[@]}" "$again"
 whom=()
 if [ "$(id -u)" -eq 0 ]; then
@@ -24,7 +24,7 @@ fi
 (
     cd "$again/another directory" && umask 077 &&
     "${whom[@]}" env -i PATH="$PATH" HOME="$again" LANG=C TZ=Pacific/Chatham PYTHONPATH=os-image/lib PYTHONDONTWRITEBYTECODE=1 faketime -f +2d \
-        /usr/bin/python3 os-image/lib/image.py --work "$again/work" --out "$again/out" --version "$version" --time "$SOURCE_DATE_EPOCH" \
+        /usr/bin/python3 os-image/lib/image.py --work "$again/scratch" --out "$again/out" --version "$version" --time "$SOURCE_DATE_EPOCH" \
         --init "$again/init" --probe "$again/probe" --signed "$again/signed.efi" --signed-loader "$again/loader.efi" \
         "${packages[@]/#*\//$again/}"
 )
@@ -37,7 +37,7 @@ explain() {
     timeout 600 diffoscope --max-page-size 20000 --max-report-size 20000 "$1" "$2" || true
 }
 same() { cmp -s "$1" "$2" || { explain "$1" "$2"; die "two builds differ: $3"; }; }
-same target/os-image/work/initramfs.cpio "$again/work/initramfs.cpio" "the initramfs"
+same target/os-image/scratch/initramfs.cpio "$again/scratch/initramfs.cpio" "the initramfs"
 same "$out/$unsigned" "$again/out/$unsigned" "the file before it is signed"
 echo "before signing: two directories, users and days give the same bytes"
 
