@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ring::digest;
+use sonde_protocol::board::{UpdateAnswer, UpdateSaid};
 use sonde_protocol::condition::Conditions;
 use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::identity::{ClaimCode, KeyNotice};
@@ -274,6 +275,11 @@ impl Served {
                     debug!(probe_id = ?self.probe.map(|(probe, _)| probe.0), spool = health.spool_depth, "health");
                 }
                 Command::Rotate(rotation) => self.rotate(&rotation).await?,
+                // This collector holds no releases.
+                Command::UpdateAsk(ask) => {
+                    self.send(&Down::UpdateAnswer(UpdateAnswer { id: ask.id, said: UpdateSaid::Missing })).await?;
+                }
+                Command::Board(_) => {}
                 Command::Close => return Err(End::Refused),
             }
         }

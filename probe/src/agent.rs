@@ -598,6 +598,8 @@ impl Agent {
                 self.refused(reason, &text, claim_code);
             }
             Action::Key(notice) => self.key_notice(notice),
+            // No system of a board's listens yet.
+            Action::UpdateAnswer(_) | Action::UpdateChoice(_) => {}
             Action::BootIsOver => self.boot_is_over = true,
             Action::Disconnect => {
                 self.lost("the collector does not serve this probe just now");

@@ -204,7 +204,9 @@ fn ups() -> Vec<Up> {
         | Up::TimeRequest(_)
         | Up::Bye(_)
         | Up::Health(_)
-        | Up::Rotate(_) => {}
+        | Up::Rotate(_)
+        | Up::UpdateAsk(_)
+        | Up::Board(_) => {}
     };
     let reasons = [GapReason::SpoolFull, GapReason::Crash, GapReason::Stopped, GapReason::Rejected, GapReason::Damaged];
     let gaps = reasons.map(|reason| match reason {
@@ -244,7 +246,9 @@ fn downs() -> Vec<Down> {
         | Down::TimeReply(_)
         | Down::Directory(_)
         | Down::SeenAt(_)
-        | Down::Key(_) => {}
+        | Down::Key(_)
+        | Down::UpdateAnswer(_)
+        | Down::UpdateChoice(_) => {}
     };
     let bare = Welcome {
         version: VERSION,

@@ -19,6 +19,7 @@ pub mod address;
 pub mod adverts;
 #[cfg(feature = "atlas")]
 pub mod atlas;
+pub mod board;
 pub mod bounded;
 pub mod condition;
 pub mod directory;

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
 
+use crate::board::{BoardState, UpdateAnswer, UpdateAsk, UpdateChoice};
 use crate::bounded::{Bytes, List, Text};
 use crate::condition::Conditions;
 use crate::directory::SignedDirectory;
@@ -72,6 +73,12 @@ pub enum Up {
     /// The probe wants to be known by another key.
     #[n(6)]
     Rotate(#[n(0)] Rotation),
+    /// A board's system asks for a piece of a file of the release repository.
+    #[n(7)]
+    UpdateAsk(#[n(0)] UpdateAsk),
+    /// How a board stands.
+    #[n(8)]
+    Board(#[n(0)] BoardState),
 }
 
 /// From collector to probe.
@@ -104,6 +111,12 @@ pub enum Down {
     /// Something about the probe's key.
     #[n(8)]
     Key(#[n(0)] KeyNotice),
+    /// The answer to an [`Up::UpdateAsk`].
+    #[n(9)]
+    UpdateAnswer(#[n(0)] UpdateAnswer),
+    /// What the owner wants of updates; said after the welcome to a board and when it changes.
+    #[n(10)]
+    UpdateChoice(#[n(0)] UpdateChoice),
 }
 
 /// The first message of a connection.

@@ -257,7 +257,12 @@ impl Served {
                     session.handle_durable(vec![BootRanges { boot: frame.boot, ranges }]);
                 }
                 Command::Close => anyhow::bail!("the session is over"),
-                Command::Store(_) | Command::Orders | Command::Health(_) | Command::Rotate(_) => {}
+                Command::Store(_)
+                | Command::Orders
+                | Command::Health(_)
+                | Command::Rotate(_)
+                | Command::UpdateAsk(_)
+                | Command::Board(_) => {}
             }
         }
         Ok(())

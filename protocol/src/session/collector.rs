@@ -7,6 +7,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use crate::board::{BoardState, UpdateAsk};
 use crate::bounded::{List, Text};
 use crate::directory::SignedDirectory;
 use crate::identity::{ClaimCode, KeyNotice, Rotation};
@@ -38,6 +39,10 @@ pub enum Command {
     Health(Health),
     /// The probe wants another key: answer with [`CollectorSession::notify`].
     Rotate(Rotation),
+    /// The board's system asks for a piece of a file: answer with [`Down::UpdateAnswer`].
+    UpdateAsk(UpdateAsk),
+    /// How the board stands.
+    Board(BoardState),
     /// End the connection once what was sent has had time to arrive.
     Close,
 }
@@ -176,6 +181,8 @@ impl CollectorSession {
             }
             (Up::Health(health), State::Open) => self.commands.push_back(Command::Health(health)),
             (Up::Rotate(rotation), State::Open) => self.commands.push_back(Command::Rotate(rotation)),
+            (Up::UpdateAsk(ask), State::Open) => self.commands.push_back(Command::UpdateAsk(ask)),
+            (Up::Board(state), State::Open) => self.commands.push_back(Command::Board(state)),
             // What it says while it waits is answered when it comes back.
             (_, State::Closed | State::Waiting) => {}
             _ => self.refuse(RefusedReason::Malformed, "out of turn"),

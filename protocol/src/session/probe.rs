@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use crate::board::{BoardState, UpdateAnswer, UpdateAsk, UpdateChoice};
 use crate::bounded::{Bytes, List, Text};
 use crate::condition::Condition;
 use crate::directory::SignedDirectory;
@@ -98,6 +99,10 @@ pub enum Action {
     },
     /// The collector tells something about our key.
     Key(KeyNotice),
+    /// For the board's system: what the collector answered.
+    UpdateAnswer(UpdateAnswer),
+    /// For the board's system: what the owner wants of updates.
+    UpdateChoice(UpdateChoice),
     /// The collector holds this boot to be over, because another one with our key has come since: whatever it still reports
     /// is lost. A new boot has to begin.
     BootIsOver,
@@ -293,6 +298,8 @@ impl ProbeSession {
             }
             (Down::TimeReply(reply), State::Open) => self.clock_sample(reply, now),
             (Down::SeenAt(address), State::Open) => self.actions.push_back(Action::SeenAt(address.0)),
+            (Down::UpdateAnswer(answer), State::Open) => self.actions.push_back(Action::UpdateAnswer(answer)),
+            (Down::UpdateChoice(choice), State::Open) => self.actions.push_back(Action::UpdateChoice(choice)),
             (Down::Directory(directory), State::Open) => self.actions.push_back(Action::Directory(directory)),
             // Out of turn: the other side is confused or newer. Nothing of it is acted on.
             _ => {}
@@ -424,6 +431,20 @@ impl ProbeSession {
     pub fn rotate(&mut self, rotation: Rotation) {
         if self.state == State::Open {
             self.actions.push_back(Action::Send(Up::Rotate(rotation)));
+        }
+    }
+
+    /// The board's system asks for a piece of a file. Said only to a collector that has welcomed the probe.
+    pub fn ask_for_update(&mut self, ask: UpdateAsk) {
+        if self.state == State::Open {
+            self.actions.push_back(Action::Send(Up::UpdateAsk(ask)));
+        }
+    }
+
+    /// How the board stands. Said only to a collector that has welcomed the probe.
+    pub fn board_changed(&mut self, state: BoardState) {
+        if self.state == State::Open {
+            self.actions.push_back(Action::Send(Up::Board(state)));
         }
     }
 

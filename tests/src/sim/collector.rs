@@ -217,7 +217,7 @@ impl Collector {
                     self.ingest(cx, ToIngest::Take(link, who, stored, cx.collector_wall()));
                 }
                 Command::Orders => self.push_orders(cx, link),
-                Command::Health(_) | Command::Rotate(_) => {}
+                Command::Health(_) | Command::Rotate(_) | Command::UpdateAsk(_) | Command::Board(_) => {}
                 Command::Close => return false,
             }
         }

@@ -714,7 +714,12 @@ impl ProbeHost {
             Action::Finished => process.finished = true,
             // One probe has one process at a time: nobody else ends its boot.
             Action::BootIsOver => panic!("the collector ended a boot that goes on"),
-            Action::Refused { .. } | Action::Directory(_) | Action::SeenAt(_) | Action::Key(_) => {}
+            Action::Refused { .. }
+            | Action::Directory(_)
+            | Action::SeenAt(_)
+            | Action::Key(_)
+            | Action::UpdateAnswer(_)
+            | Action::UpdateChoice(_) => {}
         }
     }
 
