@@ -15,8 +15,12 @@ need() {
     command -v apt-get >/dev/null 2>&1 || die "please install: ${missing[*]}"
     [ "$(id -u)" -eq 0 ] || die "please install (as root): apt-get install ${missing[*]}"
     say "installing ${missing[*]}"
-    apt-get -o DPkg::Lock::Timeout=300 update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    # apt waits for dpkg's lock, but not for that of its own lists, and stages run beside each other.
+    (
+        flock 9
+        apt-get -o DPkg::Lock::Timeout=300 update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    ) 9>/run/lock/sonde-setup
 }
 
 # The same for servers of the lab. Their packages would start services: one that sets this machine's clock, others that
