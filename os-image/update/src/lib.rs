@@ -6,7 +6,8 @@
 //!
 //! Start reading at [`client::Update`], which walks through chapter 5 of the specification. [`metadata`] reads the four files, [`json`]
 //! makes the bytes that are signed, [`key`] checks signatures, [`log`](mod@log) checks that a release was published for everybody to see.
-//! [`release`] is what our targets say of themselves, [`policy`] decides about them, and [`sign`] is the operator's side.
+//! [`release`] is what our targets say of themselves, [`policy`] decides about them, and [`sign`] is the operator's side; [`repository`] has
+//! the names of the files.
 //! `docs/updates.md` says who signs what, and what somebody with which key can do.
 
 pub mod client;
@@ -18,4 +19,5 @@ pub mod metadata;
 pub mod moment;
 pub mod policy;
 pub mod release;
+pub mod repository;
 pub mod sign;

@@ -72,6 +72,14 @@ pub fn entry(version: u64, file: &[u8]) -> Vec<u8> {
     format!("{ENTRY}\ntargets {version}\nsha256 {}\n", HEXLOWER.encode(&sha256(file))).into_bytes()
 }
 
+/// Of which version of the targets an entry speaks. `None` if it is no entry of this log.
+pub fn version_of(entry: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(entry).ok()?.strip_prefix(ENTRY)?.strip_prefix("\ntargets ")?;
+    let (version, hash) = text.split_once("\nsha256 ")?;
+    let hash = HEXLOWER.decode(hash.strip_suffix('\n')?.as_bytes()).ok()?;
+    decimal(version).filter(|version| *version > 0 && hash.len() == tree::EMPTY.len())
+}
+
 /// Does the log of `key` hold `entry`, and does it continue what was `seen`? Gives the newer checkpoint, to be seen next time.
 pub fn check(key: &LogKey, seen: Option<&Checkpoint>, entry: &[u8], evidence: &[u8]) -> Result<Checkpoint, LogError> {
     let evidence = Evidence::parse(evidence)?;
@@ -137,7 +145,7 @@ impl Seen {
 }
 
 /// A number in decimal digits without leading zeroes.
-fn decimal(text: &str) -> Option<u64> {
+pub(crate) fn decimal(text: &str) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if plain { text.parse().ok() } else { None }
 }
