@@ -15,6 +15,7 @@ mod own;
 mod record;
 mod runs;
 mod start;
+mod updates;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sonde_protocol::address::{Nat64Prefix, Neighbourhood};
+use sonde_protocol::board::{FromSystem, ToSystem};
 use sonde_protocol::bounded::Text;
 use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId};
@@ -70,6 +72,7 @@ use crate::scheduler::Scheduler;
 use crate::service_manager::{News, ServiceManager};
 use crate::spool::Done;
 use crate::status::{Status, StatusServer};
+use crate::system::System;
 use crate::uplink::{ConnectError, Link, LinkEvent};
 use crate::wall_clock::WallClock;
 
@@ -174,6 +177,8 @@ struct Agent {
     report_log: Option<File>,
     status: StatusServer,
     manager: ServiceManager,
+    /// The board's own, where there is one.
+    board: System,
     /// The collector of this connection was asked to take the next key.
     asked_for_key: bool,
     /// The next try is not to wait: it is with another key.
@@ -228,7 +233,7 @@ enum End {
 
 /// One boot.
 async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<End, AgentError> {
-    let Life { identity, config, resolver, report_log, status, control, page, manager } = start.life()?;
+    let Life { identity, config, resolver, report_log, status, control, page, manager, way } = start.life()?;
     let status =
         StatusServer::new(status, start.sandbox.clone()).map_err(system("the status socket cannot be used"))?;
     let (to_agent, commands) = control::channel();
@@ -238,6 +243,7 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
     if let Some(page) = page {
         page::serve(page, to_agent, start.local_time.clone()).map_err(system("the page cannot be served"))?;
     }
+    let board = System::new(way).map_err(system("the board's system cannot be heard"))?;
     let mut reload = signal(SignalKind::hangup()).map_err(system("SIGHUP cannot be heard"))?;
     let mut watch_addresses = AddressWatch::new().map_err(system("the kernel cannot be asked about addresses"))?;
     let local = LocalNetwork::read().map_err(system("the machine's addresses cannot be read"))?;
@@ -304,6 +310,7 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
         report_log,
         status,
         manager,
+        board,
         asked_for_key: false,
         come_back_now: false,
         boot_is_over: false,
@@ -361,6 +368,7 @@ enum Event {
     Command(Asked),
     Surveyed(Option<Vec<Found>>),
     Disk(Result<Option<Found>, ()>),
+    Board(FromSystem),
 }
 
 impl Agent {
@@ -415,6 +423,7 @@ impl Agent {
             Some(done) = self.runs.join_next_with_id() => Event::Run(done.map_err(|error| error.id())),
             done = self.keeping.done() => Event::Kept(done),
             found = self.own.looked() => Event::Disk(found),
+            said = self.board.hear() => Event::Board(said),
             () = sleep(wait) => Event::Timer,
             () = self.status.ready() => Event::Status,
             Some(asked) = self.commands.recv() => Event::Command(asked),
@@ -487,6 +496,7 @@ impl Agent {
                 self.status.note_news();
             }
             Event::Kept(done) => self.kept(done),
+            Event::Board(said) => self.board_says(said),
             Event::Status => {
                 // Whoever lays down a key asks then how the probe is.
                 self.look_for_next_key();
@@ -517,6 +527,7 @@ impl Agent {
         self.try_quic_again(now);
         self.advance_own(now);
         self.advance_health(now);
+        self.tell_board();
         loop {
             let mut busy = false;
             while let Some(action) = self.session.poll_action() {
@@ -598,8 +609,8 @@ impl Agent {
                 self.refused(reason, &text, claim_code);
             }
             Action::Key(notice) => self.key_notice(notice),
-            // No system of a board's listens yet.
-            Action::UpdateAnswer(_) | Action::UpdateChoice(_) => {}
+            Action::UpdateAnswer(answer) => self.board.say(ToSystem::Answer(answer)),
+            Action::UpdateChoice(choice) => self.board.say(ToSystem::Choice(choice)),
             Action::BootIsOver => self.boot_is_over = true,
             Action::Disconnect => {
                 self.lost("the collector does not serve this probe just now");

@@ -32,6 +32,7 @@ pub mod scheduler;
 pub mod service_manager;
 pub mod spool;
 pub mod status;
+pub mod system;
 pub mod uplink;
 pub mod verdict;
 pub mod verify_image;

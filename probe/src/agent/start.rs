@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -91,6 +91,8 @@ pub struct Start {
     pub(super) clock: Arc<dyn ClockSource>,
     pub(super) sandbox: Report,
     manager: ServiceManager,
+    /// The way to a board's own system.
+    way: Option<UnixDatagram>,
     /// Two processes with one state directory would write over each other's spool.
     _lock: File,
 }
@@ -105,6 +107,7 @@ pub(super) struct Life {
     pub(super) control: Option<UnixListener>,
     pub(super) page: Option<TcpListener>,
     pub(super) manager: ServiceManager,
+    pub(super) way: Option<UnixDatagram>,
 }
 
 impl Start {
@@ -148,6 +151,10 @@ impl Start {
             warn!(%error, "the service manager cannot be told how the probe is");
             ServiceManager::default()
         });
+        let way = crate::system::open().unwrap_or_else(|error| {
+            warn!(%error, "the board's system cannot be heard");
+            None
+        });
         // Reads files that are closed later.
         let local_time = LocalTime::of_this_machine();
         let sandbox = if sandboxed {
@@ -178,6 +185,7 @@ impl Start {
             clock: Arc::new(SystemClock),
             sandbox,
             manager,
+            way,
             _lock: lock,
         })
     }
@@ -205,6 +213,7 @@ impl Start {
             control: self.control.as_ref().map(UnixListener::try_clone).transpose().map_err(system("no descriptor"))?,
             page: self.page.as_ref().map(TcpListener::try_clone).transpose().map_err(system("no descriptor"))?,
             manager: self.manager.try_clone().map_err(system("no descriptor"))?,
+            way: self.way.as_ref().map(UnixDatagram::try_clone).transpose().map_err(system("no descriptor"))?,
         })
     }
 }

@@ -93,6 +93,8 @@ fn serve(mut stream: UnixStream, list: &[PathBuf]) -> Result<(), SandboxError> {
     ignored.add(Signal::SIGHUP);
     ignored.thread_block().map_err(|errno| failed(errno.into()))?;
     let _ = rustix::thread::set_name(c"sonde-resolv");
+    // It may be the way to a board's system, which this process has nothing to say to.
+    nix::unistd::dup2_stdin(File::open("/dev/null").map_err(failed)?).map_err(|errno| failed(errno.into()))?;
     privileges::harden()?;
     files::close_but(list.iter().map(|file| directory(file)))?;
     privileges::keep(false, &[])?;
