@@ -64,7 +64,7 @@ pub fn init() -> ! {
 async fn live(console: &Console) -> io::Result<bool> {
     let release = Release::of_this_image();
     let kernel = rustix::system::uname();
-    console.say("start", &format!("sonde-os {}, Linux {}", release.version, kernel.release().to_string_lossy()));
+    console.say("start", &format!("sonde-os {release}, Linux {}", kernel.release().to_string_lossy()));
     prepare_kernel(console);
     let board = Board::new(console.clone());
     let uevents = Uevents::open()?;

@@ -22,6 +22,7 @@ pub mod probe;
 pub mod release;
 pub mod run;
 pub mod settings;
+pub mod slots;
 pub mod state;
 pub mod step;
 pub mod supervise;

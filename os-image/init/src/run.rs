@@ -203,7 +203,7 @@ impl Keeper {
     fn supervise(&mut self, now: Duration) {
         match self.rules.poll(now) {
             Order::Start if self.may_start => {
-                match Probe::start(self.raw, &self.release.version, &self.board.console) {
+                match Probe::start(self.raw, &self.release.to_string(), &self.board.console) {
                     Ok(probe) => {
                         self.probe = Some(probe);
                         self.rules.started(now);

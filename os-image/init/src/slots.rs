@@ -1,0 +1,251 @@
+//! The two places for a system in the boot partition, and what may happen to them: a new system is written beside the one that runs, tried,
+//! and kept or given up. Nothing here can leave a card without a system that starts: what runs is never touched before another is kept,
+//! and only what does not run is deleted.
+//!
+//! [`loader`] has the rules for boards with systemd-boot. Everything blocks, for as long as a card takes. It must not know where a system comes
+//! from or whether it is to be trusted: whoever calls [`Slots::install`] says so.
+
+pub mod firmware;
+mod loader;
+pub mod name;
+mod osrel;
+mod volume;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use firmware::Counted;
+use name::Name;
+pub use name::Tries;
+pub use volume::BOOT;
+use volume::{Access, Folder, Volume};
+
+/// What is read or copied at once.
+const PIECE: usize = 1 << 20;
+
+/// Bytes that stay free, for whatever else is written to the partition: folders, a volunteer's `sonde.toml`.
+const MARGIN: u64 = 1 << 20;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// The image was made without one.
+    #[error("this system has no number, so nothing can be newer: write the card anew for updates")]
+    NoNumber,
+    /// Started from somewhere else, or renamed by hand.
+    #[error("the boot partition has no file with this system's number {0}: write the card anew for updates")]
+    Missing(u64),
+    /// The system that runs has not been kept yet.
+    #[error("the system that runs is on trial: nothing else is tried before it is kept")]
+    OnTrial,
+    /// It cannot be given up any more.
+    #[error("the system that runs was kept")]
+    Kept,
+    /// It would never be started.
+    #[error("{0} is not newer than the system that runs")]
+    NotNewer(u64),
+    /// Bytes were left out.
+    #[error("there are {there} bytes, and the next are those from {offset} on")]
+    Gap {
+        /// What is there.
+        there: u64,
+        /// What was given.
+        offset: u64,
+    },
+    /// Full, with everything deleted that may be.
+    #[error("the boot partition is too small: write the card anew")]
+    NoRoom,
+    /// The file is not the system that its name says.
+    #[error("{file} has the number {inside} inside")]
+    OtherInside {
+        /// Its name.
+        file: String,
+        /// 0 for none.
+        inside: u64,
+    },
+    /// What a power cut has left cannot be made one again.
+    #[error(
+        "the boot partition has several files with this system's number {0}, and none is whole: write the card anew"
+    )]
+    Names(u64),
+    /// The partition cannot be mounted.
+    #[error("the boot partition {} cannot be {what}: {source}; is the card locked, or worn out?", device.display())]
+    Mount {
+        /// Its device.
+        device: PathBuf,
+        /// What for.
+        what: &'static str,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A file cannot be read, written, renamed …
+    #[error("{file} on the boot partition cannot be {step}: {source}")]
+    Card {
+        /// What was to be done.
+        step: &'static str,
+        /// With what.
+        file: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Another system on the card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Other {
+    /// Its release's number.
+    pub number: u64,
+    /// Its tries, if it was not kept.
+    pub tries: Option<Tries>,
+}
+
+/// What the boot partition says of the system that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// It is on trial.
+    pub trial: bool,
+    /// It is on trial, and the boot loader does not count its tries: no update must be installed here.
+    pub uncounted: bool,
+    /// A power cut has left two names for it. [`Slots::keep`] makes them one.
+    pub twice: bool,
+    /// What else there is, by number.
+    pub others: Vec<Other>,
+}
+
+impl Seen {
+    /// Is there a system that was kept, to fall back to?
+    pub fn has_fallback(&self) -> bool {
+        self.others.iter().any(|other| other.tries.is_none())
+    }
+}
+
+/// The slots of the card that the board has started from.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    volume: Volume,
+    own: u64,
+    counted: Counted,
+}
+
+impl Slots {
+    /// Looks what is there, without writing. `boot` is the boot partition's device, `own` the number of the system that runs.
+    ///
+    /// # Errors
+    /// When the card cannot be read, or this system is not on it.
+    pub fn look(boot: &Path, own: u64) -> Result<(Self, Seen), SlotError> {
+        Self::look_with(boot, own, firmware::counted())
+    }
+
+    /// The same with what the loader says.
+    fn look_with(boot: &Path, own: u64, counted: Counted) -> Result<(Self, Seen), SlotError> {
+        if own == 0 {
+            return Err(SlotError::NoNumber);
+        }
+        let slots = Self { volume: Volume::new(boot), own, counted };
+        let seen = loader::look(&slots.volume, own, &slots.counted)?;
+        Ok((slots, seen))
+    }
+
+    /// Keeps the system that runs, from now on for good. Nothing happens if it was kept already.
+    ///
+    /// # Errors
+    /// When the card does not take part, or the file is not this system.
+    pub fn keep(&self) -> Result<(), SlotError> {
+        loader::keep(&self.volume, self.own, &self.counted)
+    }
+
+    /// Gives up the system that runs, where the loader does not count: the next start is of the one that was kept.
+    ///
+    /// # Errors
+    /// When the card does not take part, or this one was kept.
+    pub fn give_up(&self) -> Result<(), SlotError> {
+        loader::give_up(&self.volume, self.own, &self.counted)
+    }
+
+    /// How many bytes a new system may have.
+    ///
+    /// # Errors
+    /// The card's.
+    pub fn room(&self) -> Result<u64, SlotError> {
+        loader::room(&self.volume, self.own)
+    }
+
+    /// How many bytes of this system have been fetched.
+    ///
+    /// # Errors
+    /// The card's.
+    pub fn fetched(&self, number: u64) -> Result<u64, SlotError> {
+        part_length(&self.volume.mount(Access::Read)?.folder(loader::FOLDER), number)
+    }
+
+    /// Writes what was fetched of a system from `offset` on, at most behind what is there. It is on the card when this returns. Room is
+    /// made first, if need be; never at the cost of the system that runs.
+    ///
+    /// # Errors
+    /// When the system is not newer, this one is on trial, there is no room, or the card does not take part.
+    pub fn write(&self, number: u64, offset: u64, bytes: &[u8]) -> Result<(), SlotError> {
+        self.may_install(number)?;
+        let mounted = self.volume.mount(Access::Write)?;
+        let folder = mounted.folder(loader::FOLDER);
+        loader::make_room(&folder, self.own, number, bytes.len() as u64)?;
+        let there = part_length(&folder, number)?;
+        if offset > there {
+            return Err(SlotError::Gap { there, offset });
+        }
+        folder.write(&Name::part(number), offset, bytes)
+    }
+
+    /// Reads all that was fetched of a system back from the card, in pieces, and if `ok` says yes after the last one makes it a system on trial:
+    /// the next start is its first try. Gives what `ok` said.
+    ///
+    /// # Errors
+    /// When the system is not newer, another is inside, this one is on trial, or the card does not take part.
+    pub fn install(
+        &self,
+        number: u64,
+        check: &mut dyn FnMut(&[u8]),
+        ok: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, SlotError> {
+        self.may_install(number)?;
+        let part = Name::part(number);
+        {
+            // Nothing of it is in memory any more: it was unmounted after it was written.
+            let mounted = self.volume.mount(Access::Read)?;
+            let folder = mounted.folder(loader::FOLDER);
+            folder.read(&part, PIECE, check)?;
+            if !ok() {
+                return Ok(false);
+            }
+            let inside = osrel::number(&mut folder.open(&part)?).unwrap_or(0);
+            if inside != number {
+                return Err(SlotError::OtherInside { file: part, inside });
+            }
+        }
+        let mounted = self.volume.mount(Access::Write)?;
+        loader::commit(&mounted.folder(loader::FOLDER), self.own, number)?;
+        Ok(true)
+    }
+
+    /// Deletes what was fetched of a system.
+    ///
+    /// # Errors
+    /// The card's.
+    pub fn discard(&self, number: u64) -> Result<(), SlotError> {
+        self.volume.mount(Access::Write)?.folder(loader::FOLDER).delete(&Name::part(number))
+    }
+
+    fn may_install(&self, number: u64) -> Result<(), SlotError> {
+        if number > self.own { Ok(()) } else { Err(SlotError::NotNewer(number)) }
+    }
+}
+
+fn part_length(folder: &Folder, number: u64) -> Result<u64, SlotError> {
+    let is_it = |file: &str| Name::read(file) == Some(Name::Part(number));
+    Ok(folder.files()?.into_iter().find(|(file, _)| is_it(file)).map_or(0, |(_, length)| length))
+}
+
+#[cfg(test)]
+#[path = "slots/tests.rs"]
+mod tests;
