@@ -50,6 +50,16 @@ impl Steps {
         StepName::ALL.iter().zip(&mut self.0).filter_map(due).collect()
     }
 
+    /// The first step that does not work, with its words. A board does without a watchdog.
+    pub fn first_failure(&self) -> Option<(StepName, &str)> {
+        let text = |name: &StepName| match &self.0[usize::from(name.number()) - 1] {
+            Some(shown) if shown.step.is_ok() => None,
+            Some(shown) => Some((*name, shown.step.text())),
+            None => Some((*name, "")),
+        };
+        StepName::ALL.iter().filter(|name| **name != StepName::Watchdog).find_map(text)
+    }
+
     /// What the LED shows: the first step that does not work, unless the collector is reached all the same.
     pub fn signal(&self) -> Signal {
         let works =
@@ -143,6 +153,15 @@ impl Board {
         }
     }
 
+    /// The first step that does not work, in words.
+    pub fn first_failure(&self) -> String {
+        match self.inner().steps.first_failure() {
+            Some((name, "")) => format!("{}: not done", name.name()),
+            Some((name, text)) => format!("{}: {text}", name.name()),
+            None => "every step works".into(),
+        }
+    }
+
     /// The loop has turned; `well` is whether the probe gives no reason to start the board again.
     pub fn turned(&self, well: bool) {
         let mut inner = self.inner();
@@ -220,6 +239,9 @@ mod tests {
             steps.tell(name, Step::Ok("x".into()), "x", s(1));
         }
         assert_eq!(steps.signal(), Signal::Blinks(3), "no card");
+        assert_eq!(steps.first_failure(), Some((StepName::Boot, "")), "never told");
+        steps.tell(StepName::Boot, Step::Failed("no card".into()), "x", s(1));
+        assert_eq!(steps.first_failure(), Some((StepName::Boot, "no card")));
         steps.tell(StepName::Collector, Step::Ok("x".into()), "x", s(1));
         assert_eq!(steps.signal(), Signal::Steady, "it measures");
     }

@@ -18,6 +18,7 @@ use crate::release::Release;
 use crate::settings::{self, Settings};
 use crate::state::{self, PROBE_USER, State};
 use crate::step::{Step, StepName};
+use crate::trial::Trial;
 use crate::uevent::Uevents;
 use crate::{hardening, mounts, power, probe, run};
 
@@ -67,23 +68,41 @@ async fn live(console: &Console) -> io::Result<bool> {
     console.say("start", &format!("sonde-os {release}, Linux {}", kernel.release().to_string_lossy()));
     prepare_kernel(console);
     let board = Board::new(console.clone());
-    let uevents = Uevents::open()?;
     tokio::spawn(board.clone().live());
+    let trial = Trial::begin(board.clone(), release.clone());
+    let ready = tokio::select! {
+        ready = prepare(&board, &release, &trial) => ready?,
+        () = trial.failed() => return Ok(false),
+    };
+    run::run(board, release, ready.settings, ready.state, ready.hotplug, trial).await
+}
+
+/// What there is when the probe may be started.
+struct Ready {
+    settings: Settings,
+    state: Option<State>,
+    hotplug: run::Hotplug,
+}
+
+/// Drivers, card, settings, state, clock.
+async fn prepare(board: &Board, release: &Release, trial: &Trial) -> io::Result<Ready> {
+    let uevents = Uevents::open()?;
     // Beside the loop, which feeds the watchdog meanwhile: a slow board takes longer for all drivers than a watchdog waits.
     let loading = tokio::task::spawn_blocking({
         let board = board.clone();
         move || load_listed(&board)
     });
-    let mut modules = patiently(&board, loading).await.map_err(io::Error::other)?;
-    let (card, settings) = find_settings(&board, &mut modules, &uevents).await;
+    let mut modules = patiently(board, loading).await.map_err(io::Error::other)?;
+    let (card, settings) = find_settings(board, &mut modules, &uevents).await;
     board.settle_for_no_watchdog();
     give_settings(&settings)?;
-    let state = open_state(&board, card.state.as_deref()).await;
-    set_clock(&board, &release);
+    let state = open_state(board, card.state.as_deref()).await;
+    trial.found(&card.boot);
+    set_clock(board, release);
     if let Some(why) = power::last_failure() {
-        console.say("start", &format!("the board had started again by itself: {why}"));
+        board.console.say("start", &format!("the board had started again by itself: {why}"));
     }
-    run::run(board, release, settings, state, run::Hotplug { modules, uevents }).await
+    Ok(Ready { settings, state, hotplug: run::Hotplug { modules, uevents } })
 }
 
 fn prepare_kernel(console: &Console) {

@@ -26,5 +26,6 @@ pub mod slots;
 pub mod state;
 pub mod step;
 pub mod supervise;
+pub mod trial;
 pub mod uevent;
 pub mod watchdog;

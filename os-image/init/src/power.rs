@@ -7,6 +7,8 @@ use std::time::Duration;
 use rustix::system::{RebootCommand, reboot};
 
 use crate::console::{Console, uptime};
+use crate::release::Release;
+use crate::slots::memory::Memory;
 use crate::state::{OS, State};
 
 /// How long somebody has to read what is wrong before the board starts again.
@@ -31,8 +33,10 @@ pub fn end(console: &Console, off: bool) -> ! {
 pub fn fail(console: &Console, why: &str) -> ! {
     console.say("failure", &format!("{why}; the board starts again in {} s", READING_TIME.as_secs()));
     console.flush();
-    let _ = fs::write(Path::new(OS).join(FAILURE), format!("{} s after the start: {why}\n", uptime().as_secs()));
-    rustix::fs::sync();
+    let words = format!("{} s after the start: {why}", uptime().as_secs());
+    let _ = fs::write(Path::new(OS).join(FAILURE), format!("{words}\n"));
+    // If this was a trial, the system before tells them as the reason.
+    Memory::of_this_board().leave_words(Release::of_this_image().number, &words);
     std::thread::sleep(READING_TIME);
     end(console, false)
 }

@@ -23,6 +23,7 @@ use crate::settings::Settings;
 use crate::state::State;
 use crate::step::{Step, StepName};
 use crate::supervise::{Order, Supervision};
+use crate::trial::Trial;
 use crate::uevent::Uevents;
 
 /// The probe has this long to keep what it has not delivered.
@@ -57,6 +58,7 @@ pub async fn run(
     settings: Settings,
     state: Option<State>,
     hotplug: Hotplug,
+    trial: Trial,
 ) -> io::Result<bool> {
     let (tell, mut network) = watch::channel(Condition::default());
     tokio::spawn(keep_network(board.clone(), settings.net.clone(), tell));
@@ -77,6 +79,7 @@ pub async fn run(
         link_since: None,
         clock_known: false,
         reached: false,
+        trial,
         wants_restart: false,
         stopping: false,
         kept_time: uptime(),
@@ -94,6 +97,7 @@ pub async fn run(
                     break;
                 }
             }
+            () = keeper.trial.failed() => break,
             _ = restart.recv() => break,
             _ = off.recv() => {
                 keeper.stop(&mut children).await;
@@ -148,6 +152,7 @@ struct Keeper {
     link_since: Option<Duration>,
     clock_known: bool,
     reached: bool,
+    trial: Trial,
     /// A new start would help.
     wants_restart: bool,
     /// The probe has been asked to end.
@@ -242,6 +247,7 @@ impl Keeper {
                 let again = format!("{}; started again in {} s", probe::how(status), pause.as_secs());
                 self.board.fails(StepName::Probe, again);
                 self.board.tell(StepName::Collector, Step::Waiting(String::new()));
+                self.trial.reached(false);
             }
         }
     }
@@ -286,6 +292,8 @@ impl Keeper {
                 _ => Step::Failed(status.clone()),
             };
             let reached = step.is_ok();
+            // One that waits to be let in has reached it too.
+            self.trial.reached(reached || state == "waiting");
             self.board.tell_as(StepName::Collector, step, state);
             if reached && !std::mem::replace(&mut self.reached, true) {
                 self.board.console.say("memory", &memory_in_use());

@@ -7,14 +7,17 @@
 
 pub mod firmware;
 mod loader;
+pub mod memory;
 pub mod name;
 mod osrel;
+pub mod trial;
 mod volume;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use firmware::Counted;
+use memory::Memory;
 use name::Name;
 pub use name::Tries;
 pub use volume::BOOT;
@@ -106,7 +109,7 @@ pub struct Other {
 pub struct Seen {
     /// It is on trial.
     pub trial: bool,
-    /// It is on trial, and the boot loader does not count its tries: no update must be installed here.
+    /// The boot loader does not count its tries, or did not count those of an earlier one: no update must be installed here.
     pub uncounted: bool,
     /// A power cut has left two names for it. [`Slots::keep`] makes them one.
     pub twice: bool,
@@ -135,7 +138,14 @@ impl Slots {
     /// # Errors
     /// When the card cannot be read, or this system is not on it.
     pub fn look(boot: &Path, own: u64) -> Result<(Self, Seen), SlotError> {
-        Self::look_with(boot, own, firmware::counted())
+        let (slots, mut seen) = Self::look_with(boot, own, firmware::counted())?;
+        let memory = Memory::of_this_board();
+        // Where the loader has counted another, or a cut has left two names, the next one may be counted again.
+        if seen.uncounted && !seen.twice && slots.counted == Counted::Nothing {
+            memory.note_uncounted();
+        }
+        seen.uncounted |= memory.is_uncounted();
+        Ok((slots, seen))
     }
 
     /// The same with what the loader says.
@@ -239,6 +249,12 @@ impl Slots {
     fn may_install(&self, number: u64) -> Result<(), SlotError> {
         if number > self.own { Ok(()) } else { Err(SlotError::NotNewer(number)) }
     }
+}
+
+/// The last words of the system with this number, which was tried here: why it has failed. Without any it ended in a way of which nobody could say
+/// anything, or never began.
+pub fn last_words(number: u64) -> Option<String> {
+    Memory::of_this_board().last_words(number)
 }
 
 fn part_length(folder: &Folder, number: u64) -> Result<u64, SlotError> {

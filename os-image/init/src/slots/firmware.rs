@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::name::Name;
+use super::name::{Name, Tries};
 
 /// Where the kernel offers the firmware's variables, where there are any.
 const VARIABLES: &str = "/sys/firmware/efi/efivars";
@@ -30,10 +30,13 @@ pub enum Counted {
 }
 
 impl Counted {
-    /// Was it a try of the system with this number?
-    pub fn is_try_of(&self, number: u64) -> bool {
-        let Self::File(file) = self else { return false };
-        matches!(Name::read(file), Some(Name::System { number: counted, tries: Some(_) }) if counted == number)
+    /// The tries of the system with this number, if it was one of its that was counted.
+    pub fn tries_of(&self, number: u64) -> Option<Tries> {
+        let Self::File(file) = self else { return None };
+        match Name::read(file) {
+            Some(Name::System { number: counted, tries }) if counted == number => tries,
+            _ => None,
+        }
     }
 }
 
@@ -83,10 +86,11 @@ mod tests {
         let file = |path: &str| decode(&variable(path)).map(Counted::File);
         let counted = file("\\EFI\\Linux\\sonde_7+2-1.efi").unwrap();
         assert_eq!(counted, Counted::File("sonde_7+2-1.efi".into()));
-        assert!(counted.is_try_of(7) && !counted.is_try_of(2));
-        assert!(file("/EFI/Linux/sonde_7+0-3.efi").unwrap().is_try_of(7));
-        assert!(!file("\\EFI\\Linux\\sonde_7.efi").unwrap().is_try_of(7), "no try is counted of it");
-        assert!(!Counted::Nothing.is_try_of(7) && !Counted::Unknown(String::new()).is_try_of(7));
+        assert_eq!(counted.tries_of(7), Some(Tries { left: 2, done: 1 }));
+        assert_eq!(counted.tries_of(2), None);
+        assert!(file("/EFI/Linux/sonde_7+0-3.efi").unwrap().tries_of(7).is_some());
+        assert_eq!(file("\\EFI\\Linux\\sonde_7.efi").unwrap().tries_of(7), None, "no try is counted of it");
+        assert_eq!(Counted::Nothing.tries_of(7).or(Counted::Unknown(String::new()).tries_of(7)), None);
     }
 
     #[test]

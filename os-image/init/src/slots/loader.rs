@@ -65,7 +65,7 @@ impl Files {
         }
         Ok(Seen {
             trial,
-            uncounted: trial && !counted.is_try_of(own),
+            uncounted: trial && counted.tries_of(own).is_none(),
             twice: mine.len() > 1,
             others: others.into_iter().map(|(number, tries)| Other { number, tries }).collect(),
         })

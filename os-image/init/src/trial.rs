@@ -1,0 +1,231 @@
+//! The trial of a system that runs for the first time, from power-on to its end, whatever step the board is at meanwhile: a driver that
+//! is missing for the card is a bad system too. The rules are [`crate::slots::trial`]'s; here are the clock and the card.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::interval;
+
+use crate::board::Board;
+use crate::console::uptime;
+use crate::release::Release;
+use crate::slots::memory::Memory;
+use crate::slots::name::TRIES;
+use crate::slots::trial::{Facts, Trial as Rules, Verdict};
+use crate::slots::{Seen, SlotError, Slots, firmware};
+
+/// The word on the console.
+const TOPIC: &str = "trial";
+
+/// A card that could not be looked at is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How the system that runs stands.
+#[derive(Debug, Clone, Default)]
+pub enum Standing {
+    /// The card has not been looked at yet, or cannot be.
+    #[default]
+    Unknown,
+    /// It has no slot, and none can be written beside it: in words.
+    NoSlots(String),
+    /// It is on trial.
+    OnTrial(Slots, Seen),
+    /// It was kept, now or long ago.
+    Kept(Slots, Seen),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Told {
+    boot: Option<PathBuf>,
+    reached: bool,
+}
+
+/// The trial. It goes on by itself; this is how it is told and asked.
+#[derive(Debug)]
+pub struct Trial {
+    told: watch::Sender<Told>,
+    standing: watch::Receiver<Standing>,
+    failed: watch::Receiver<bool>,
+}
+
+impl Trial {
+    /// Begins. Within a runtime.
+    pub fn begin(board: Board, release: Release) -> Self {
+        let (told, hears) = watch::channel(Told::default());
+        let (tells, standing) = watch::channel(Standing::default());
+        let (fails, failed) = watch::channel(false);
+        let rules = Rules::new(release.trial);
+        let task =
+            Task { board, release, rules, memory: Memory::of_this_board(), told: hears, standing: tells, looked: None };
+        tokio::spawn(async move {
+            task.live().await;
+            let _ = fails.send(true);
+        });
+        Self { told, standing, failed }
+    }
+
+    /// This is the boot partition, and the state is there.
+    pub fn found(&self, boot: &Path) {
+        self.told.send_modify(|told| told.boot = Some(boot.to_owned()));
+    }
+
+    /// Whether the collector is reached.
+    pub fn reached(&self, reached: bool) {
+        self.told.send_if_modified(|told| std::mem::replace(&mut told.reached, reached) != reached);
+    }
+
+    /// How the system stands, now and whenever that changes.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    /// Waits until the trial has failed: the board is to start again.
+    pub async fn failed(&self) {
+        let mut failed = self.failed.clone();
+        if failed.wait_for(|failed| *failed).await.is_err() {
+            // Nobody can say so any more.
+            std::future::pending().await
+        }
+    }
+}
+
+struct Task {
+    board: Board,
+    release: Release,
+    rules: Rules,
+    memory: Memory,
+    told: watch::Receiver<Told>,
+    standing: watch::Sender<Standing>,
+    looked: Option<Duration>,
+}
+
+impl Task {
+    /// Until the trial has failed.
+    async fn live(mut self) {
+        let mut ticks = interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let (told, now) = (self.told.borrow().clone(), uptime());
+            self.look(told.boot.as_deref(), now).await;
+            let facts = self.facts(told.reached, now).await;
+            match self.rules.poll(now, facts) {
+                Verdict::Wait => {}
+                Verdict::Keep => self.keep().await,
+                Verdict::Restart if self.fail().await => return,
+                Verdict::Restart => {}
+            }
+        }
+    }
+
+    /// Looks at the card, once if that works.
+    async fn look(&mut self, boot: Option<&Path>, now: Duration) {
+        let Some(boot) = boot.filter(|_| matches!(*self.standing.borrow(), Standing::Unknown)) else { return };
+        if self.looked.is_some_and(|looked| now.saturating_sub(looked) < LOOK_AGAIN) {
+            return;
+        }
+        self.looked = Some(now);
+        let (boot, number) = (boot.to_owned(), self.release.number);
+        let standing = match blocking(move || Slots::look(&boot, number)).await {
+            Ok((slots, seen)) => self.seen(slots, seen),
+            // A card may be pulled just now; a name does not change by itself.
+            Err(error @ (SlotError::Mount { .. } | SlotError::Card { .. })) => {
+                self.say(&error.to_string());
+                return;
+            }
+            Err(error) => {
+                self.say(&error.to_string());
+                Standing::NoSlots(error.to_string())
+            }
+        };
+        self.standing.send_replace(standing);
+    }
+
+    /// Says how it stands.
+    fn seen(&self, slots: Slots, seen: Seen) -> Standing {
+        let release = &self.release;
+        if seen.uncounted {
+            self.say("the boot loader does not count tries: no update is installed on this board");
+        }
+        if seen.twice {
+            self.say("a power cut has left two names for this system: they are made one when all is well");
+        }
+        if !seen.trial {
+            return Standing::Kept(slots, seen);
+        }
+        let end = if seen.has_fallback() {
+            format!("or the board starts again after {} s", release.trial.as_secs())
+        } else {
+            "and there is no other to fall back to".to_owned()
+        };
+        self.say(&format!("{release} is kept once the collector has been reached, {end}"));
+        Standing::OnTrial(slots, seen)
+    }
+
+    async fn facts(&self, reached: bool, now: Duration) -> Facts {
+        let standing = self.standing.borrow().clone();
+        match standing {
+            Standing::Kept(_, seen) => Facts { reached, trial: false, keep: seen.twice, fallback: true },
+            Standing::OnTrial(_, seen) => Facts { reached, trial: true, keep: true, fallback: seen.has_fallback() },
+            Standing::NoSlots(_) => Facts { reached, trial: false, keep: false, fallback: false },
+            Standing::Unknown => {
+                // Without its card only the loader can say whether this is a trial. One that has had more tries than a new system gets is
+                // started for want of another.
+                let number = self.release.number;
+                let late = number > 0 && now >= self.release.trial && !reached;
+                let tries = if late { blocking(move || firmware::counted().tries_of(number)).await } else { None };
+                let fallback = tries.is_some_and(|tries| tries.began_with() <= TRIES);
+                Facts { reached, trial: tries.is_some(), keep: false, fallback }
+            }
+        }
+    }
+
+    async fn keep(&self) {
+        let (Standing::OnTrial(slots, seen) | Standing::Kept(slots, seen)) = self.standing.borrow().clone() else {
+            return;
+        };
+        let kept = blocking({
+            let slots = slots.clone();
+            move || slots.keep()
+        });
+        match kept.await {
+            Ok(()) => {
+                self.say(&format!("{} is kept", self.release));
+                self.memory.forget_words();
+                let seen = Seen { trial: false, twice: false, ..seen };
+                self.standing.send_replace(Standing::Kept(slots, seen));
+            }
+            Err(error) => self.say(&format!("it cannot be kept: {error}")),
+        }
+    }
+
+    /// Leaves the last words. Gives whether the board is to start again.
+    async fn fail(&self) -> bool {
+        let standing = self.standing.borrow().clone();
+        if let Standing::OnTrial(slots, Seen { uncounted: true, .. }) = standing
+            && let Err(error) = blocking(move || slots.give_up()).await
+        {
+            // It would only be started again.
+            self.say(&format!("the trial has failed, and the system before cannot be started: {error}"));
+            return false;
+        }
+        let words = self.board.first_failure();
+        self.memory.leave_words(self.release.number, &words);
+        self.say(&format!("it has failed within {} s: {words}", self.release.trial.as_secs()));
+        true
+    }
+
+    fn say(&self, text: &str) {
+        self.board.console.say(TOPIC, text);
+    }
+}
+
+/// Beside the loop: a card may take long.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // A mistake in the program has been said by the panic's hook, which starts the board again.
+        Err(_) => std::future::pending().await,
+    }
+}
