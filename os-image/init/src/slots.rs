@@ -2,9 +2,10 @@
 //! and kept or given up. Nothing here can leave a card without a system that starts: what runs is never touched before another is kept,
 //! and only what does not run is deleted.
 //!
-//! [`loader`] has the rules for boards with systemd-boot. Everything blocks, for as long as a card takes. It must not know where a system comes
+//! [`loader`] has the rules for boards with systemd-boot, [`counter`] for those whose U-Boot cannot rename. Everything blocks, for as long as a card takes. It must not know where a system comes
 //! from or whether it is to be trusted: whoever calls [`Slots::install`] says so.
 
+mod counter;
 pub mod firmware;
 mod loader;
 pub mod memory;
@@ -21,7 +22,7 @@ use memory::Memory;
 use name::Name;
 pub use name::Tries;
 pub use volume::BOOT;
-use volume::{Access, Folder, Volume};
+use volume::{Access, Folder, Mounted, Volume};
 
 /// What is read or copied at once.
 const PIECE: usize = 1 << 20;
@@ -124,12 +125,21 @@ impl Seen {
     }
 }
 
+/// Who counts tries, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Layout {
+    /// systemd-boot by the names of files. What it has counted at this start.
+    Loader(Counted),
+    /// A script of U-Boot's in a file.
+    Counter,
+}
+
 /// The slots of the card that the board has started from.
 #[derive(Debug, Clone)]
 pub struct Slots {
     volume: Volume,
     own: u64,
-    counted: Counted,
+    layout: Layout,
 }
 
 impl Slots {
@@ -141,7 +151,8 @@ impl Slots {
         let (slots, mut seen) = Self::look_with(boot, own, firmware::counted())?;
         let memory = Memory::of_this_board();
         // Where the loader has counted another, or a cut has left two names, the next one may be counted again.
-        if seen.uncounted && !seen.twice && slots.counted == Counted::Nothing {
+        let never = matches!(slots.layout, Layout::Loader(Counted::Nothing) | Layout::Counter);
+        if seen.uncounted && !seen.twice && never {
             memory.note_uncounted();
         }
         seen.uncounted |= memory.is_uncounted();
@@ -153,9 +164,26 @@ impl Slots {
         if own == 0 {
             return Err(SlotError::NoNumber);
         }
-        let slots = Self { volume: Volume::new(boot), own, counted };
-        let seen = loader::look(&slots.volume, own, &slots.counted)?;
-        Ok((slots, seen))
+        let volume = Volume::new(boot);
+        let mounted = volume.mount(Access::Read)?;
+        let has_counter = counter::is_here(&mounted.folder(counter::FOLDER));
+        let layout = if has_counter { Layout::Counter } else { Layout::Loader(counted) };
+        let slots = Self { volume, own, layout };
+        let folder = slots.folder(&mounted);
+        let seen = match &slots.layout {
+            Layout::Loader(counted) => loader::look(&folder, own, counted),
+            Layout::Counter => counter::look(&folder, own),
+        };
+        drop(mounted);
+        Ok((slots, seen?))
+    }
+
+    /// Where systems lie and are fetched to.
+    fn folder(&self, mounted: &Mounted) -> Folder {
+        mounted.folder(match self.layout {
+            Layout::Loader(_) => loader::FOLDER,
+            Layout::Counter => counter::FOLDER,
+        })
     }
 
     /// Keeps the system that runs, from now on for good. Nothing happens if it was kept already.
@@ -163,7 +191,10 @@ impl Slots {
     /// # Errors
     /// When the card does not take part, or the file is not this system.
     pub fn keep(&self) -> Result<(), SlotError> {
-        loader::keep(&self.volume, self.own, &self.counted)
+        match &self.layout {
+            Layout::Loader(counted) => loader::keep(&self.volume, self.own, counted),
+            Layout::Counter => counter::keep(&self.volume, self.own),
+        }
     }
 
     /// Gives up the system that runs, where the loader does not count: the next start is of the one that was kept.
@@ -171,7 +202,10 @@ impl Slots {
     /// # Errors
     /// When the card does not take part, or this one was kept.
     pub fn give_up(&self) -> Result<(), SlotError> {
-        loader::give_up(&self.volume, self.own, &self.counted)
+        match &self.layout {
+            Layout::Loader(counted) => loader::give_up(&self.volume, self.own, counted),
+            Layout::Counter => counter::give_up(&self.volume, self.own),
+        }
     }
 
     /// How many bytes a new system may have.
@@ -179,7 +213,11 @@ impl Slots {
     /// # Errors
     /// The card's.
     pub fn room(&self) -> Result<u64, SlotError> {
-        loader::room(&self.volume, self.own)
+        let mounted = self.volume.mount(Access::Read)?;
+        match self.layout {
+            Layout::Loader(_) => loader::room(&self.folder(&mounted), self.own),
+            Layout::Counter => counter::room(&self.folder(&mounted), self.own),
+        }
     }
 
     /// How many bytes of this system have been fetched.
@@ -187,7 +225,7 @@ impl Slots {
     /// # Errors
     /// The card's.
     pub fn fetched(&self, number: u64) -> Result<u64, SlotError> {
-        part_length(&self.volume.mount(Access::Read)?.folder(loader::FOLDER), number)
+        part_length(&self.folder(&self.volume.mount(Access::Read)?), number)
     }
 
     /// Writes what was fetched of a system from `offset` on, at most behind what is there. It is on the card when this returns. Room is
@@ -198,8 +236,11 @@ impl Slots {
     pub fn write(&self, number: u64, offset: u64, bytes: &[u8]) -> Result<(), SlotError> {
         self.may_install(number)?;
         let mounted = self.volume.mount(Access::Write)?;
-        let folder = mounted.folder(loader::FOLDER);
-        loader::make_room(&folder, self.own, number, bytes.len() as u64)?;
+        let folder = self.folder(&mounted);
+        match self.layout {
+            Layout::Loader(_) => loader::make_room(&folder, self.own, number, bytes.len() as u64)?,
+            Layout::Counter => counter::make_room(&folder, self.own, number, bytes.len() as u64)?,
+        }
         let there = part_length(&folder, number)?;
         if offset > there {
             return Err(SlotError::Gap { there, offset });
@@ -223,7 +264,7 @@ impl Slots {
         {
             // Nothing of it is in memory any more: it was unmounted after it was written.
             let mounted = self.volume.mount(Access::Read)?;
-            let folder = mounted.folder(loader::FOLDER);
+            let folder = self.folder(&mounted);
             folder.read(&part, PIECE, check)?;
             if !ok() {
                 return Ok(false);
@@ -234,7 +275,10 @@ impl Slots {
             }
         }
         let mounted = self.volume.mount(Access::Write)?;
-        loader::commit(&mounted.folder(loader::FOLDER), self.own, number)?;
+        match self.layout {
+            Layout::Loader(_) => loader::commit(&self.folder(&mounted), self.own, number)?,
+            Layout::Counter => counter::commit(&self.folder(&mounted), self.own, number)?,
+        }
         Ok(true)
     }
 
@@ -243,7 +287,7 @@ impl Slots {
     /// # Errors
     /// The card's.
     pub fn discard(&self, number: u64) -> Result<(), SlotError> {
-        self.volume.mount(Access::Write)?.folder(loader::FOLDER).delete(&Name::part(number))
+        self.folder(&self.volume.mount(Access::Write)?).delete(&Name::part(number))
     }
 
     fn may_install(&self, number: u64) -> Result<(), SlotError> {

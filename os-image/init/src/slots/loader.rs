@@ -171,15 +171,13 @@ fn tries_of_copy(mine: &[&Found]) -> Tries {
 }
 
 /// Looks, without writing.
-pub fn look(volume: &Volume, own: u64, counted: &Counted) -> Result<Seen, SlotError> {
-    files(&volume.mount(Access::Read)?.folder(FOLDER))?.judge(own, counted)
+pub fn look(folder: &Folder, own: u64, counted: &Counted) -> Result<Seen, SlotError> {
+    files(folder)?.judge(own, counted)
 }
 
 /// How many bytes a new system may have.
-pub fn room(volume: &Volume, own: u64) -> Result<u64, SlotError> {
-    let mounted = volume.mount(Access::Read)?;
-    let folder = mounted.folder(FOLDER);
-    Ok(files(&folder)?.room(own, folder.free()?))
+pub fn room(folder: &Folder, own: u64) -> Result<u64, SlotError> {
+    Ok(files(folder)?.room(own, folder.free()?))
 }
 
 fn files(folder: &Folder) -> Result<Files, SlotError> {
