@@ -30,10 +30,12 @@ use tokio::task::JoinHandle;
 pub use crate::people::AccountCommand;
 pub use crate::probe_admin::ProbeCommand;
 pub use crate::references::ReferenceCommand;
+pub use crate::release::ReleaseCommand;
 
 use crate::board_card;
 use crate::config::Config;
 use crate::data::{DataDir, admin_socket};
+use crate::release;
 
 /// How long a join token is good for.
 const TOKEN_LIFE: Duration = Duration::from_secs(30 * 86_400);
@@ -68,6 +70,11 @@ pub enum AdminCommand {
     /// Credits of accounts
     #[command(subcommand)]
     Credits(CreditsCommand),
+    /// Releases of the board's system, their roll-out, and the keys that sign them
+    // Carried out where the keys are, and never by the server.
+    #[command(subcommand)]
+    #[serde(skip)]
+    Release(ReleaseCommand),
 }
 
 #[derive(Debug, clap::Parser)]
@@ -355,6 +362,7 @@ impl AdminContext {
             AdminCommand::Anchor(command) => self.anchor(command).await,
             AdminCommand::Network(command) => self.network(command).await,
             AdminCommand::Credits(command) => self.credits(command).await,
+            AdminCommand::Release(_) => bail!("releases are changed by whoever has their keys"),
         }
     }
 
@@ -549,6 +557,9 @@ enum Answer {
 
 /// Carries out a command on the data directory `data`, through the running server if there is one.
 pub async fn run(data: &Path, command: &AdminCommand) -> Result<String> {
+    if let AdminCommand::Release(command) = command {
+        return release::run(data, command, release::now());
+    }
     match UnixStream::connect(admin_socket(data)) {
         Ok(stream) => return ask(stream, command),
         // Nobody listens: a server that was killed leaves its socket behind.

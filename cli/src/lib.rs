@@ -12,6 +12,7 @@ pub mod demo;
 mod people;
 mod probe_admin;
 pub mod references;
+pub mod release;
 pub mod research;
 pub mod server;
 pub mod upkeep;

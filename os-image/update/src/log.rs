@@ -105,6 +105,11 @@ impl Checkpoint {
         format!("{origin}\n{size}\n{}\n", BASE64.encode(root))
     }
 
+    /// The size in a note that nobody has checked: how many entries its keeper has to read.
+    pub fn size_of(bytes: &[u8]) -> Option<u64> {
+        decimal(Note::parse(bytes).ok()?.text.lines().nth(1)?)
+    }
+
     /// Reads a note, signed by `key` and about its log. Other signatures, of witnesses or of a next key, may stand beside it.
     pub fn verified(key: &LogKey, bytes: &[u8]) -> Result<Self, LogError> {
         let note = Note::parse(bytes).map_err(LogError::Checkpoint)?;

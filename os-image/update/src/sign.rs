@@ -10,7 +10,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use crate::hashes::Hashes;
 use crate::json::{self, Value};
 use crate::key::{Key, KeyId};
-use crate::log::{Checkpoint, LogKey, tree::Tree};
+use crate::log::{Checkpoint, LogKey, note::Note, tree::Tree};
 use crate::metadata::{
     FormatError, Head, MetaFile, RoleName, Root, SPEC_VERSION, Signed, Snapshot, Target, Targets, Timestamp, root,
 };
@@ -204,6 +204,14 @@ pub fn public(pair: &Ed25519KeyPair) -> Key {
 pub fn checkpoint(key: &LogKey, pair: &Ed25519KeyPair, tree: &Tree) -> Vec<u8> {
     let text = Checkpoint::text(key.name(), tree.size(), &tree.root());
     key.note(&text, pair.sign(text.as_bytes()).as_ref())
+}
+
+/// A checkpoint that is signed by a second key too, that of the same log's next or last root: boards of either accept it.
+pub fn also_signed(checkpoint: &[u8], key: &LogKey, pair: &Ed25519KeyPair) -> Option<Vec<u8>> {
+    let note = Note::parse(checkpoint).ok()?;
+    let own = key.note(note.text, pair.sign(note.text.as_bytes()).as_ref());
+    let line = own.get(note.text.len() + 1..)?;
+    Some([checkpoint, line].concat())
 }
 
 fn text(text: &str) -> Value {

@@ -32,6 +32,8 @@ pub struct Efi {
     pub digest: [u8; 32],
     /// Whether it carries a signature, whosever.
     pub signed: bool,
+    /// For which machines, in the kernel's word (`aarch64`), if it is one of those that boards have.
+    pub architecture: Option<&'static str>,
     /// `.osrel`, the text of os-release.
     pub os_release: Option<String>,
     /// `.uname`, the kernel's version.
@@ -80,15 +82,34 @@ impl Efi {
         digest.copy_from_slice(context.finish().as_ref());
 
         let sections = Sections::of(image, header, optional).ok_or(NotEfi::Short)?;
-        Ok(Self { digest, signed, os_release: sections.text(b".osrel"), kernel: sections.text(b".uname") })
+        // PE's "machine types".
+        let architecture = match u16_at(image, header + 4) {
+            Some(0xaa64) => Some("aarch64"),
+            Some(0x8664) => Some("x86_64"),
+            Some(0x5064) => Some("riscv64"),
+            _ => None,
+        };
+        Ok(Self {
+            digest,
+            signed,
+            architecture,
+            os_release: sections.text(b".osrel"),
+            kernel: sections.text(b".uname"),
+        })
     }
 
     /// The version by os-release.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
+        self.stated("IMAGE_VERSION")
+    }
+
+    /// A value of os-release by its name.
+    #[must_use]
+    pub fn stated(&self, name: &str) -> Option<&str> {
         let lines = self.os_release.as_deref()?.lines();
-        let mut values = lines.filter_map(|line| line.strip_prefix("IMAGE_VERSION="));
-        values.next().map(|value| value.trim_matches('"'))
+        let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        values.next().map(|value| value.trim_matches(['"', '\'']))
     }
 }
 

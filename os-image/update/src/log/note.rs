@@ -46,6 +46,11 @@ impl LogKey {
         &self.name
     }
 
+    /// The key without its name.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
     /// The beginning of a hash of name and key: what signatures call it.
     fn id(&self) -> [u8; 4] {
         let hash = sha256(&[self.name.as_bytes(), &[b'\n', ED25519], &self.key.0].concat());
