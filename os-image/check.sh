@@ -10,7 +10,11 @@ mkdir "$again/another directory"
 git ls-files -z --cached --others --exclude-standard -- os-image Cargo.lock | xargs -0 cp --parents -t "$again/another directory" --no-dereference
 cp "$init" "$again/init"
 cp "$probe" "$again/probe"
-cp "$out/sonde_$version.efi" "$again/signed.efi"
+if [ -n "$update_root" ]; then
+    cp "$update_root" "$again/root.json"
+    system+=(--update-root "$again/root.json")
+fi
+cp "$out/sonde_$number.efi" "$again/signed.efi"
 cp target/os-image/scratch/BOOTAA64.EFI "$again/loader.efi"
 cp "${packages[@]}" "$again"
 whom=()
@@ -24,11 +28,11 @@ fi
 (
     cd "$again/another directory" && umask 077 &&
     "${whom[@]}" env -i PATH="$PATH" HOME="$again" LANG=C TZ=Pacific/Chatham PYTHONPATH=os-image/lib PYTHONDONTWRITEBYTECODE=1 faketime -f +2d \
-        /usr/bin/python3 os-image/lib/image.py --work "$again/scratch" --out "$again/out" --version "$version" --time "$SOURCE_DATE_EPOCH" \
+        /usr/bin/python3 os-image/lib/image.py --work "$again/scratch" --out "$again/out" "${system[@]}" \
         --init "$again/init" --probe "$again/probe" --signed "$again/signed.efi" --signed-loader "$again/loader.efi" \
         "${packages[@]/#*\//$again/}"
 )
-unsigned=sonde_$version.unsigned.efi
+unsigned=sonde_$number.unsigned.efi
 explain() {
     if ! command -v diffoscope >/dev/null 2>&1; then
         (need diffoscope diffoscope-minimal) || { cmp "$1" "$2"; return 0; }
@@ -42,6 +46,8 @@ same "$out/$unsigned" "$again/out/$unsigned" "the file before it is signed"
 echo "before signing: two directories, users and days give the same bytes"
 
 # The signature apart: it is over exactly these bytes, by this certificate, and the card around the signed files differs in nothing.
-sbverify --cert "$cert" "$out/sonde_$version.efi" >/dev/null || die "the signature of sonde_$version.efi does not verify"
-same "$out/$name.img" "$again/out/$name.img" "the card's image around the signed files"
+sbverify --cert "$cert" "$out/sonde_$number.efi" >/dev/null || die "the signature of sonde_$number.efi does not verify"
+for card in "${cards[@]}"; do
+    same "$out/$card" "$again/out/$card" "the card's image $card around the signed files"
+done
 echo "the card's image around the signed files: the same bytes"

@@ -19,6 +19,8 @@ STATE = 128 * MIB
 # "SOND": the MBR's signature, and the FAT's number.
 SIGNATURE = 0x534F4E44
 LABEL = "SONDE"
+# What is written on a card in use: the settings by people, the count of tries by U-Boot and sonde-os.
+CHANGING = ("sonde.toml", "ab.env")
 
 
 def mbr():

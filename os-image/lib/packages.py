@@ -179,13 +179,17 @@ def unpack(file, directory):
 
 
 def main():
-    """`packages.py [--mirror URL] CACHE fetch|refresh|stale`, beside the lists; prints the files, or what there is to say."""
+    """`packages.py [--mirror URL] [--lists DIR] CACHE fetch|refresh|stale`; prints the files, or what there is to say. The lists are those of
+    the image, or others of the same form."""
     words = sys.argv[1:]
-    mirror = None
-    if words[:1] == ["--mirror"]:
-        mirror, words = words[1], words[2:]
+    mirror, here = None, Path(__file__).resolve().parent.parent
+    while words and words[0] in ("--mirror", "--lists"):
+        option, value, *words = words
+        if option == "--mirror":
+            mirror = value
+        else:
+            here = Path(value)
     cache, verb = words
-    here = Path(__file__).resolve().parent.parent
     apt, lock = Apt(cache, mirror), here / "packages.lock"
     if verb == "fetch":
         every = locked(lock)
@@ -193,10 +197,12 @@ def main():
             print(apt.fetch(package, every))
         return
     newest = apt.refresh(wanted(here / "packages"))
-    old = {package.name: package for package in locked(lock)} if lock.exists() else {}
-    changed = [package for package in newest if old.get(package.name) != package]
+    # A list may have the same package of two suites.
+    old = {(package.suite, package.name): package for package in locked(lock)} if lock.exists() else {}
+    changed = [package for package in newest if old.get((package.suite, package.name)) != package]
     for package in changed:
-        print(f"{package.name} {package.version} ({package.suite}), listed {old[package.name].version if package.name in old else 'not at all'}")
+        listed = old.get((package.suite, package.name))
+        print(f"{package.name} {package.version} ({package.suite}), listed {listed.version if listed else 'not at all'}")
     if verb == "refresh":
         write(lock, newest)
     elif changed:

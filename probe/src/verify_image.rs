@@ -23,9 +23,16 @@ use self::sums::Sums;
 /// The largest list, key or signature.
 const MAX_TEXT: u64 = 256 << 10;
 
-/// Folders and files that computers and U-Boot leave on a card without being asked, none of which anything starts.
-const LEFT_BEHIND: [&str; 6] =
-    ["System Volume Information/", ".Spotlight-V100/", ".fseventsd/", ".Trashes/", "ubootefi.var", "sonde.toml"];
+/// What people, computers and U-Boot write on a card in use, none of which anything starts: `ab.env` says which of the card's own slots.
+const LEFT_BEHIND: [&str; 7] = [
+    "System Volume Information/",
+    ".Spotlight-V100/",
+    ".fseventsd/",
+    ".Trashes/",
+    "ubootefi.var",
+    "ab.env",
+    "sonde.toml",
+];
 
 /// What to look at, and what to compare it with.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +63,7 @@ pub enum Verdict {
 enum Found {
     /// A program of its own.
     Efi(Box<Efi>),
-    /// A card: each file with its sum, and those of `EFI/Linux/` that are programs.
+    /// A card: each file with its sum, and the systems among them.
     Card { files: Vec<(String, [u8; 32])>, programs: Vec<(String, Efi)> },
     /// Packed by xz: only the sum of the whole says something.
     Packed,
@@ -117,15 +124,23 @@ fn look(path: &Path) -> Result<(Found, Option<[u8; 32]>)> {
     let (mut files, mut programs) = (Vec::new(), Vec::new());
     for entry in card.files().with_context(|| name.to_string())? {
         let bytes = card.read(&entry).with_context(|| format!("{name}: {}", entry.path))?;
-        if in_folder(&entry.path, "EFI/Linux/") {
+        if is_system(&entry.path) {
             programs.push((entry.path.clone(), Efi::read(&bytes).with_context(|| format!("{name}: {}", entry.path))?));
         }
         files.push((entry.path, sha256(&bytes)));
     }
     if programs.is_empty() {
-        bail!("{name}: its boot partition has no signed file in EFI/Linux, so nothing of Sonde's starts from it");
+        bail!(
+            "{name}: its boot partition has no signed file (EFI/Linux/*.efi, slot_a.efi), so nothing of Sonde's starts from it"
+        );
     }
     Ok((Found::Card { files, programs }, sum))
+}
+
+/// Whether a board may start it: by name with systemd-boot, or as a slot with U-Boot's script. A new system that is being fetched is not yet one.
+fn is_system(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    lower.starts_with("efi/linux/") && lower.ends_with(".efi") || matches!(lower.as_str(), "slot_a.efi" | "slot_b.efi")
 }
 
 fn in_folder(path: &str, folder: &str) -> bool {
@@ -183,7 +198,8 @@ fn say_efi(name: &str, efi: &Efi, out: &mut impl Write) -> std::io::Result<()> {
     let unknown = "unknown";
     writeln!(
         out,
-        "{name}: Sonde {}, Linux {}, {}",
+        "{name}: Sonde {}, number {}, Linux {}, {}",
+        efi.stated("VERSION_ID").unwrap_or(unknown),
         efi.version().unwrap_or(unknown),
         efi.kernel.as_deref().unwrap_or(unknown),
         if efi.signed { "signed" } else { "NOT SIGNED" }
@@ -229,16 +245,23 @@ fn compare_list(found: &Found, sum: Option<&[u8; 32]>, path: &Path, sums: &Sums,
         writeln!(out, "the file is NOT one of the list")?;
         return Ok(false);
     };
-    let Some(name) = sums.names().find(|name| name.ends_with(".boot.sha256") && !name.contains('/')) else {
+    // A release has a card of either sort: the one that this is must be right in everything.
+    let mut closest: Option<Vec<String>> = None;
+    for name in sums.names().filter(|name| name.ends_with(".boot.sha256") && !name.contains('/')) {
+        let boot = text(&path.with_file_name(name)).context("to check a card, its list has to be beside SHA256SUMS")?;
+        if sums.sum_of(name) != Some(&sha256(boot.as_bytes())) {
+            writeln!(out, "{name} beside the list is NOT the one of the list")?;
+            return Ok(false);
+        }
+        let boot = Sums::parse(&boot).with_context(|| name.to_owned())?;
+        let complaints = differences(files, &boot);
+        if closest.as_ref().is_none_or(|fewest| complaints.len() < fewest.len()) {
+            closest = Some(complaints);
+        }
+    }
+    let Some(complaints) = closest else {
         bail!("{}: it names no list of a boot partition (….boot.sha256)", path.display());
     };
-    let boot = text(&path.with_file_name(name)).context("to check a card, its list has to be beside SHA256SUMS")?;
-    if sums.sum_of(name) != Some(&sha256(boot.as_bytes())) {
-        writeln!(out, "{name} beside the list is NOT the one of the list")?;
-        return Ok(false);
-    }
-    let boot = Sums::parse(&boot).with_context(|| name.to_owned())?;
-    let complaints = differences(files, &boot);
     for complaint in &complaints {
         writeln!(out, "{complaint}")?;
     }

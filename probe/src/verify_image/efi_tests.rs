@@ -71,6 +71,8 @@ fn a_digest_is_the_one_that_other_tools_say() {
 fn texts_come_out_of_their_sections() {
     let efi = Efi::read(&ours()).unwrap();
     assert_eq!(efi.version(), Some("1.2.3"));
+    let named = Efi::read(&program(&[(b".osrel", b"VERSION_ID=\"1.2.3\"\nIMAGE_VERSION=12\n")])).unwrap();
+    assert_eq!((named.version(), named.stated("VERSION_ID"), named.stated("ID")), (Some("12"), Some("1.2.3"), None));
     assert_eq!(efi.kernel.as_deref(), Some("6.12.95+deb12-arm64"));
     let evil = Efi::read(&program(&[(b".uname", b"6\x1b[2J\x07.12")])).unwrap();
     assert_eq!(evil.kernel.as_deref(), Some("6[2J.12"), "nothing that moves a terminal");

@@ -4,7 +4,7 @@ use super::card::tests::card;
 use super::efi::tests::{program, sign};
 use super::*;
 
-const UKI: &str = "EFI/Linux/sonde_0.1.0.efi";
+const UKI: &str = "EFI/Linux/sonde_7.efi";
 
 /// A release in a folder: the image, the signed file, the lists.
 struct Release {
@@ -14,7 +14,7 @@ struct Release {
 
 impl Release {
     fn new() -> Self {
-        let uki = program(&[(b".osrel", b"IMAGE_VERSION=0.1.0\n"), (b".uname", b"6.12")]);
+        let uki = program(&[(b".osrel", b"VERSION_ID=0.1.0\nIMAGE_VERSION=7\n"), (b".uname", b"6.12")]);
         let boot =
             vec![(UKI, sign(uki, &[1; 64])), ("config.txt", b"arm_64bit=1\n".to_vec()), ("sonde.toml", b"".to_vec())];
         let release = Self { folder: TempDir::new().unwrap(), boot };
@@ -65,7 +65,7 @@ fn what_the_list_has_is_vouched_for() {
         let (verdict, words) = release.judge(release.path(name));
         assert_eq!(verdict, Verdict::Vouched, "{words}");
         assert!(
-            words.contains("Sonde 0.1.0, Linux 6.12, signed")
+            words.contains("Sonde 0.1.0, number 7, Linux 6.12, signed")
                 && words.contains(&format!("the file is {name} of the list")),
             "{words}"
         );
@@ -94,6 +94,23 @@ fn a_card_with_settings_is_compared_file_by_file() {
 }
 
 #[test]
+fn a_card_may_be_of_either_sort_but_not_of_both() {
+    let release = Release::new();
+    let uki = release.boot[0].1.clone();
+    let counter: Vec<(&'static str, Vec<u8>)> = vec![("slot_a.efi", uki.clone()), ("boot.scr", vec![7])];
+    let list = counter.iter().map(|(name, bytes)| line(name, bytes)).collect::<String>();
+    release.write("sonde-os-counter.boot.sha256", list.as_bytes());
+    let sums = std::fs::read_to_string(release.path("SHA256SUMS")).unwrap();
+    release.write("SHA256SUMS", (line("sonde-os-counter.boot.sha256", list.as_bytes()) + &sums).as_bytes());
+    let with = |files: &[(&'static str, Vec<u8>)]| release.judge(release.write("card", &release.image(files)));
+    let used = [counter.clone(), vec![("ab.env", b"slot=a\n".to_vec())]].concat();
+    assert_eq!(with(&used).0, Verdict::Vouched);
+    assert_eq!(with(&release.boot[..2]).0, Verdict::Vouched);
+    let (verdict, words) = with(&[counter.clone(), release.boot.clone()].concat());
+    assert!(verdict == Verdict::Different && words.contains("NOT a file of the release"), "{words}");
+}
+
+#[test]
 fn a_list_of_the_card_that_the_list_does_not_know_is_not_believed() {
     let release = Release::new();
     let mut files = release.boot.clone();
@@ -107,7 +124,7 @@ fn a_list_of_the_card_that_the_list_does_not_know_is_not_believed() {
 #[test]
 fn an_own_build_vouches_whoever_signed() {
     let release = Release::new();
-    let unsigned = program(&[(b".osrel", b"IMAGE_VERSION=0.1.0\n"), (b".uname", b"6.12")]);
+    let unsigned = program(&[(b".osrel", b"VERSION_ID=0.1.0\nIMAGE_VERSION=7\n"), (b".uname", b"6.12")]);
     let own = release.write("own.unsigned.efi", &unsigned);
     let against = |file: &str| {
         judge(&VerifyImage { file: release.path(file), against: Some(own.clone()), ..VerifyImage::default() })
