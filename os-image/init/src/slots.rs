@@ -306,6 +306,12 @@ fn part_length(folder: &Folder, number: u64) -> Result<u64, SlotError> {
     Ok(folder.files()?.into_iter().find(|(file, _)| is_it(file)).map_or(0, |(_, length)| length))
 }
 
+/// A system's file with nothing in it but its number.
+#[cfg(test)]
+pub fn system_for_tests(number: u64) -> Vec<u8> {
+    osrel::tests::system(&format!("ID=sonde\nIMAGE_VERSION={number}\n"))
+}
+
 #[cfg(test)]
 #[path = "slots/tests.rs"]
 mod tests;

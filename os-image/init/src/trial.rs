@@ -13,7 +13,7 @@ use crate::release::Release;
 use crate::slots::memory::Memory;
 use crate::slots::name::TRIES;
 use crate::slots::trial::{Facts, Trial as Rules, Verdict};
-use crate::slots::{Seen, SlotError, Slots, firmware};
+use crate::slots::{Seen, SlotError, Slots, Tries, firmware};
 
 /// The word on the console.
 const TOPIC: &str = "trial";
@@ -52,12 +52,15 @@ pub struct Trial {
 impl Trial {
     /// Begins. Within a runtime.
     pub fn begin(board: Board, release: Release) -> Self {
+        Self::begin_with(board, release, Memory::of_this_board())
+    }
+
+    fn begin_with(board: Board, release: Release, memory: Memory) -> Self {
         let (told, hears) = watch::channel(Told::default());
         let (tells, standing) = watch::channel(Standing::default());
         let (fails, failed) = watch::channel(false);
         let rules = Rules::new(release.trial);
-        let task =
-            Task { board, release, rules, memory: Memory::of_this_board(), told: hears, standing: tells, looked: None };
+        let task = Task { board, release, rules, memory, told: hears, standing: tells, looked: None, loader: None };
         tokio::spawn(async move {
             task.live().await;
             let _ = fails.send(true);
@@ -98,6 +101,8 @@ struct Task {
     told: watch::Receiver<Told>,
     standing: watch::Sender<Standing>,
     looked: Option<Duration>,
+    /// What the loader says of this start, asked once: it does not change.
+    loader: Option<Option<Tries>>,
 }
 
 impl Task {
@@ -163,7 +168,7 @@ impl Task {
         Standing::OnTrial(slots, seen)
     }
 
-    async fn facts(&self, reached: bool, now: Duration) -> Facts {
+    async fn facts(&mut self, reached: bool, now: Duration) -> Facts {
         let standing = self.standing.borrow().clone();
         match standing {
             Standing::Kept(_, seen) => Facts { reached, trial: false, keep: seen.twice, fallback: true },
@@ -173,8 +178,10 @@ impl Task {
                 // Without its card only the loader can say whether this is a trial. One that has had more tries than a new system gets is
                 // started for want of another.
                 let number = self.release.number;
-                let late = number > 0 && now >= self.release.trial && !reached;
-                let tries = if late { blocking(move || firmware::counted().tries_of(number)).await } else { None };
+                if number > 0 && now >= self.release.trial && self.loader.is_none() {
+                    self.loader = Some(blocking(move || firmware::counted().tries_of(number)).await);
+                }
+                let tries = self.loader.flatten();
                 let fallback = tries.is_some_and(|tries| tries.began_with() <= TRIES);
                 Facts { reached, trial: tries.is_some(), keep: false, fallback }
             }
@@ -227,5 +234,42 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         Ok(done) => done,
         // A mistake in the program has been said by the panic's hook, which starts the board again.
         Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::console::Console;
+    use crate::step::{Step, StepName};
+
+    /// The machine has been on for longer than this trial lasts, and counts no tries.
+    fn release() -> Release {
+        Release { number: 2, name: "0.2.0".into(), built: Duration::ZERO, trial: Duration::from_nanos(1) }
+    }
+
+    #[tokio::test]
+    async fn a_trial_that_fails_gives_its_place_back_and_lets_the_board_start_again() {
+        let place = tempfile::tempdir().unwrap();
+        let (boot, state) = (place.path().join("boot"), place.path().join("state"));
+        let folder = boot.join("EFI/Linux");
+        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&state).unwrap();
+        for (file, number) in [("sonde_1.efi", 1), ("sonde_2+3.efi", 2)] {
+            fs::write(folder.join(file), crate::slots::system_for_tests(number)).unwrap();
+        }
+        let board = Board::new(Console::start().unwrap());
+        board.tell(StepName::Modules, Step::Ok("all".into()));
+        board.fails(StepName::Boot, "no driver for the card");
+        let trial = Trial::begin_with(board, release(), Memory::at(&state));
+        let mut standing = trial.standing();
+        trial.found(&boot);
+        standing.wait_for(|standing| matches!(standing, Standing::OnTrial(_, seen) if seen.uncounted)).await.unwrap();
+        trial.failed().await;
+        assert!(folder.join("sonde_2+0-3.efi").exists() && folder.join("sonde_1.efi").exists());
+        let words = Memory::at(&state).last_words(2).unwrap();
+        assert_eq!(words, "boot: no driver for the card");
     }
 }

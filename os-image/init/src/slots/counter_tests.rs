@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::slots::system_for_tests as system;
 
 const fn env(slot: Slot, left: Option<u32>) -> Env {
     Env { slot, left }
@@ -56,10 +57,6 @@ fn what_the_counter_means_to_the_system_that_runs() {
         assert_eq!(card.judge(own).unwrap(), seen, "{card:?} {own}");
         assert!(matches!(card.judge(9), Err(SlotError::Missing(9))));
     }
-}
-
-fn system(number: u64) -> Vec<u8> {
-    osrel::tests::system(&format!("ID=sonde\nIMAGE_VERSION={number}\n"))
 }
 
 fn text(place: &Path) -> String {

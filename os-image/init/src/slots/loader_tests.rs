@@ -195,7 +195,7 @@ fn whenever_the_power_goes_the_system_has_a_whole_file_and_keeping_it_again_ends
 }
 
 fn system(number: u64) -> Vec<u8> {
-    let mut file = osrel::tests::system(&format!("ID=sonde\nIMAGE_VERSION={number}\n"));
+    let mut file = crate::slots::system_for_tests(number);
     file.resize(3 * PIECE + 7, number as u8);
     file
 }

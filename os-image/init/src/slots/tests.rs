@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::*;
 
 fn system(number: u64) -> Vec<u8> {
-    let mut file = osrel::tests::system(&format!("ID=sonde\nIMAGE_VERSION={number}\n"));
+    let mut file = super::system_for_tests(number);
     file.resize(2 * PIECE + 5, number as u8);
     file
 }
