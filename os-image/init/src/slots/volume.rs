@@ -192,10 +192,15 @@ impl Folder {
     /// # Errors
     /// The card's.
     pub fn delete(&self, file: &str) -> Result<(), SlotError> {
+        // While it is open its clusters are its own. So its name is gone from the card before they are free: a power cut leaves no name
+        // that leads nowhere, whatever the card writes first.
+        let held = File::open(self.0.join(file));
         match fs::remove_file(self.0.join(file)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done.and_then(|()| self.sync()).map_err(failed("deleted", file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            done => done.and_then(|()| self.sync()).map_err(failed("deleted", file))?,
         }
+        drop(held);
+        self.sync().map_err(failed("deleted", file))
     }
 
     /// How many bytes are free.
