@@ -42,6 +42,9 @@ pub enum SlotError {
     /// The system that runs has not been kept yet.
     #[error("the system that runs is on trial: nothing else is tried before it is kept")]
     OnTrial,
+    /// Whatever is new here would run without a way back.
+    #[error("this board's boot loader does not count tries, so no update is installed")]
+    Uncounted,
     /// It cannot be given up any more.
     #[error("the system that runs was kept")]
     Kept,
@@ -140,6 +143,8 @@ pub struct Slots {
     volume: Volume,
     own: u64,
     layout: Layout,
+    /// The loader of this board has been seen not to count.
+    never_counts: bool,
 }
 
 impl Slots {
@@ -148,19 +153,11 @@ impl Slots {
     /// # Errors
     /// When the card cannot be read, or this system is not on it.
     pub fn look(boot: &Path, own: u64) -> Result<(Self, Seen), SlotError> {
-        let (slots, mut seen) = Self::look_with(boot, own, firmware::counted())?;
-        let memory = Memory::of_this_board();
-        // Where the loader has counted another, or a cut has left two names, the next one may be counted again.
-        let never = matches!(slots.layout, Layout::Loader(Counted::Nothing) | Layout::Counter);
-        if seen.uncounted && !seen.twice && never {
-            memory.note_uncounted();
-        }
-        seen.uncounted |= memory.is_uncounted();
-        Ok((slots, seen))
+        Self::look_with(boot, own, firmware::counted(), &Memory::of_this_board())
     }
 
-    /// The same with what the loader says.
-    fn look_with(boot: &Path, own: u64, counted: Counted) -> Result<(Self, Seen), SlotError> {
+    /// The same with what the loader says, and with what is known of it.
+    fn look_with(boot: &Path, own: u64, counted: Counted, memory: &Memory) -> Result<(Self, Seen), SlotError> {
         if own == 0 {
             return Err(SlotError::NoNumber);
         }
@@ -168,14 +165,27 @@ impl Slots {
         let mounted = volume.mount(Access::Read)?;
         let has_counter = counter::is_here(&mounted.folder(counter::FOLDER));
         let layout = if has_counter { Layout::Counter } else { Layout::Loader(counted) };
-        let slots = Self { volume, own, layout };
+        let mut slots = Self { volume, own, layout, never_counts: false };
         let folder = slots.folder(&mounted);
-        let seen = match &slots.layout {
+        let mut seen = match &slots.layout {
             Layout::Loader(counted) => loader::look(&folder, own, counted),
             Layout::Counter => counter::look(&folder, own),
-        };
+        }?;
+        // Where the loader has counted another, or a cut has left two names, the next one may be counted again.
+        let says_nothing = matches!(slots.layout, Layout::Loader(Counted::Nothing) | Layout::Counter);
+        if seen.uncounted && !seen.twice && says_nothing {
+            memory.note_uncounted();
+            slots.never_counts = true;
+        }
+        slots.never_counts |= memory.is_uncounted();
+        seen.uncounted |= slots.never_counts;
         drop(mounted);
-        Ok((slots, seen?))
+        Ok((slots, seen))
+    }
+
+    /// Has the loader of this board been seen not to count? Then no update is installed here, whichever system runs.
+    pub fn never_counts(&self) -> bool {
+        self.never_counts
     }
 
     /// Where systems lie and are fetched to.
@@ -291,6 +301,9 @@ impl Slots {
     }
 
     fn may_install(&self, number: u64) -> Result<(), SlotError> {
+        if self.never_counts {
+            return Err(SlotError::Uncounted);
+        }
         if number > self.own { Ok(()) } else { Err(SlotError::NotNewer(number)) }
     }
 }

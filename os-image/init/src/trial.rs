@@ -150,8 +150,10 @@ impl Task {
     /// Says how it stands.
     fn seen(&self, slots: Slots, seen: Seen) -> Standing {
         let release = &self.release;
-        if seen.uncounted {
+        if slots.never_counts() {
             self.say("the boot loader does not count tries: no update is installed on this board");
+        } else if seen.uncounted {
+            self.say("the boot loader has not counted this try");
         }
         if seen.twice {
             self.say("a power cut has left two names for this system: they are made one when all is well");
@@ -200,7 +202,7 @@ impl Task {
             Ok(()) => {
                 self.say(&format!("{} is kept", self.release));
                 self.memory.forget_words();
-                let seen = Seen { trial: false, twice: false, ..seen };
+                let seen = Seen { trial: false, twice: false, uncounted: slots.never_counts(), ..seen };
                 self.standing.send_replace(Standing::Kept(slots, seen));
             }
             Err(error) => self.say(&format!("it cannot be kept: {error}")),

@@ -40,7 +40,7 @@ impl Card {
 
     fn look(&self, own: u64, counted: &str) -> (Slots, Seen) {
         let counted = if counted.is_empty() { Counted::Nothing } else { Counted::File(counted.into()) };
-        Slots::look_with(self.place.path(), own, counted).unwrap()
+        Slots::look_with(self.place.path(), own, counted, &Memory::at(self.place.path())).unwrap()
     }
 }
 
@@ -105,4 +105,24 @@ fn what_the_loader_would_start_instead_goes_first() {
     fs::write(card.folder().join("sonde_4.tmp"), system(4)).unwrap();
     assert!(slots.install(4, &mut |_| {}, &mut || true).unwrap());
     assert_eq!(card.names(), ["sonde_2.efi", "sonde_4+3.efi"]);
+}
+
+#[test]
+fn nothing_is_installed_where_nobody_counts_and_that_is_remembered() {
+    let card = Card::new(&[("sonde_1.efi", 1), ("sonde_2+3.efi", 2)]);
+    let (slots, seen) = card.look(2, "");
+    assert!(seen.trial && seen.uncounted && slots.never_counts());
+    slots.keep().unwrap();
+    assert!(matches!(slots.write(3, 0, b"x"), Err(SlotError::Uncounted)), "in the same start");
+    let (slots, seen) = card.look(2, "");
+    assert!(!seen.trial && seen.uncounted, "and in the next");
+    assert!(matches!(slots.write(3, 0, b"x"), Err(SlotError::Uncounted)));
+    assert!(matches!(slots.install(3, &mut |_| {}, &mut || true), Err(SlotError::Uncounted)));
+
+    // A cut that has left two names says nothing of the loader.
+    let card = Card::new(&[("sonde_1.efi", 1), ("sonde_2+3.efi", 2), ("sonde_2+2-1.efi", 2)]);
+    let (slots, seen) = card.look(2, "");
+    assert!(seen.uncounted && seen.twice && !slots.never_counts());
+    slots.keep().unwrap();
+    slots.write(3, 0, b"x").unwrap();
 }
