@@ -37,12 +37,19 @@ pub enum Action {
     Refuse,
 }
 
+/// The time, if the clock shows `now` and is `behind` nanoseconds behind.
+pub fn right(now: Unix, behind: i64) -> Option<Unix> {
+    let off = Duration::from_nanos(behind.unsigned_abs());
+    if behind < 0 { now.checked_sub(off) } else { now.checked_add(off) }
+}
+
 /// Decides what to do when somebody says that the clock, which shows `now`, is `behind` nanoseconds behind, give or take `error`. `built`
 /// is when the image was built; nothing is before that.
 pub fn decide(now: Unix, behind: i64, error: Duration, built: Unix, first: bool) -> Action {
     let off = Duration::from_nanos(behind.unsigned_abs());
-    let right = if behind < 0 { now.checked_sub(off) } else { now.checked_add(off) };
-    let Some(right) = right.filter(|right| (built..built + LIFE).contains(right)) else { return Action::Refuse };
+    let Some(right) = right(now, behind).filter(|right| (built..built + LIFE).contains(right)) else {
+        return Action::Refuse;
+    };
     if off <= error {
         Action::Keep
     } else if first || off >= STEP {

@@ -28,4 +28,5 @@ pub mod step;
 pub mod supervise;
 pub mod trial;
 pub mod uevent;
+pub mod update;
 pub mod watchdog;

@@ -10,6 +10,7 @@ use tokio::net::unix::pipe;
 
 use crate::console::{Console, uptime};
 use crate::supervise::{LineLimit, PATIENCE};
+use crate::update::channel::{self, Channel};
 use crate::{launch, notify};
 
 /// The settings as the probe reads them.
@@ -23,12 +24,14 @@ const MAX_LINE: usize = 1024;
 pub struct Probe(Pid);
 
 impl Probe {
-    /// Starts it. What it writes goes to the console. Within a runtime.
+    /// Starts it. What it writes goes to the console, and its standard input is the way to the system, whose end is given. Within a
+    /// runtime.
     ///
     /// # Errors
     /// When no process can be made.
-    pub fn start(raw: bool, version: &str, console: &Console) -> io::Result<Self> {
+    pub fn start(raw: bool, version: &str, console: &Console) -> io::Result<(Self, Channel)> {
         let (reader, writer) = io::pipe()?;
+        let (channel, stdin) = Channel::pair()?;
         let mut command = Command::new("/proc/self/exe");
         command.arg0("sonde-os").arg(launch::ARGUMENT);
         if raw {
@@ -36,14 +39,14 @@ impl Probe {
         }
         command.args(["--", "run", "--config", CONFIG, "--state", crate::state::PROBE]);
         command.env_clear().env("NOTIFY_SOCKET", notify::SOCKET).env("SONDE_OS_VERSION", version);
-        command.env("WATCHDOG_USEC", PATIENCE.as_micros().to_string());
+        command.env("WATCHDOG_USEC", PATIENCE.as_micros().to_string()).env(channel::VARIABLE, channel::STDIN);
         // A group of its own, so that what it has started ends with it.
-        command.process_group(0).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        command.process_group(0).stdin(Stdio::from(stdin)).stdout(writer.try_clone()?).stderr(writer);
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
         let reader = pipe::Receiver::from_owned_fd(reader.into())?;
         tokio::spawn(pass_on(reader, console.clone()));
-        Ok(Self(pid))
+        Ok((Self(pid), channel))
     }
 
     /// Is it this process?

@@ -2,9 +2,12 @@
 //! is told to.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{WaitOptions, wait};
+use sonde_protocol::board::UpdateChoice;
+use sonde_update::moment::Moment;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -20,11 +23,15 @@ use crate::notify::{self, Notify, Told};
 use crate::probe::{self, Probe};
 use crate::release::Release;
 use crate::settings::Settings;
-use crate::state::State;
+use crate::slots::memory::Memory;
+use crate::state::{self, State};
 use crate::step::{Step, StepName};
 use crate::supervise::{Order, Supervision};
 use crate::trial::Trial;
 use crate::uevent::Uevents;
+use crate::update::keep::Keep;
+use crate::update::plan::{Image, Plan};
+use crate::update::{self, Places, Updates};
 
 /// The probe has this long to keep what it has not delivered.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -67,6 +74,7 @@ pub async fn run(
     let (mut restart, mut off) = (signal(SignalKind::terminate())?, signal(SignalKind::user_defined2())?);
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let updates = begin_updates(&board, &release, settings.updates, state.is_some(), &trial)?;
     let mut keeper = Keeper {
         board,
         release,
@@ -80,6 +88,7 @@ pub async fn run(
         clock_known: false,
         reached: false,
         trial,
+        updates,
         wants_restart: false,
         stopping: false,
         kept_time: uptime(),
@@ -98,6 +107,10 @@ pub async fn run(
                 }
             }
             () = keeper.trial.failed() => break,
+            why = keeper.updates.restart() => {
+                keeper.board.console.say("updates", &format!("the board starts again {why}"));
+                break;
+            }
             _ = restart.recv() => break,
             _ = off.recv() => {
                 keeper.stop(&mut children).await;
@@ -107,6 +120,32 @@ pub async fn run(
     }
     keeper.stop(&mut children).await;
     Ok(false)
+}
+
+/// Updates are looked for from now on, as soon as the card and the probe are there.
+fn begin_updates(
+    board: &Board,
+    release: &Release,
+    choice: Option<UpdateChoice>,
+    has_state: bool,
+    trial: &Trial,
+) -> io::Result<Updates> {
+    let image = Image {
+        number: release.number,
+        name: release.name.clone(),
+        architecture: std::env::consts::ARCH,
+        root: update::root(update::ROOT.as_ref()),
+        built: Moment(release.built.as_secs().try_into().unwrap_or(0)),
+    };
+    let seed = getrandom::u64().map_err(|_| io::ErrorKind::Unsupported)?;
+    let places = Places {
+        keep: has_state.then(|| Keep::new(update::keep::FOLDER.as_ref())),
+        memory: Memory::of_this_board(),
+        key: Path::new(state::PROBE).join(state::KEY),
+    };
+    let console = board.console.clone();
+    let plan = Plan::new(image, choice, seed);
+    Ok(Updates::start(plan, places, trial.standing(), uptime, move |text| console.say("updates", text)))
 }
 
 /// Whether a new start helps a file system that cannot be written, `up` after the last start: soon if the probe does not work either, and
@@ -153,6 +192,7 @@ struct Keeper {
     clock_known: bool,
     reached: bool,
     trial: Trial,
+    updates: Updates,
     /// A new start would help.
     wants_restart: bool,
     /// The probe has been asked to end.
@@ -209,8 +249,9 @@ impl Keeper {
         match self.rules.poll(now) {
             Order::Start if self.may_start => {
                 match Probe::start(self.raw, &self.release.to_string(), &self.board.console) {
-                    Ok(probe) => {
+                    Ok((probe, channel)) => {
                         self.probe = Some(probe);
+                        self.updates.probe(channel);
                         self.rules.started(now);
                         self.board
                             .tell(StepName::Probe, Step::Waiting(format!("started as process {}", probe.number())));
@@ -327,6 +368,9 @@ impl Keeper {
             return;
         }
         self.clock_known = true;
+        if let Some(right) = clock::right(now, behind) {
+            self.updates.time(right, uptime());
+        }
         let text = format!("{}, it was {} ms off", clock::show(clock::now()), behind / 1_000_000);
         if let (Action::Set(_), false) = (action, first) {
             self.board.console.say("clock", &format!("set again: {text}"));

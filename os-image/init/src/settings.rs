@@ -1,20 +1,24 @@
-//! `sonde.toml` of the boot partition, as far as the board's operating system needs it: `[address]` is its own section, and from the
-//! probe's it takes what the packet filter and the start of the probe must know. The probe's own parser judges those, in its words.
+//! `sonde.toml` of the boot partition, as far as the board's operating system needs it: `[address]` and `[updates]` are its own sections,
+//! and from the probe's it takes what the packet filter and the start of the probe must know. The probe's own parser judges those, in its
+//! words.
 //!
 //! A key of `[address]` that makes no sense is said and passed over: a board that measures with an automatic address is better than one
-//! that waits for somebody to come.
+//! that waits for somebody to come. `[updates]` with a mistake means that no update is taken: whoever wrote it wanted a say.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
 use sonde_protocol::address::DEFAULT_SITE_PREFIX;
+use sonde_protocol::board::UpdateChoice;
 use toml::{Table, Value};
 
 use crate::net;
+use crate::update::choice;
 
-/// The section that is ours.
+/// The sections that are ours.
 const ADDRESS: &str = "address";
+const OURS: [&str; 2] = [ADDRESS, choice::SECTION];
 
 /// Resolvers that are taken.
 const MAX_RESOLVERS: usize = 6;
@@ -29,6 +33,8 @@ pub struct Settings {
     pub net: net::Settings,
     /// The probe is to have CAP_NET_RAW.
     pub raw: bool,
+    /// What the owner wants of updates, if he says so here.
+    pub updates: Option<UpdateChoice>,
     /// The file for the probe, without what is not its business.
     pub probe: String,
     /// What was passed over, in words.
@@ -54,14 +60,20 @@ pub fn read(text: &str) -> Result<Settings, String> {
         }
         None => net::Settings::default(),
     };
+    let updates = table.remove(choice::SECTION).map(|section| {
+        choice::read_section(&section).unwrap_or_else(|problem| {
+            problems.push(format!("sonde.toml, [updates] {problem}; no update is taken until that is right"));
+            UpdateChoice::Refuse
+        })
+    });
     net.allow = texts(&table, &["policy", "allow"]).filter_map(network).take(MAX_LIST).collect();
     let prefix = get(&table, &["policy", "site_prefix"]).and_then(Value::as_integer);
     let prefix = prefix.and_then(|length| u8::try_from(length).ok()).filter(|length| (48..=64).contains(length));
     net.site_prefix = prefix.unwrap_or(DEFAULT_SITE_PREFIX);
     net.collectors = collectors(&table);
     let raw = get(&table, &["sandbox", "raw"]).and_then(Value::as_bool) == Some(true);
-    let probe = without_address(text, &table);
-    Ok(Settings { net, raw, probe, problems })
+    let probe = without_ours(text, &table);
+    Ok(Settings { net, raw, updates, probe, problems })
 }
 
 fn get<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Value> {
@@ -158,15 +170,16 @@ fn interface(text: &str) -> Option<String> {
     (mac || name).then(|| text.to_ascii_lowercase()).map(|lower| if mac { lower } else { text.to_owned() })
 }
 
-/// The text with blank lines in the place of `[address]`, so that the probe's words name the right lines. Where the section is written in
-/// an unusual way the rest is written anew.
-fn without_address(text: &str, rest: &Table) -> String {
+/// The text with blank lines in the place of our sections, so that the probe's words name the right lines. Where one is written in an
+/// unusual way the rest is written anew.
+fn without_ours(text: &str, rest: &Table) -> String {
     let mut inside = false;
     let mut blanked = String::with_capacity(text.len());
     for line in text.lines() {
         let start = line.trim_start();
         if start.starts_with('[') {
-            inside = start.trim_start_matches('[').trim_start().starts_with(ADDRESS);
+            let name = start.trim_start_matches('[').trim_start();
+            inside = OURS.iter().any(|ours| name.starts_with(ours));
         }
         blanked.push_str(if inside { "" } else { line });
         blanked.push('\n');
@@ -184,7 +197,7 @@ mod tests {
     fn everything_is_optional() {
         let read = read("").unwrap();
         assert_eq!(read.net, net::Settings { site_prefix: DEFAULT_SITE_PREFIX, ..net::Settings::default() });
-        assert!(!read.raw && read.problems.is_empty());
+        assert!(!read.raw && read.updates.is_none() && read.problems.is_empty());
         assert_eq!(read.probe.trim(), "");
     }
 
@@ -232,6 +245,20 @@ mod tests {
             let probe: Table = read.probe.parse().unwrap();
             assert_eq!(probe.keys().collect::<Vec<_>>(), ["policy"], "{text}");
         }
+    }
+
+    #[test]
+    fn the_owner_says_what_he_wants_of_updates_and_the_probe_hears_nothing_of_it() {
+        let text = "[limits]\nconcurrent = 3\n[updates]\nchoice = \"pin\"\nrelease = 202611290211\n[policy]\nsite_prefix = 48\n";
+        let pinned = read(text).unwrap();
+        assert_eq!((pinned.updates, pinned.problems), (Some(UpdateChoice::Pin(202_611_290_211)), vec![]));
+        assert_eq!(pinned.probe, "[limits]\nconcurrent = 3\n\n\n\n[policy]\nsite_prefix = 48\n");
+        let wrong = read("updates.choice = \"never\"\n").unwrap();
+        assert_eq!(wrong.updates, Some(UpdateChoice::Refuse), "it is not taken for its opposite");
+        let said = "sonde.toml, [updates] choice: is not \"follow\", \"delay\", \"pin\" or \"refuse\"; no update is taken until that is right";
+        assert_eq!(wrong.problems, [said]);
+        assert_eq!(wrong.probe.trim(), "");
+        assert_eq!(read("updates = 7").unwrap().updates, Some(UpdateChoice::Refuse));
     }
 
     #[test]

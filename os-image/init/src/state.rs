@@ -30,7 +30,7 @@ pub const OS: &str = "/state/os";
 pub const PROBE_USER: u32 = 900;
 
 /// The probe's key, in its state directory.
-const KEY: &str = "probe.key";
+pub const KEY: &str = "probe.key";
 
 /// The template of an empty file system.
 const TEMPLATE: &str = "/etc/sonde/state.template";
@@ -273,7 +273,7 @@ fn make_folders() -> io::Result<()> {
 
 /// Reads what the probe wrote. The folder is the probe's, and a hijacked one could lay a link to a device there, or a pipe at which the
 /// first process would wait for ever: so nothing but a plain file is read.
-fn read_secret(file: &Path) -> Option<Secret> {
+pub(crate) fn read_secret(file: &Path) -> Option<Secret> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(file).ok()?;
     if !file.metadata().ok()?.is_file() {

@@ -2,7 +2,7 @@
 //! specification), an append-only log of releases, and the rules of roll-out and owner.
 //!
 //! Everything here is pure: bytes and times come in, decisions and bytes to be kept go out. The crate must not know sockets, files,
-//! clocks or random numbers, nor how an image gets onto a card. Nothing uses it yet; the board's updater will.
+//! clocks or random numbers, nor how an image gets onto a card.
 //!
 //! Start reading at [`client::Update`], which walks through chapter 5 of the specification. [`metadata`] reads the four files, [`json`]
 //! makes the bytes that are signed, [`key`] checks signatures, [`log`](mod@log) checks that a release was published for everybody to see.
