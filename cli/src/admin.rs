@@ -77,6 +77,13 @@ pub enum AdminCommand {
     Release(ReleaseCommand),
 }
 
+impl AdminCommand {
+    /// Does it work without a data directory?
+    pub fn needs_no_data(&self) -> bool {
+        matches!(self, Self::Release(command) if command.needs_no_data())
+    }
+}
+
 #[derive(Debug, clap::Parser)]
 #[command(no_binary_name = true)]
 struct Words {

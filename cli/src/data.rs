@@ -11,6 +11,8 @@ use sonde_store::sqlite::catalog::SqliteCatalog;
 use sonde_store::sqlite::results::SqliteResults;
 use sonde_store::{Catalog, Reachability, Results};
 
+use crate::release::folder::Folder;
+
 /// An opened data directory. While it lives nobody else can open it.
 pub struct DataDir {
     path: PathBuf,
@@ -60,6 +62,11 @@ impl DataDir {
     /// Where the certificate is that the server made for HTTPS, with its key.
     pub fn certificate(&self) -> PathBuf {
         self.path.join("https.pem")
+    }
+
+    /// Where the releases of the board's system are.
+    pub fn releases(&self) -> Folder {
+        Folder::of_data(&self.path)
     }
 
     /// Where a running server listens for `sonde admin`.

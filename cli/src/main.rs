@@ -53,9 +53,9 @@ enum Command {
     },
     /// Administers accounts, keys, probes and the network
     Admin {
-        /// The data directory of the server, running or not
+        /// The data directory of the server, running or not; whoever only signs releases has none
         #[arg(long, value_name = "DIR")]
-        data: PathBuf,
+        data: Option<PathBuf>,
         #[command(subcommand)]
         command: AdminCommand,
     },
@@ -136,6 +136,8 @@ fn execute(command: Command) -> Result<ExitCode> {
             })
         }
         Command::Admin { data, command } => {
+            let data = data.or_else(|| command.needs_no_data().then(PathBuf::new));
+            let data = data.context("say --data DIR, the data directory of the server")?;
             let text = runtime.block_on(admin::run(&data, &command))?;
             match &command {
                 AdminCommand::Probe(ProbeCommand::Add { out: Some(path), .. })

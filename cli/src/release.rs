@@ -5,13 +5,17 @@
 //! the folder. Start reading at [`change`], which makes and publishes; [`walk`] looks at a repository with a board's eyes.
 
 pub mod change;
+pub mod draft;
 pub mod folder;
 pub mod image;
 pub mod init;
 pub mod keys;
+pub mod list;
 pub mod look;
+pub mod mirror;
 pub mod renew;
 pub mod repository;
+pub mod rotate;
 pub mod walk;
 
 use std::path::{Path, PathBuf};
@@ -19,14 +23,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use sonde_update::metadata::{RoleName, Targets};
+use sonde_update::metadata::RoleName;
 use sonde_update::moment::Moment;
-use sonde_update::release::Release;
+use sonde_update::sign::public;
 
 use change::{Maker, Terms, publish};
-use folder::Folder;
+use folder::{Folder, NewFile};
 use image::Image;
 use keys::Keyring;
+use list::ListChange;
 use repository::Repository;
 
 /// Releases of the board's system.
@@ -85,10 +90,131 @@ pub enum ReleaseCommand {
         #[arg(long, value_enum)]
         role: Vec<RoleWord>,
     },
+    /// Exchanges a key by a new root. Without --add a new one is made in KEYDIR for each that goes
+    Rotate {
+        /// Which keys
+        #[command(flatten)]
+        exchange: rotate::Exchange,
+        /// What signs, and for how long
+        #[command(flatten)]
+        hands: Hands,
+    },
+    /// Writes a list or a root that nobody has signed yet, for keys that lie with different people
+    #[command(subcommand)]
+    Draft(DraftCommand),
+    /// Prints what a draft says, and signs it with a key; needs no --data
+    Sign {
+        /// The draft
+        draft: PathBuf,
+        /// The key: a file
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// A signature that a token made over what `draft payload` wrote; then the public half of the key is enough
+        #[arg(long, value_name = "FILE")]
+        signature: Option<PathBuf>,
+    },
+    /// Publishes a draft that enough have signed, with what must follow it
+    Publish {
+        /// The draft
+        draft: PathBuf,
+        /// A folder of keys; those in DIR/updates/keys are taken too
+        #[arg(long, value_name = "KEYDIR")]
+        keys: Option<PathBuf>,
+    },
+    /// Makes a key in a new file, and its public half beside it; needs no --data
+    Key {
+        /// The file
+        file: PathBuf,
+    },
+    /// Copies another network's releases after checking them as a board would
+    Mirror {
+        /// The folder with them, as it is in another server's DIR/updates
+        from: PathBuf,
+        /// A root of theirs that you trust; needed the first time
+        #[arg(long, value_name = "FILE")]
+        root: Option<PathBuf>,
+    },
     /// Prints the releases, when what expires, and the log
     Status,
     /// Walks through all files as a board would, and says the first thing that is wrong
     Check,
+}
+
+/// Drafts.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum DraftCommand {
+    /// Of the list with another image, which is put in its place already
+    Add {
+        /// The signed file, sonde_NUMBER.efi
+        file: PathBuf,
+        /// How many of a hundred probes take it
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
+        percentage: u8,
+        /// When it is released, such as 2026-12-01T00:00:00Z; now without
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        not_before: Option<Moment>,
+        /// Where to
+        #[command(flatten)]
+        to: DraftFile,
+    },
+    /// Of the list with another share for a release
+    RollOut {
+        /// The release's number
+        number: u64,
+        /// How many of a hundred
+        #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
+        percent: u8,
+        /// Where to
+        #[command(flatten)]
+        to: DraftFile,
+    },
+    /// Of the list without a release
+    Withdraw {
+        /// The release's number
+        number: u64,
+        /// Where to
+        #[command(flatten)]
+        to: DraftFile,
+    },
+    /// Of the same list with another expiry
+    Renew {
+        /// Where to
+        #[command(flatten)]
+        to: DraftFile,
+    },
+    /// Of a root with other keys
+    Root {
+        /// Which keys
+        #[command(flatten)]
+        exchange: rotate::Exchange,
+        /// Where to
+        #[command(flatten)]
+        to: DraftFile,
+    },
+    /// Prints what a draft says
+    Show {
+        /// The draft
+        draft: PathBuf,
+    },
+    /// Writes the very bytes that are signed, for a token that signs outside of this program
+    Payload {
+        /// The draft
+        draft: PathBuf,
+        /// Where to
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+/// A draft that is made.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DraftFile {
+    /// The draft's file
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// For how many days the file is good [default: root 365, targets 90]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
+    pub expires: Option<u64>,
 }
 
 /// What signs, and for how long.
@@ -139,16 +265,24 @@ impl Hands {
         }
         Ok(ring)
     }
-
-    fn terms(&self, role: RoleName) -> Terms {
-        Terms::of(&[role], self.expires)
-    }
 }
 
 /// The time of this machine.
 pub fn now() -> Moment {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Moment(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+impl ReleaseCommand {
+    /// Does it work on files of its own alone, and so needs no data directory?
+    pub fn needs_no_data(&self) -> bool {
+        matches!(
+            self,
+            Self::Sign { .. }
+                | Self::Key { .. }
+                | Self::Draft(DraftCommand::Show { .. } | DraftCommand::Payload { .. })
+        )
+    }
 }
 
 /// Carries out a command on the releases of a data directory, and gives what it prints.
@@ -158,71 +292,94 @@ pub fn run(data: &Path, command: &ReleaseCommand, now: Moment) -> Result<String>
         ReleaseCommand::Init { keys, log } => init::init(&folder, keys, log.as_deref(), now),
         ReleaseCommand::Root => look::root(&folder),
         ReleaseCommand::Add { file, hands, percentage, not_before } => {
-            let image = Image::open(file)?;
-            let release = image.release(*percentage, not_before.unwrap_or(now));
-            let (number, name) = (release.version, release.name.clone());
-            let said = change_list(&folder, hands, now, |repository, targets| {
-                repository.admits(&release)?;
-                targets.targets.insert(release.path.clone(), release.to_target());
-                Ok(vec![change::image(&release, image.bytes)])
-            })?;
-            Ok(format!("release {number} ({name}) is on the list, for {percentage} of a hundred probes\n{said}"))
+            change_list(&folder, &addition(file, *percentage, *not_before, now)?, hands, now)
         }
         ReleaseCommand::RollOut { number, percent, hands } => {
-            let said = change_list(&folder, hands, now, |_, targets| {
-                for release in numbered(targets, *number)? {
-                    let release = Release { percentage: *percent, ..release };
-                    targets.targets.insert(release.path.clone(), release.to_target());
-                }
-                Ok(Vec::new())
-            })?;
-            Ok(format!("release {number} is for {percent} of a hundred probes now\n{said}"))
+            change_list(&folder, &ListChange::RollOut(*number, *percent), hands, now)
         }
-        ReleaseCommand::Withdraw { number, hands } => {
-            let said = change_list(&folder, hands, now, |_, targets| {
-                for release in numbered(targets, *number)? {
-                    targets.targets.remove(&release.path);
-                }
-                Ok(Vec::new())
-            })?;
-            Ok(format!("release {number} is off the list; boards that run it keep it\n{said}"))
-        }
+        ReleaseCommand::Withdraw { number, hands } => change_list(&folder, &ListChange::Withdraw(*number), hands, now),
         ReleaseCommand::Renew { hands, role } => {
             let roles: Vec<RoleName> = role.iter().map(|role| RoleName::from(*role)).collect();
             renew::by_hand(&folder, &hands.open(&folder)?, &roles, hands.expires, now)
         }
+        ReleaseCommand::Rotate { exchange, hands } => change_keys(&folder, exchange, hands, now),
+        ReleaseCommand::Draft(command) => drafts(&folder, command, now),
+        ReleaseCommand::Sign { draft, key, signature: None } => draft::sign(draft, key),
+        ReleaseCommand::Sign { draft, key, signature: Some(signature) } => draft::attach(draft, key, signature),
+        ReleaseCommand::Publish { draft, keys } => {
+            let hands = Hands { keys: keys.clone(), expires: None };
+            draft::publish_draft(&folder, &hands.open(&folder)?, draft, now)
+        }
+        ReleaseCommand::Key { file } => {
+            let key = public(&keys::make(file)?);
+            Ok(format!("key {}\npublic half in {}\n", key.id(), keys::public_path(file).display()))
+        }
+        ReleaseCommand::Mirror { from, root } => mirror::mirror(&folder, from, root.as_deref(), now),
         ReleaseCommand::Status => look::status(&folder, now),
         ReleaseCommand::Check => look::check(&folder, now),
     }
 }
 
+fn drafts(folder: &Folder, command: &DraftCommand, now: Moment) -> Result<String> {
+    let list = |change: &ListChange, to: &DraftFile| draft::list(folder, change, to.expires, &to.out, now);
+    match command {
+        DraftCommand::Add { file, percentage, not_before, to } => {
+            list(&addition(file, *percentage, *not_before, now)?, to)
+        }
+        DraftCommand::RollOut { number, percent, to } => list(&ListChange::RollOut(*number, *percent), to),
+        DraftCommand::Withdraw { number, to } => list(&ListChange::Withdraw(*number), to),
+        DraftCommand::Renew { to } => list(&ListChange::Same, to),
+        DraftCommand::Root { exchange, to } => draft::root(folder, exchange, to.expires, &to.out, now),
+        DraftCommand::Show { draft } => draft::show(draft),
+        DraftCommand::Payload { draft, out } => draft::payload(draft, out),
+    }
+}
+
+fn addition(file: &Path, percentage: u8, not_before: Option<Moment>, now: Moment) -> Result<ListChange> {
+    let image = Image::open(file)?;
+    let release = image.release(percentage, not_before.unwrap_or(now));
+    Ok(ListChange::Add(Box::new(image), release))
+}
+
 /// Makes another list of the one that there is, and publishes it.
-fn change_list(
-    folder: &Folder,
-    hands: &Hands,
-    now: Moment,
-    change: impl FnOnce(&Repository, &mut Targets) -> Result<Vec<folder::NewFile>>,
-) -> Result<String> {
+fn change_list(folder: &Folder, change: &ListChange, hands: &Hands, now: Moment) -> Result<String> {
     let _lock = lock(folder)?;
     let repository = Repository::load(folder)?;
-    let keys = hands.open(folder)?;
-    publish(&repository, &new_list(&repository, &keys, hands, now, change)?, now)
+    let files = new_list(&repository, &hands.open(folder)?, change, hands.expires, now)?;
+    let said = publish(folder, &repository.releases(), &files, now)?;
+    Ok(change.said() + &said)
 }
 
 /// The files of another list.
 fn new_list(
     repository: &Repository,
     keys: &Keyring,
-    hands: &Hands,
+    change: &ListChange,
+    expires: Option<u64>,
     now: Moment,
-    change: impl FnOnce(&Repository, &mut Targets) -> Result<Vec<folder::NewFile>>,
-) -> Result<Vec<folder::NewFile>> {
-    let maker = Maker { repository, keys, next_root: None, now, terms: hands.terms(RoleName::Targets) };
+) -> Result<Vec<NewFile>> {
+    let terms = Terms::of(&[RoleName::Targets], expires);
+    let maker = Maker { repository, keys, next_root: None, now, terms };
     let mut targets = repository.targets.body.clone();
-    let mut files = change(repository, &mut targets)?;
+    let mut files = change.apply(repository, &mut targets)?;
     let file = maker.sign(RoleName::Targets, maker.targets_draft(&targets.targets)?)?;
     files.extend(maker.with_targets(file, maker.head(RoleName::Targets).version)?);
     Ok(files)
+}
+
+/// Exchanges keys with all that is needed at hand.
+fn change_keys(folder: &Folder, exchange: &rotate::Exchange, hands: &Hands, now: Moment) -> Result<String> {
+    let _lock = lock(folder)?;
+    let repository = Repository::load(folder)?;
+    let mut keys = hands.open(folder)?;
+    let terms = Terms::of(&[RoleName::Root], hands.expires);
+    let mut plan = rotate::same(&repository, &terms, now);
+    rotate::exchange(&mut plan, exchange, hands.keys.as_deref(), &mut keys)?;
+    let root = rotate::signed(&plan, &repository.root.body, &keys)?;
+    let (files, waits) = rotate::files(&repository, &keys, root, terms, now)?;
+    let said = publish(folder, &repository.releases(), &files, now)?;
+    let waited = if waits { rotate::WAITED } else { "" };
+    Ok(format!("root {} is in force; destroy what was exchanged\n{waited}{said}", plan.head.version))
 }
 
 /// The lock of a repository that is there.
@@ -231,16 +388,6 @@ fn lock(folder: &Folder) -> Result<folder::Lock> {
         bail!("there are no releases in {}: `release init` begins", folder.path().display());
     }
     folder.lock()
-}
-
-/// The releases of this number, one for each architecture.
-fn numbered(targets: &Targets, number: u64) -> Result<Vec<Release>> {
-    let (mut releases, _) = Release::all(targets);
-    releases.retain(|release| release.version == number);
-    if releases.is_empty() {
-        bail!("there is no release {number} on the list: `release status` shows them");
-    }
-    Ok(releases)
 }
 
 #[cfg(test)]

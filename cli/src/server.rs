@@ -32,7 +32,7 @@ use crate::admin::{self, AdminContext, Net};
 use crate::builtins;
 use crate::config::{ApiSection, Config};
 use crate::data::DataDir;
-use crate::upkeep;
+use crate::{release, upkeep};
 
 /// How long the probes get to leave when the server stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -132,6 +132,7 @@ impl Server {
         beside.spawn(upkeep::keep_places(catalog.clone(), places.clone()));
         beside.spawn(upkeep::keep_tags(catalog.clone(), results.clone()));
         beside.spawn(upkeep::keep_texts(catalog.clone()));
+        beside.spawn(release::renew::keep(data.releases()));
         let api = Api {
             mailer: open_mailer(config)?,
             catalog,

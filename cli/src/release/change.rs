@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use sonde_update::client::UpdateError;
 use sonde_update::key::{Key, KeyId};
 use sonde_update::log::tree::Tree;
 use sonde_update::log::{self, LogKey};
@@ -16,10 +15,10 @@ use sonde_update::release::Release;
 use sonde_update::repository::{self, LOG_CHECKPOINT, LOG_ENTRIES, METADATA, MetadataName, TARGETS};
 use sonde_update::sign::{self, Draft};
 
-use super::folder::{After, Files, NewFile};
+use super::folder::{After, Files, Folder, NewFile};
 use super::keys::Keyring;
 use super::repository::Repository;
-use super::walk::{self, NO_TIME, Stopped};
+use super::walk::{self, NO_TIME};
 
 /// Seconds of a day.
 pub const DAY: u64 = 86_400;
@@ -43,8 +42,10 @@ impl Terms {
         Self(days.map(|days| roles.iter().map(|role| (*role, days)).collect()).unwrap_or_default())
     }
 
-    fn expires(&self, role: RoleName, now: Moment) -> Moment {
-        now.plus_seconds(self.0.get(&role).copied().unwrap_or(advised_days(role)).saturating_mul(DAY))
+    /// Version and expiry of a file that is made now.
+    pub fn head(&self, role: RoleName, version: u64, now: Moment) -> Head {
+        let days = self.0.get(&role).copied().unwrap_or(advised_days(role));
+        Head { version, expires: now.plus_seconds(days.saturating_mul(DAY)) }
     }
 }
 
@@ -70,7 +71,7 @@ impl Maker<'_> {
 
     /// Version and expiry of the next file of a role.
     pub fn head(&self, role: RoleName) -> Head {
-        Head { version: self.repository.next_version(role), expires: self.terms.expires(role, self.now) }
+        self.terms.head(role, self.repository.next_version(role), self.now)
     }
 
     /// A list of targets that nobody has signed.
@@ -210,11 +211,11 @@ pub fn enough(role: RoleName, file: &[u8], root: &Root) -> Result<()> {
 }
 
 /// Would boards take the repository as it would be? Dates aside: a file that has expired is not this change's fault.
-pub fn rehearse(repository: &Repository, files: &[NewFile]) -> Result<()> {
-    let after = After { folder: &repository.folder, writes: files };
+pub fn rehearse(folder: &Folder, files: &[NewFile]) -> Result<()> {
+    let after = After { folder, writes: files };
     let walked = walk::fresh(&after, NO_TIME).context("boards would not take it")?;
     // A board that has seen all there is now.
-    if let Ok(before) = walk::fresh(&repository.folder, NO_TIME) {
+    if let Ok(before) = walk::fresh(folder, NO_TIME) {
         let root = before.kept.root.clone().unwrap_or_default();
         walk::walk(&after, &root, before.kept, NO_TIME)
             .context("boards that know the last release would not take it")?;
@@ -224,39 +225,31 @@ pub fn rehearse(repository: &Repository, files: &[NewFile]) -> Result<()> {
         bail!("boards could not read a release: {problem}");
     }
     for release in releases {
-        let name = release.file_name(true);
-        let new =
-            files.iter().find(|file| file.name == format!("{TARGETS}/{name}")).map(|file| file.bytes.len() as u64);
-        if new.or_else(|| repository.folder.target_length(&name)) != Some(release.length) {
-            bail!("the image of release {} is not there: {TARGETS}/{name}", release.version);
+        let name = format!("{TARGETS}/{}", release.file_name(true));
+        let new = files.iter().find(|file| file.name == name).map(|file| file.bytes.len() as u64);
+        if new.or_else(|| folder.target_length(&release.file_name(true))) != Some(release.length) {
+            bail!("the image of release {} is not there: {name}", release.version);
         }
     }
     Ok(())
 }
 
-/// Writes a change, if boards would take it, and removes the images that no list names any more. Gives what the operator should know.
-pub fn publish(repository: &Repository, files: &[NewFile], now: Moment) -> Result<String> {
-    rehearse(repository, files)?;
+/// Writes a change, if boards would take it, and removes the images of releases that were listed `before` and are no more. Gives what the
+/// operator should know beside.
+pub fn publish(folder: &Folder, before: &[Release], files: &[NewFile], now: Moment) -> Result<String> {
+    rehearse(folder, files)?;
     for file in files {
-        repository.folder.apply(file)?;
+        folder.apply(file)?;
     }
-    let said = match walk::fresh(&repository.folder, now) {
-        Ok(walked) => {
-            let listed: Vec<String> =
-                Release::all(&walked.targets).0.iter().map(|release| release.file_name(true)).collect();
-            for old in repository.releases().iter().map(|release| release.file_name(true)) {
-                if !listed.contains(&old) {
-                    repository.folder.remove_target(&old)?;
-                }
-            }
-            String::new()
-        }
-        Err(Stopped::Refused(error @ UpdateError::Expired { .. })) => {
-            format!("note: boards still install nothing: {error}\n")
-        }
-        Err(error) => return Err(error).context("what was written is not what boards take"),
-    };
-    Ok(said)
+    let walked = walk::fresh(folder, NO_TIME).context("what was written is not what boards take")?;
+    let listed: Vec<String> = Release::all(&walked.targets).0.iter().map(|release| release.file_name(true)).collect();
+    for old in before.iter().map(|release| release.file_name(true)).filter(|old| !listed.contains(old)) {
+        folder.remove_target(&old)?;
+    }
+    match walk::fresh(folder, now) {
+        Ok(_) => Ok(String::new()),
+        Err(expired) => Ok(format!("note: boards still install nothing: {expired}\n")),
+    }
 }
 
 /// Reads the first root, which is never changed.

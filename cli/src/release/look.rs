@@ -97,14 +97,15 @@ pub fn status(folder: &Folder, now: Moment) -> Result<String> {
     Ok(text)
 }
 
-/// When each file expires.
+/// When each file expires, a line each.
 pub fn expiries(repository: &Repository, now: Moment) -> String {
     dates(repository)
         .map(|(role, expires)| format!("{:<10} until {expires} ({})\n", role.name(), left(expires, now)))
         .concat()
 }
 
-fn dates(repository: &Repository) -> [(RoleName, Moment); 4] {
+/// When each file expires.
+pub fn dates(repository: &Repository) -> [(RoleName, Moment); 4] {
     [
         (RoleName::Root, repository.root.body.head.expires),
         (RoleName::Targets, repository.targets.body.head.expires),
@@ -113,7 +114,8 @@ fn dates(repository: &Repository) -> [(RoleName, Moment); 4] {
     ]
 }
 
-fn left(expires: Moment, now: Moment) -> String {
+/// How long that is, in words.
+pub fn left(expires: Moment, now: Moment) -> String {
     let seconds = expires.0.saturating_sub(now.0);
     let day = i64::try_from(DAY).unwrap_or(i64::MAX);
     match seconds / day {

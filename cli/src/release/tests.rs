@@ -3,11 +3,12 @@
 use std::fs;
 
 use sonde_update::client::Kept;
+use sonde_update::release::Release;
 use sonde_update::repository::METADATA;
 use tempfile::TempDir;
 
 use super::change::DAY;
-use super::folder::{Files, NewFile};
+use super::folder::Files;
 use super::image::tests::{image, os_release};
 use super::*;
 
@@ -39,13 +40,15 @@ impl Operator {
         Folder::of_data(&self.path("data"))
     }
 
-    /// A command with `--keys`, where it wants keys.
+    /// A command with `--keys`, where it wants keys. `@` stands for the operator's place.
     fn run(&self, words: &[&str], now: Moment) -> Result<String> {
-        let keys = self.path("keys");
         let mut words: Vec<&str> = [&["release"], words].concat();
-        if !matches!(words[1], "root" | "status" | "check" | "mirror") {
-            words.extend(["--keys", keys.to_str().unwrap()]);
+        if !matches!(words[1], "root" | "status" | "check" | "mirror" | "draft" | "sign" | "key") {
+            words.extend(["--keys", "@keys"]);
         }
+        let place = self.place.path().to_str().unwrap();
+        let words: Vec<String> = words.iter().map(|word| word.replace('@', &format!("{place}/"))).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let crate::admin::AdminCommand::Release(command) = crate::admin::parse(&words).map_err(anyhow::Error::new)?
         else {
             unreachable!()
@@ -89,12 +92,11 @@ fn board(folder: &Folder) -> Kept {
 }
 
 /// Writes one file after the other, and looks after each as two boards: a new one, and one that knows what there was.
-fn write_one_by_one(folder: &Folder, files: &[NewFile], after_each: impl Fn(&Folder, usize)) {
+fn write_one_by_one(folder: &Folder, files: &[NewFile]) {
     let before = board(folder);
     let first = change::first_root(folder).unwrap();
     let mut known = before.clone();
-    for (written, file) in files.iter().enumerate() {
-        after_each(folder, written);
+    for file in files {
         folder.apply(file).unwrap();
         let what = &file.name;
         walk::fresh(folder, NOW).unwrap_or_else(|stopped| panic!("a new board after {what}: {stopped}"));
@@ -154,16 +156,13 @@ fn a_new_repository_that_is_cut_off_is_none_and_is_begun_again() {
 fn a_crash_between_any_two_writes_leaves_what_boards_take_and_is_repaired_by_the_same_command() {
     let operator = Operator::new();
     operator.add(7).unwrap();
-    let image = Image::open(operator.image(8, 0).as_ref()).unwrap();
-    let release = image.release(10, NOW);
-    let repository = Repository::load(&operator.folder()).unwrap();
-    let hands = Hands { keys: Some(operator.path("keys")), expires: None };
-    let keys = hands.open(&operator.folder()).unwrap();
-    let files = new_list(&repository, &keys, &hands, NOW, |_, targets| {
-        targets.targets.insert(release.path.clone(), release.to_target());
-        Ok(vec![change::image(&release, image.bytes.clone())])
-    })
-    .unwrap();
+    let change = addition(operator.image(8, 0).as_ref(), 10, None, NOW).unwrap();
+    let planned = |operator: &Operator| {
+        let repository = Repository::load(&operator.folder()).unwrap();
+        let keys = Keyring::open(&operator.path("keys")).unwrap();
+        new_list(&repository, &keys, &change, None, NOW).unwrap()
+    };
+    let files = planned(&operator);
     let order: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(
         order[1..],
@@ -176,20 +175,13 @@ fn a_crash_between_any_two_writes_leaves_what_boards_take_and_is_repaired_by_the
         ]
     );
     let (_place, folder) = operator.copy();
-    write_one_by_one(&folder, &files, |_, _| {});
+    write_one_by_one(&folder, &files);
     assert_eq!(offered(&folder), [7, 8]);
     // After each cut the operator gives the command again, and boards that saw what was cut off follow.
     for cut in 1..files.len() {
         let operator = Operator::new();
         operator.add(7).unwrap();
-        let repository = Repository::load(&operator.folder()).unwrap();
-        let hands = Hands { keys: Some(operator.path("keys")), expires: None };
-        let keys = hands.open(&operator.folder()).unwrap();
-        let files = new_list(&repository, &keys, &hands, NOW, |_, targets| {
-            targets.targets.insert(release.path.clone(), release.to_target());
-            Ok(vec![change::image(&release, image.bytes.clone())])
-        })
-        .unwrap();
+        let files = planned(&operator);
         for file in &files[..cut] {
             operator.folder().apply(file).unwrap();
         }
@@ -321,4 +313,243 @@ fn check_says_the_first_thing_that_is_wrong() {
     fs::remove_file(path(&format!("targets/{image}"))).unwrap();
     let error = operator.run(&["check"], NOW).unwrap_err().to_string();
     assert!(error.contains("the image of release 7 is not there"), "{error}");
+}
+
+/// Carries out an exchange of keys one write after the other.
+fn rotate_one_by_one(operator: &Operator, words: &[&str]) -> (Vec<String>, bool) {
+    let crate::admin::AdminCommand::Release(ReleaseCommand::Rotate { exchange, .. }) =
+        crate::admin::parse(&[&["release", "rotate"], words].concat()).unwrap()
+    else {
+        unreachable!()
+    };
+    let repository = Repository::load(&operator.folder()).unwrap();
+    let mut keys = Keyring::open(&operator.path("keys")).unwrap();
+    let mut plan = rotate::same(&repository, &Terms::default(), NOW);
+    rotate::exchange(&mut plan, &exchange, Some(&operator.path("keys")), &mut keys).unwrap();
+    let root = rotate::signed(&plan, &repository.root.body, &keys).unwrap();
+    let (files, waits) = rotate::files(&repository, &keys, root, Terms::default(), NOW).unwrap();
+    change::rehearse(&operator.folder(), &files).unwrap();
+    if !waits {
+        write_one_by_one(&operator.folder(), &files);
+    } else {
+        files.iter().for_each(|file| operator.folder().apply(file).unwrap());
+    }
+    (files.into_iter().map(|file| file.name).collect(), waits)
+}
+
+#[test]
+fn every_key_can_be_exchanged_and_boards_are_content_after_each_write() {
+    let operator = Operator::new();
+    operator.add(7).unwrap();
+    for (words, last) in [
+        (&["timestamp"][..], "metadata/2.root.json"),
+        (&["snapshot"][..], "metadata/3.root.json"),
+        (&["log"][..], "metadata/4.root.json"),
+        (&["targets", "--remove", "KEY"][..], "metadata/5.root.json"),
+        (&["root", "--remove", "KEY"][..], "metadata/6.root.json"),
+    ] {
+        let old = keys::read_public(&operator.path(&format!("keys/{}-1.pem", words[0])));
+        let old = old.map(|key| key.id().to_string()).unwrap_or_default();
+        let words: Vec<&str> = words.iter().map(|word| if *word == "KEY" { &old[..12] } else { *word }).collect();
+        let (files, waits) = rotate_one_by_one(&operator, &words);
+        assert_eq!((files.last().map(String::as_str), waits), (Some(last), false), "{words:?}");
+    }
+    assert_eq!(
+        operator.run(&["check"], NOW).unwrap().lines().next(),
+        Some("in order: 1 release on the list, 3 entries in the log")
+    );
+    // With the new ones alone.
+    for old in ["timestamp", "snapshot", "log", "targets-1", "root-1"] {
+        fs::remove_file(operator.path(&format!("keys/{old}.pem"))).unwrap();
+    }
+    operator.add(8).unwrap();
+    operator.run(&["renew", "--role", "root", "--expires", "700"], NOW).unwrap();
+    let status = operator.run(&["status"], NOW).unwrap();
+    assert!(status.contains("(700 days)") && !status.contains("NOT IN ORDER"), "{status}");
+}
+
+#[test]
+fn a_lost_key_is_exchanged_too() {
+    let operator = Operator::new();
+    operator.add(7).unwrap();
+    let known = board(&operator.folder());
+    fs::remove_file(operator.path("keys/timestamp.pem")).unwrap();
+    assert!(operator.run(&["renew", "--role", "timestamp"], NOW).is_err());
+    let said = operator.run(&["rotate", "timestamp"], NOW).unwrap();
+    assert!(
+        said.starts_with("root 2 is in force") && said.contains("boards that looked meanwhile have to look again"),
+        "{said}"
+    );
+    let first = change::first_root(&operator.folder()).unwrap();
+    walk::walk(&operator.folder(), &first, known, NOW).unwrap();
+    operator.run(&["renew"], NOW).unwrap();
+    // Two root keys of three are enough; one is not.
+    fs::remove_file(operator.path("keys/root-3.pem")).unwrap();
+    let gone = keys::read_public(&operator.path("keys/root-3.pem.pub")).unwrap().id().to_string();
+    operator.run(&["rotate", "root", "--remove", &gone], NOW).unwrap();
+    fs::remove_file(operator.path("keys/root-2.pem")).unwrap();
+    fs::remove_file(operator.path("keys/root-root3.pem")).unwrap();
+    let said = format!("{:#}", operator.run(&["rotate", "timestamp"], NOW).unwrap_err());
+    assert!(said.contains("by the keys of the root before: root.json has 1 of the 2 signatures"), "{said}");
+    operator.run(&["check"], NOW).unwrap();
+}
+
+#[test]
+fn what_cannot_be_exchanged_is_refused_in_words() {
+    let operator = Operator::new();
+    operator.run(&["key", "@other.pem"], NOW).unwrap();
+    for (words, said) in [
+        (&["rotate", "targets"][..], "targets has 2 keys: name the one that goes with --remove"),
+        (&["rotate", "targets", "--remove", "00000000"][..], "00000000 is no key: there are"),
+        (&["rotate", "targets", "--remove", "@other.pem"][..], "other.pem is no key"),
+        (&["rotate", "targets", "--threshold", "3"][..], "the role targets asks for 3 of 2 keys"),
+        (&["rotate", "targets", "--add", "@keys/targets-1.pem.pub"][..], "is one of targets already"),
+        (&["rotate", "targets", "--add", "@data"][..], "cannot read"),
+        (&["rotate", "log", "--threshold", "2"][..], "a log has one key"),
+    ] {
+        let error = format!("{:#}", operator.run(words, NOW).unwrap_err());
+        assert!(error.contains(said), "{words:?}: {error}");
+    }
+    assert_eq!(operator.folder().metadata().unwrap().len(), 4, "nothing was written");
+}
+
+#[test]
+fn a_release_is_signed_by_people_who_never_meet() {
+    let operator = Operator::new();
+    // The machine has what is renewed by itself; each person a key.
+    fs::create_dir(operator.folder().keys()).unwrap();
+    for machine in ["snapshot.pem", "timestamp.pem", "log.pem"] {
+        fs::rename(operator.path("keys").join(machine), operator.folder().keys().join(machine)).unwrap();
+    }
+    fs::rename(operator.path("keys"), operator.path("people")).unwrap();
+    fs::create_dir(operator.path("keys")).unwrap();
+    let image = operator.image(7, 0);
+    let said = operator.run(&["draft", "add", &image, "--percentage", "5", "--out", "@draft"], NOW).unwrap();
+    assert!(said.contains("7 (0.7) for aarch64, 5 of a hundred"), "{said}");
+    assert_eq!(offered(&operator.folder()), [0_u64; 0]);
+    let unsigned = operator.run(&["publish", "@draft"], NOW).unwrap_err().to_string();
+    assert!(unsigned.contains("targets.json has 0 of the 2 signatures"), "{unsigned}");
+    let said = operator.run(&["sign", "@draft", "--key", "@people/targets-1.pem"], NOW).unwrap();
+    assert!(said.contains("7 (0.7)") && said.contains("signed by"), "{said}");
+    // The other one has a token: it sees bytes and gives a signature.
+    operator.run(&["draft", "payload", "@draft", "--out", "@bytes"], NOW).unwrap();
+    let token = Keyring::of_file(&operator.path("people/targets-2.pem")).unwrap();
+    let signature = token.pairs()[0].sign(&fs::read(operator.path("bytes")).unwrap());
+    fs::write(operator.path("signature"), signature).unwrap();
+    let attach = ["sign", "@draft", "--key", "@people/targets-2.pem.pub", "--signature", "@signature"];
+    operator.run(&attach, NOW).unwrap();
+    operator.run(&["publish", "@draft"], NOW).unwrap();
+    assert_eq!(offered(&operator.folder()), [7]);
+    let again = operator.run(&["publish", "@draft"], NOW).unwrap_err().to_string();
+    assert!(again.contains("something was published since; make it again"), "{again}");
+    fs::write(operator.path("signature"), [0; 64]).unwrap();
+    assert!(operator.run(&attach, NOW).unwrap_err().to_string().contains("this is no signature by"));
+    // A root, by two of three, with a key of somebody who gave only its public half.
+    operator.run(&["key", "@people/new.pem"], NOW).unwrap();
+    let draft = [
+        "draft",
+        "root",
+        "root",
+        "--remove",
+        "@people/root-3.pem.pub",
+        "--add",
+        "@people/new.pem.pub",
+        "--out",
+        "@root",
+    ];
+    operator.run(&draft, NOW).unwrap();
+    for key in ["@people/root-1.pem", "@people/new.pem"] {
+        operator.run(&["sign", "@root", "--key", key], NOW).unwrap();
+    }
+    let said = format!("{:#}", operator.run(&["publish", "@root"], NOW).unwrap_err());
+    assert!(said.contains("by the keys of the root before: root.json has 1 of the 2 signatures"), "{said}");
+    operator.run(&["sign", "@root", "--key", "@people/root-2.pem"], NOW).unwrap();
+    let said = operator.run(&["publish", "@root"], NOW).unwrap();
+    assert!(said.contains("root, version 2"), "{said}");
+    operator.run(&["check"], NOW).unwrap();
+}
+
+#[test]
+fn another_networks_releases_are_copied_only_if_boards_would_take_them() {
+    let (upstream, operator) = (Operator::new(), Operator::without_releases());
+    upstream.add(7).unwrap();
+    let from = upstream.folder().path().to_str().unwrap().to_owned();
+    assert!(operator.run(&["mirror", &from], NOW).unwrap_err().to_string().contains("name the root that you trust"));
+    fs::write(operator.path("root.json"), upstream.run(&["root"], NOW).unwrap()).unwrap();
+    let said = operator.run(&["mirror", &from, "--root", "@root.json"], NOW).unwrap();
+    assert!(said.contains("in order: 1 release on the list, 2 entries in the log"), "{said}");
+    upstream.run(&["rotate", "timestamp"], NOW).unwrap();
+    upstream.add(8).unwrap();
+    upstream.run(&["withdraw", "7"], NOW).unwrap();
+    operator.run(&["mirror", &from], NOW).unwrap();
+    assert_eq!(offered(&operator.folder()), [8]);
+    assert_eq!(operator.folder().list("targets").unwrap().len(), 1);
+    let known = board(&operator.folder());
+    // An image with one other byte, an old state, another network, files that have expired.
+    let image = upstream.folder().path().join("targets").join(&upstream.folder().list("targets").unwrap()[0]);
+    let good = fs::read(&image).unwrap();
+    upstream.add(9).unwrap();
+    fs::write(&image, [&good[1..], b"."].concat()).unwrap();
+    let said = format!("{:#}", operator.run(&["mirror", &from], NOW).unwrap_err());
+    assert!(said.contains("the image of release 8"), "{said}");
+    fs::write(&image, good).unwrap();
+    assert!(
+        format!("{:#}", operator.run(&["mirror", &from], NOW.plus_seconds(8 * DAY)).unwrap_err()).contains("expired")
+    );
+    let (_old, old) = operator.copy();
+    operator.run(&["mirror", &from], NOW).unwrap();
+    let said = format!("{:#}", operator.run(&["mirror", old.path().to_str().unwrap()], NOW).unwrap_err());
+    assert!(said.contains("would go back from version"), "{said}");
+    let other = Operator::new();
+    let said = operator.run(&["mirror", other.folder().path().to_str().unwrap()], NOW).unwrap_err().to_string();
+    assert!(said.contains("their first roots differ"), "{said}");
+    let said = other.run(&["mirror", &from, "--root", "@keys/log.pem"], NOW).unwrap_err().to_string();
+    assert!(said.contains("first roots differ"), "{said}");
+    let first = change::first_root(&operator.folder()).unwrap();
+    walk::walk(&operator.folder(), &first, known, NOW).unwrap();
+}
+
+#[test]
+fn a_server_with_keys_keeps_its_releases_fresh_and_says_what_it_cannot() {
+    let operator = Operator::new();
+    operator.add(7).unwrap();
+    let folder = operator.folder();
+    let hour = |hours: u64| NOW.plus_seconds(hours * 3600);
+    // Without keys it only warns.
+    assert_eq!(renew::tend(&folder, hour(1)).unwrap().warnings, [""; 0]);
+    let tended = renew::tend(&folder, hour(24 * 6)).unwrap();
+    assert_eq!(tended.renewed, []);
+    assert!(
+        tended.warnings[0]
+            .starts_with("timestamp.json expires at 2026-12-08T00:00:00Z (1 day), and the server has no key"),
+        "{tended:?}"
+    );
+    fs::create_dir(folder.keys()).unwrap();
+    for machine in ["snapshot.pem", "timestamp.pem"] {
+        fs::copy(operator.path("keys").join(machine), folder.keys().join(machine)).unwrap();
+    }
+    let (mut timestamps, mut snapshots, mut warned) = (0, 0, None);
+    let mut known = board(&folder);
+    let first = change::first_root(&folder).unwrap();
+    for hours in (4..24 * 90).step_by(4) {
+        let tended = renew::tend(&folder, hour(hours)).unwrap();
+        timestamps += tended.renewed.iter().filter(|role| **role == RoleName::Timestamp).count();
+        snapshots += tended.renewed.iter().filter(|role| **role == RoleName::Snapshot).count();
+        if warned.is_none() && !tended.warnings.is_empty() {
+            warned = Some((hours / 24, tended.warnings.clone()));
+        }
+        assert!(tended.seconds_left > Some(0), "{tended:?}");
+        if hours % 100 == 0 {
+            known = walk::walk(&folder, &first, known, hour(hours)).unwrap().kept;
+        }
+    }
+    assert_eq!((timestamps, snapshots), (89, 1));
+    let (day, warnings) = warned.unwrap();
+    assert_eq!(day, 76);
+    assert!(warnings[0].starts_with("targets.json expires at 2027-03-01T00:00:00Z (14 days)"), "{warnings:?}");
+    // While somebody else writes it waits.
+    let lock = folder.lock().unwrap();
+    assert!(renew::tend(&folder, hour(24 * 92)).is_err());
+    drop(lock);
+    assert_eq!(renew::tend(&Folder::at(&operator.path("nothing")), NOW).unwrap(), renew::Tended::default());
 }
