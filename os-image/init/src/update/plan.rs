@@ -10,7 +10,7 @@ mod stand;
 use std::time::Duration;
 
 use sonde_protocol::board::{
-    BoardState, FromSystem, UpdateAnswer, UpdateAsk, UpdateChoice, UpdateFile, UpdateOutcome, UpdateStage,
+    BoardState, FromSystem, UpdateAnswer, UpdateAsk, UpdateChoice, UpdateFile, UpdateOutcome, UpdateSaid, UpdateStage,
 };
 use sonde_protocol::bounded::Text;
 use sonde_protocol::key::PublicKey;
@@ -38,9 +38,13 @@ const AGAIN_AT_MOST: Duration = EVERY;
 /// After an image turned out to be another than announced, or the card did not take it: each try writes all of it.
 const COSTLY_AGAIN: Duration = EVERY;
 
-/// A collector that wants to be left alone is obeyed so long at the least and at the most.
-const LATER: (Duration, Duration) = (AGAIN, Duration::from_secs(86_400));
-const COSTLY_AT_MOST: Duration = LATER.1;
+/// A collector that wants to be left alone is obeyed so long at the least, which doubles while nothing else is heard of it, and at the most.
+const LATER: Duration = Duration::from_secs(10);
+const LATER_AT_MOST: Duration = Duration::from_secs(86_400);
+const COSTLY_AT_MOST: Duration = LATER_AT_MOST;
+
+/// For so long a look waits; for longer it ends.
+const LATER_WITHIN: Duration = Duration::from_secs(600);
 
 /// A question is asked again after this, so often.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -114,6 +118,8 @@ struct Question {
     ask: UpdateAsk,
     asked: Option<Duration>,
     times: u32,
+    /// Not before the collector wants to be asked.
+    from: Duration,
 }
 
 /// The plan.
@@ -144,6 +150,8 @@ pub struct Plan {
     /// Looks in a row that came to nothing, and images that were fetched in vain.
     failures: u32,
     costly: u32,
+    /// How often in a row the collector has said later.
+    laters: u32,
     /// No look before: the collector wants it so, or the card is to be spared.
     held_until: Duration,
     stand: Stand,
@@ -179,6 +187,7 @@ impl Plan {
             asked: 0,
             failures: 0,
             costly: 0,
+            laters: 0,
             held_until: Duration::ZERO,
             stand,
             told: None,
@@ -330,7 +339,7 @@ impl Plan {
             _ => None,
         };
         let question = self.question.as_ref().filter(|_| self.connected);
-        let question = question.map(|question| question.asked.map_or(Duration::ZERO, |asked| asked + PATIENCE));
+        let question = question.map(|question| question.asked.map_or(question.from, |asked| asked + PATIENCE));
         let choice = self.choice_to_write.then(|| self.choice_due());
         [phase, question, choice].into_iter().flatten().min()
     }
@@ -363,7 +372,7 @@ impl Plan {
             return None;
         }
         let question = self.question.as_mut()?;
-        if question.asked.is_some_and(|asked| now < asked + PATIENCE) {
+        if now < question.asked.map_or(question.from, |asked| asked + PATIENCE) {
             return None;
         }
         if question.times == MAX_ASKED {
@@ -378,15 +387,22 @@ impl Plan {
     fn want(&mut self, file: UpdateFile, (offset, at_most): (u64, u32)) {
         self.asked = self.asked.wrapping_add(1);
         let ask = UpdateAsk { id: self.asked, file, offset, at_most };
-        self.question = Some(Question { ask, asked: None, times: 0 });
+        self.question = Some(Question { ask, asked: None, times: 0, from: Duration::ZERO });
     }
 
     /// The answer of the collector. One that was not asked for, or no more, is nothing.
     pub fn answered(&mut self, answer: UpdateAnswer, now: Duration) {
         let expected = self.question.as_ref().filter(|question| question.asked.is_some() && self.connected);
-        if expected.is_some_and(|question| question.ask.id == answer.id) {
-            self.question = None;
-            self.said(answer.said, now);
+        if !expected.is_some_and(|question| question.ask.id == answer.id) {
+            return;
+        }
+        let question = self.question.take();
+        match answer.said {
+            UpdateSaid::Later(later) => self.later(&later, question, now),
+            said => {
+                self.laters = 0;
+                self.said(said, now);
+            }
         }
     }
 

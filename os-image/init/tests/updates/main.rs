@@ -343,6 +343,27 @@ fn later_is_obeyed_but_not_for_ever() {
 }
 
 #[test]
+fn a_busy_collector_that_gives_little_at_a_time_gives_all_of_it_in_the_end() {
+    let mut world = World::new();
+    let new = image(11, 9 << 20);
+    world.release(11, new.clone());
+    // Four pieces, then a pause: far less than is worth writing.
+    world.liar = |ask, said| {
+        let pause = UpdateLater { seconds: 15, why: Text::cut("busy") };
+        let is_time = ask.id % 5 == 0 && !BUSY.with(|said| said.replace(ask.id) == ask.id);
+        Some(if is_time { UpdateSaid::Later(pause) } else { said })
+    };
+    assert!(matches!(world.run(2 * HOUR, None), End::Restart(_)), "{:?}", world.last());
+    has(&world, "sonde_11+3.efi", &new);
+    assert!(world.states.iter().all(|state| state.stage != UpdateStage::Waiting), "it is not worth a word");
+}
+
+thread_local! {
+    /// The question that was put off last.
+    static BUSY: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+#[test]
 fn one_looks_every_hour_and_a_little_more_and_only_while_there_is_a_collector() {
     let mut world = World::new();
     world.run(24 * HOUR, None);

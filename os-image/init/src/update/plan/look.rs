@@ -14,7 +14,10 @@ use sonde_update::moment::Moment;
 use sonde_update::policy::{self, Decision, Refusal, Wait};
 use sonde_update::release::Release;
 
-use super::{AFTER_CONNECTING, COSTLY_AGAIN, COSTLY_AT_MOST, EVERY, LAST_WORDS, LATER, Plan, doubled, nanos};
+use super::{
+    AFTER_CONNECTING, COSTLY_AGAIN, COSTLY_AT_MOST, EVERY, LAST_WORDS, LATER, LATER_AT_MOST, LATER_WITHIN, Plan,
+    Question, doubled, nanos,
+};
 use crate::update::choice::decided;
 use crate::update::pieces::Pieces;
 use crate::update::work::{Done, Loaded, NotInstalled, Work};
@@ -27,6 +30,9 @@ pub(super) const WORTH_WRITING: usize = 256 << 10;
 
 /// An image is fetched so long before the signed files are looked at anew: it may have been withdrawn.
 const STALE: Duration = EVERY;
+
+/// A collector may say so often in a row that it is busy before the record does.
+const SOON_OVER: u32 = 2;
 
 /// Where a look stands.
 #[derive(Debug)]
@@ -266,10 +272,6 @@ impl Plan {
     /// What the collector says to the question that was asked.
     pub(super) fn said(&mut self, said: UpdateSaid, now: Duration) {
         match (said, std::mem::replace(&mut self.phase, Phase::Never)) {
-            (UpdateSaid::Later(later), phase) => {
-                self.phase = phase;
-                self.later(&later, now);
-            }
             (UpdateSaid::Piece(piece), Phase::Walk(walk)) => self.walked(walk, &piece, now),
             (UpdateSaid::Missing, Phase::Walk(mut walk)) => {
                 walk.failed = walk.update.missing().err();
@@ -329,12 +331,27 @@ impl Plan {
         self.enter(Phase::Write(fetch, after), Some(Work::Write { release, offset, bytes }));
     }
 
-    /// The collector does not want to be asked now.
-    fn later(&mut self, later: &UpdateLater, now: Duration) {
-        self.held_until = now + Duration::from_secs(later.seconds.into()).clamp(LATER.0, LATER.1);
-        let release = if let Phase::Fetch(fetch) = &self.phase { Some(fetch.release) } else { None };
-        self.stand.set(UpdateStage::Waiting, release, &format!("the network holds it back: {}", later.why.as_str()));
-        self.end(self.held_until);
+    /// The collector does not want to be asked now. A short while is waited out, so that a busy one still gives a whole image away; after a
+    /// longer one the signed files are looked at again.
+    pub(super) fn later(&mut self, later: &UpdateLater, question: Option<Question>, now: Duration) {
+        self.laters = self.laters.saturating_add(1);
+        let at_least = doubled(LATER, self.laters, EVERY);
+        let pause = Duration::from_secs(later.seconds.into()).max(at_least).min(LATER_AT_MOST);
+        self.held_until = now + pause;
+        let (release, began) = match &self.phase {
+            Phase::Fetch(fetch) => (Some(fetch.release), fetch.began),
+            _ => (None, now),
+        };
+        let is_long = pause > LATER_WITHIN || now.saturating_sub(began) > STALE;
+        if is_long || self.laters > SOON_OVER {
+            let words = format!("the network holds it back: {}", later.why.as_str());
+            self.stand.set(UpdateStage::Waiting, release, &words);
+        }
+        if is_long {
+            self.end(self.held_until);
+        } else {
+            self.question = question.map(|question| Question { asked: None, from: now + pause, ..question });
+        }
     }
 
     /// Leaves off because something else is wanted now, and looks soon. What is being installed is installed.
