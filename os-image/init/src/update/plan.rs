@@ -4,19 +4,19 @@
 //!
 //! Nothing here trusts the probe or the collector: they can hold updates back, and that is all.
 
+mod ask;
 mod look;
 mod stand;
 
 use std::time::Duration;
 
-use sonde_protocol::board::{
-    BoardState, FromSystem, UpdateAnswer, UpdateAsk, UpdateChoice, UpdateFile, UpdateOutcome, UpdateSaid, UpdateStage,
-};
+use sonde_protocol::board::{BoardState, FromSystem, UpdateChoice, UpdateOutcome, UpdateStage};
 use sonde_protocol::bounded::Text;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::time::UnixNanos;
 use sonde_update::moment::Moment;
 
+use self::ask::Question;
 use self::look::Phase;
 use self::stand::Stand;
 use super::attempts::{Attempts, Other, Running};
@@ -45,10 +45,6 @@ const COSTLY_AT_MOST: Duration = LATER_AT_MOST;
 
 /// For so long a look waits; for longer it ends.
 const LATER_WITHIN: Duration = Duration::from_secs(600);
-
-/// A question is asked again after this, so often.
-const PATIENCE: Duration = Duration::from_secs(30);
-const MAX_ASKED: u32 = 20;
 
 /// What the network says that the owner wants is written down so often at the most: a probe that was taken over must not wear out the card.
 const CHOICE_EVERY: Duration = Duration::from_secs(60);
@@ -110,16 +106,6 @@ pub enum Do {
     Work(u64, Work),
     /// Start the board again, in order; why.
     Restart(String),
-}
-
-/// A question to the collector.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Question {
-    ask: UpdateAsk,
-    asked: Option<Duration>,
-    times: u32,
-    /// Not before the collector wants to be asked.
-    from: Duration,
 }
 
 /// The plan.
@@ -310,10 +296,8 @@ impl Plan {
 
     /// What is to be done now. Call it until there is nothing.
     pub fn poll(&mut self, now: Duration) -> Option<Do> {
-        let state = self.state();
-        if self.told.as_ref() != Some(&state) {
-            self.told = Some(state.clone());
-            return Some(Do::Say(FromSystem::State(state)));
+        if let Some(news) = self.news() {
+            return Some(news);
         }
         match self.phase {
             Phase::Idle { due } if self.connected && due <= now => self.enter(Phase::Load, Some(Work::Load)),
@@ -328,7 +312,18 @@ impl Plan {
         {
             return Some(work);
         }
-        self.ask(now).map(|ask| Do::Say(FromSystem::Ask(ask)))
+        // Giving up is news too.
+        self.ask(now).map(|ask| Do::Say(FromSystem::Ask(ask))).or_else(|| self.news())
+    }
+
+    /// How the board stands, where the probe does not know.
+    fn news(&mut self) -> Option<Do> {
+        let state = self.state();
+        if self.told.as_ref() == Some(&state) {
+            return None;
+        }
+        self.told = Some(state.clone());
+        Some(Do::Say(FromSystem::State(state)))
     }
 
     /// When [`Plan::poll`] has something to do by itself.
@@ -339,7 +334,7 @@ impl Plan {
             _ => None,
         };
         let question = self.question.as_ref().filter(|_| self.connected);
-        let question = question.map(|question| question.asked.map_or(question.from, |asked| asked + PATIENCE));
+        let question = question.map(Question::due);
         let choice = self.choice_to_write.then(|| self.choice_due());
         [phase, question, choice].into_iter().flatten().min()
     }
@@ -364,46 +359,6 @@ impl Plan {
 
     fn choice_due(&self) -> Duration {
         self.choice_written.map_or(Duration::ZERO, |written| written + CHOICE_EVERY)
-    }
-
-    /// The question, if it is time to ask it.
-    fn ask(&mut self, now: Duration) -> Option<UpdateAsk> {
-        if !self.connected {
-            return None;
-        }
-        let question = self.question.as_mut()?;
-        if now < question.asked.map_or(question.from, |asked| asked + PATIENCE) {
-            return None;
-        }
-        if question.times == MAX_ASKED {
-            self.fails(UpdateStage::Unknown, None, "the collector does not answer questions about updates", now);
-            return None;
-        }
-        (question.asked, question.times) = (Some(now), question.times + 1);
-        Some(question.ask.clone())
-    }
-
-    /// Asks anew.
-    fn want(&mut self, file: UpdateFile, (offset, at_most): (u64, u32)) {
-        self.asked = self.asked.wrapping_add(1);
-        let ask = UpdateAsk { id: self.asked, file, offset, at_most };
-        self.question = Some(Question { ask, asked: None, times: 0, from: Duration::ZERO });
-    }
-
-    /// The answer of the collector. One that was not asked for, or no more, is nothing.
-    pub fn answered(&mut self, answer: UpdateAnswer, now: Duration) {
-        let expected = self.question.as_ref().filter(|question| question.asked.is_some() && self.connected);
-        if !expected.is_some_and(|question| question.ask.id == answer.id) {
-            return;
-        }
-        let question = self.question.take();
-        match answer.said {
-            UpdateSaid::Later(later) => self.later(&later, question, now),
-            said => {
-                self.laters = 0;
-                self.said(said, now);
-            }
-        }
     }
 
     /// Begins a phase. What is under way for another counts no more.
