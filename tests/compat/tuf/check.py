@@ -1,13 +1,15 @@
-"""python-tuf against our client and our signatures. `check.py PROGRAM SOURCE`: the example `interop`, and python-tuf's unpacked source,
-whose tests are run."""
+"""python-tuf against our client and our signatures. `check.py PROGRAM SONDE SOURCE`: the example `interop`, the operator's program, and
+python-tuf's unpacked source, whose tests are run."""
 
 import datetime
 import pathlib
+import struct
+import subprocess
 import sys
 import tempfile
 import unittest
 
-PROGRAM, SOURCE = sys.argv[1], sys.argv[2]
+PROGRAM, SONDE, SOURCE = sys.argv[1:4]
 sys.path.insert(0, SOURCE)
 
 from ours import OurUpdater  # noqa: E402
@@ -66,6 +68,25 @@ class Folder(FetcherInterface):
         yield path.read_bytes()
 
 
+def image(number):
+    """The least that is an image: a PE file for 64-bit ARM with a section `.osrel`, and something in the signature's place."""
+    text = f"ID=sonde\nIMAGE_ID=sonde\nIMAGE_VERSION={number}\nVERSION_ID=0.{number}\n".encode().ljust(512)
+    file = bytearray(1024)
+    for at, what in (
+        (0, b"MZ"),
+        (0x3C, b"\x40"),
+        (0x40, b"PE\0\0"),
+        (0x44, struct.pack("<HH", 0xAA64, 1)),
+        (0x54, struct.pack("<H", 240)),
+        (0x58, struct.pack("<H", 0x20B)),
+        (0x58 + 108, b"\x10"),
+        (0x58 + 144, struct.pack("<II", 1024 + 512, 16)),
+        (0x58 + 240, struct.pack("<8sIIII", b".osrel", 512, 0, 512, 1024)),
+    ):
+        file[at : at + len(what)] = what
+    return bytes(file) + text + b"\x07" * 16
+
+
 class Both(unittest.TestCase):
     """What python-tuf's own tests do not ask."""
 
@@ -79,22 +100,50 @@ class Both(unittest.TestCase):
         updater.refresh()
         return updater.outcome
 
-    def test_what_we_sign_python_tuf_installs(self):
-        import subprocess
-
-        folder = pathlib.Path(self.place.name)
-        subprocess.run([PROGRAM, "make", folder / "repository"], check=True)
+    def theirs(self, repository):
+        """python-tuf's client, which begins with the repository's first root."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.place.name))
         for name in ("kept", "images"):
             (folder / name).mkdir()
-        root = (folder / "repository/metadata/1.root.json").read_bytes()
-        updater = Updater(
+        return Updater(
             str(folder / "kept"),
             "https://example.com/metadata/",
             str(folder / "images"),
             "https://example.com/targets/",
-            Folder(folder / "repository"),
-            bootstrap=root,
+            Folder(repository),
+            bootstrap=(repository / "metadata/1.root.json").read_bytes(),
         )
+
+    def test_what_an_operator_releases_python_tuf_installs(self):
+        folder = pathlib.Path(self.place.name)
+        data, keys = folder / "data", folder / "keys"
+
+        def release(*words):
+            subprocess.run([SONDE, "admin", "--data", data, "release", *words, "--keys", keys], check=True, stdout=subprocess.DEVNULL)
+
+        release("init")
+        for number in (7, 8):
+            (folder / "image").write_bytes(image(number))
+            release("add", folder / "image", "--percentage", "5")
+        for role in ("timestamp", "snapshot", "log"):
+            release("rotate", role)
+        release("rotate", "targets", "--remove", keys / "targets-1.pem")
+        release("rotate", "root", "--remove", keys / "root-1.pem")
+        release("roll-out", "8", "50")
+        release("withdraw", "7")
+        release("renew")
+        updater = self.theirs(data / "updates")
+        updater.refresh()
+        self.assertEqual(updater._trusted_set.root.version, 6)
+        self.assertIsNone(updater.get_targetinfo("sonde_7_aarch64.efi"))
+        info = updater.get_targetinfo("sonde_8_aarch64.efi")
+        self.assertEqual(info.custom["sonde"]["percentage"], 50)
+        self.assertEqual(pathlib.Path(updater.download_target(info)).read_bytes(), image(8))
+
+    def test_what_we_sign_python_tuf_installs(self):
+        repository = pathlib.Path(self.place.name, "repository")
+        subprocess.run([PROGRAM, "make", repository], check=True)
+        updater = self.theirs(repository)
         updater.refresh()
         info = updater.get_targetinfo("aarch64/sonde-12.efi")
         self.assertEqual(info.custom["sonde"]["percentage"], 10)
