@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::interval;
+use tokio::task::JoinHandle;
+use tokio::time::{interval, timeout};
 
 use crate::board::Board;
 use crate::console::uptime;
@@ -20,6 +21,9 @@ const TOPIC: &str = "trial";
 
 /// A card that could not be looked at is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// So long the clock stands still while it is looked at.
+const LOOK_FOR: Duration = Duration::from_secs(5);
 
 /// How the system that runs stands.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +64,17 @@ impl Trial {
         let (tells, standing) = watch::channel(Standing::default());
         let (fails, failed) = watch::channel(false);
         let rules = Rules::new(release.trial);
-        let task = Task { board, release, rules, memory, told: hears, standing: tells, looked: None, loader: None };
+        let task = Task {
+            board,
+            release,
+            rules,
+            memory,
+            told: hears,
+            standing: tells,
+            looked: None,
+            looking: None,
+            loader: None,
+        };
         tokio::spawn(async move {
             task.live().await;
             let _ = fails.send(true);
@@ -101,6 +115,7 @@ struct Task {
     told: watch::Receiver<Told>,
     standing: watch::Sender<Standing>,
     looked: Option<Duration>,
+    looking: Option<JoinHandle<Result<(Slots, Seen), SlotError>>>,
     /// What the loader says of this start, asked once: it does not change.
     loader: Option<Option<Tries>>,
 }
@@ -124,15 +139,22 @@ impl Task {
         }
     }
 
-    /// Looks at the card, once if that works.
+    /// Looks at the card, once if that works. A card that does not answer must not keep the trial from its end.
     async fn look(&mut self, boot: Option<&Path>, now: Duration) {
         let Some(boot) = boot.filter(|_| matches!(*self.standing.borrow(), Standing::Unknown)) else { return };
-        if self.looked.is_some_and(|looked| now.saturating_sub(looked) < LOOK_AGAIN) {
-            return;
+        if self.looking.is_none() {
+            if self.looked.is_some_and(|looked| now.saturating_sub(looked) < LOOK_AGAIN) {
+                return;
+            }
+            let (boot, number) = (boot.to_owned(), self.release.number);
+            self.looking = Some(tokio::task::spawn_blocking(move || Slots::look(&boot, number)));
         }
-        self.looked = Some(now);
-        let (boot, number) = (boot.to_owned(), self.release.number);
-        let standing = match blocking(move || Slots::look(&boot, number)).await {
+        let Some(looking) = &mut self.looking else { return };
+        let Ok(looked) = timeout(LOOK_FOR, looking).await else { return };
+        (self.looking, self.looked) = (None, Some(now));
+        // Otherwise a mistake in the program: the panic's hook has said so, and starts the board again.
+        let Ok(looked) = looked else { return };
+        let standing = match looked {
             Ok((slots, seen)) => self.seen(slots, seen),
             // A card may be pulled just now; a name does not change by itself.
             Err(error @ (SlotError::Mount { .. } | SlotError::Card { .. })) => {
