@@ -88,6 +88,10 @@ fn describe(carried: &Carried) -> String {
             if releases.is_empty() {
                 text += "  no release\n";
             }
+            // Nobody signs what he is not shown.
+            for path in body.targets.keys().filter(|path| releases.iter().all(|release| release.path != **path)) {
+                text += &format!("  {path}, which is no release\n");
+            }
             problems.iter().for_each(|problem| text += &format!("  CANNOT BE READ: {problem}\n"));
             text
         }
@@ -99,8 +103,11 @@ fn describe(carried: &Carried) -> String {
                 of_role.keys.iter().for_each(|id| text += &format!("    {id}\n"));
             }
             match &body.log {
-                Some(log) => text += &format!("  log: {log}\n"),
+                Some(log) => text += &format!("  log: {}\n", log.to_string().escape_default()),
                 None => text += "  no log\n",
+            }
+            if !body.consistent_snapshot {
+                text += "  names of files without versions, which is not how this program writes them\n";
             }
             text
         }

@@ -88,7 +88,7 @@ pub fn status(folder: &Folder, now: Moment) -> Result<String> {
         HEXLOWER.encode(&tree.root())
     );
     if let Some(log) = &repository.root.body.log {
-        text += &format!("log's key  {log}\n");
+        text += &format!("log's key  {}\n", log.to_string().escape_default());
     }
     match walk::fresh(folder, now) {
         Ok(_) => {}
@@ -126,7 +126,8 @@ pub fn left(expires: Moment, now: Moment) -> String {
     }
 }
 
-fn count(number: usize, one: &str, more: &str) -> String {
+/// So many of something.
+pub fn count(number: usize, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
 }
 

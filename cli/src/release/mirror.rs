@@ -13,6 +13,7 @@ use sonde_update::repository::{LOG_CHECKPOINT, LOG_ENTRIES, METADATA, MetadataNa
 
 use super::change::{first_root, publish};
 use super::folder::{self, After, Files, Folder, NewFile};
+use super::look;
 use super::repository::Repository;
 use super::walk::{self, NO_TIME};
 
@@ -39,9 +40,14 @@ pub fn mirror(folder: &Folder, from: &Path, root: Option<&Path>, now: Moment) ->
     let walked = theirs_in_order.with_context(|| format!("what is in {} is not taken", from.display()))?;
     folder.make()?;
     let _lock = folder.lock()?;
-    let files = files(&theirs, folder, &Repository::load(&theirs)?, &Release::all(&walked.targets).0)?;
+    let mut images = 0;
+    for release in Release::all(&walked.targets).0 {
+        images += copy_image(&theirs, folder, &release)?;
+    }
+    let files = files(&theirs, folder, &Repository::load(&theirs)?)?;
     let said = publish(folder, &known, &files, now)?;
-    Ok(format!("{} files copied\n{said}{}", files.len(), super::look::check(folder, now)?))
+    let images = look::count(images, "image", "images");
+    Ok(format!("{} files and {images} copied\n{said}{}", files.len(), look::check(folder, now)?))
 }
 
 /// Is this root one of the chain?
@@ -57,20 +63,25 @@ fn trusts(theirs: &Folder, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What has to be copied, in the order in which boards that ask meanwhile are content.
-fn files(theirs: &Folder, ours: &Folder, there: &Repository, releases: &[Release]) -> Result<Vec<NewFile>> {
+/// Copies an image that is not here, or damaged, one at a time: they are large, and announced by nothing yet.
+fn copy_image(theirs: &Folder, ours: &Folder, release: &Release) -> Result<usize> {
+    let name = format!("{TARGETS}/{}", release.file_name(true));
+    if ours.read(&name)?.is_some_and(|image| release.hashes.check(&image).is_ok()) {
+        return Ok(0);
+    }
+    let bytes = theirs.read(&name)?.with_context(|| format!("there is no {name}"))?;
+    release.hashes.check(&bytes).with_context(|| format!("the image of release {}", release.version))?;
+    ours.apply(&NewFile { name, bytes })?;
+    Ok(1)
+}
+
+/// What has to be copied beside the images, in the order in which boards that ask meanwhile are content.
+fn files(theirs: &Folder, ours: &Folder, there: &Repository) -> Result<Vec<NewFile>> {
     let read = |name: String| -> Result<NewFile> {
         let bytes = theirs.read(&name)?.with_context(|| format!("there is no {name}"))?;
         Ok(NewFile { name, bytes })
     };
     let mut files = Vec::new();
-    for release in releases {
-        let image = read(format!("{TARGETS}/{}", release.file_name(true)))?;
-        release.hashes.check(&image.bytes).with_context(|| format!("the image of release {}", release.version))?;
-        if ours.target_length(&release.file_name(true)) != Some(release.length) {
-            files.push(image);
-        }
-    }
     files.push(read(LOG_ENTRIES.to_owned())?);
     files.push(read(LOG_CHECKPOINT.to_owned())?);
     let mut roots = Vec::new();

@@ -430,6 +430,7 @@ fn a_release_is_signed_by_people_who_never_meet() {
     let unsigned = operator.run(&["publish", "@draft"], NOW).unwrap_err().to_string();
     assert!(unsigned.contains("targets.json has 0 of the 2 signatures"), "{unsigned}");
     let said = operator.run(&["sign", "@draft", "--key", "@people/targets-1.pem"], NOW).unwrap();
+    assert_eq!(operator.run(&["draft", "show", "@draft"], NOW).unwrap(), said.split("signed by").next().unwrap());
     assert!(said.contains("7 (0.7)") && said.contains("signed by"), "{said}");
     // The other one has a token: it sees bytes and gives a signature.
     operator.run(&["draft", "payload", "@draft", "--out", "@bytes"], NOW).unwrap();
@@ -486,18 +487,24 @@ fn another_networks_releases_are_copied_only_if_boards_would_take_them() {
     assert_eq!(operator.folder().list("targets").unwrap().len(), 1);
     let known = board(&operator.folder());
     // An image with one other byte, an old state, another network, files that have expired.
-    let image = upstream.folder().path().join("targets").join(&upstream.folder().list("targets").unwrap()[0]);
-    let good = fs::read(&image).unwrap();
     upstream.add(9).unwrap();
+    let name = upstream.folder().list("targets").unwrap().into_iter().find(|name| name.contains("_9_")).unwrap();
+    let image = upstream.folder().path().join("targets").join(name);
+    let good = fs::read(&image).unwrap();
     fs::write(&image, [&good[1..], b"."].concat()).unwrap();
     let said = format!("{:#}", operator.run(&["mirror", &from], NOW).unwrap_err());
-    assert!(said.contains("the image of release 8"), "{said}");
+    assert!(said.contains("the image of release 9"), "{said}");
     fs::write(&image, good).unwrap();
     assert!(
         format!("{:#}", operator.run(&["mirror", &from], NOW.plus_seconds(8 * DAY)).unwrap_err()).contains("expired")
     );
     let (_old, old) = operator.copy();
-    operator.run(&["mirror", &from], NOW).unwrap();
+    // What has been damaged here is made good, too.
+    let own = operator.folder().path().join("targets").join(&operator.folder().list("targets").unwrap()[0]);
+    let length = fs::read(&own).unwrap().len();
+    fs::write(&own, vec![0; length]).unwrap();
+    let said = operator.run(&["mirror", &from], NOW).unwrap();
+    assert!(said.contains("and 2 images copied") && said.contains("in order: 2 releases"), "{said}");
     let said = format!("{:#}", operator.run(&["mirror", old.path().to_str().unwrap()], NOW).unwrap_err());
     assert!(said.contains("would go back from version"), "{said}");
     let other = Operator::new();
@@ -552,4 +559,24 @@ fn a_server_with_keys_keeps_its_releases_fresh_and_says_what_it_cannot() {
     assert!(renew::tend(&folder, hour(24 * 92)).is_err());
     drop(lock);
     assert_eq!(renew::tend(&Folder::at(&operator.path("nothing")), NOW).unwrap(), renew::Tended::default());
+}
+
+#[test]
+fn whoever_signs_is_shown_all_that_a_draft_holds() {
+    let operator = Operator::new();
+    operator.run(&["draft", "add", &operator.image(7, 0), "--out", "@draft"], NOW).unwrap();
+    let draft = fs::read_to_string(operator.path("draft")).unwrap();
+    let other = draft.replace("\"targets\":{", "\"targets\":{\"sonde_9.efi\":{\"hashes\":{\"sha256\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"},\"length\":3},");
+    assert_ne!(other, draft);
+    fs::write(operator.path("draft"), other).unwrap();
+    let said = operator.run(&["draft", "show", "@draft"], NOW).unwrap();
+    assert!(said.contains("7 (0.7) for aarch64") && said.contains("sonde_9.efi, which is no release"), "{said}");
+    fs::write(operator.path("draft"), draft.replace("\"percentage\":100", "\"percentage\":101")).unwrap();
+    let said = operator.run(&["sign", "@draft", "--key", "@keys/targets-1.pem"], NOW).unwrap();
+    assert!(said.contains("CANNOT BE READ") && said.contains("is above 100"), "{said}");
+    operator.run(&["sign", "@draft", "--key", "@keys/targets-2.pem"], NOW).unwrap();
+    let before = board(&operator.folder());
+    let said = operator.run(&["publish", "@draft"], NOW).unwrap_err().to_string();
+    assert!(said.contains("boards could not read a release"), "{said}");
+    assert_eq!(board(&operator.folder()), before);
 }
