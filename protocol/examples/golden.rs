@@ -6,11 +6,14 @@
 
 #![allow(clippy::print_stdout)]
 
+#[path = "../tests/samples/board.rs"]
+mod board_samples;
 #[path = "../tests/samples/mod.rs"]
 mod samples;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use sonde_protocol::board::{self, FromSystem, ToSystem};
 use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::condition::{Condition, Conditions, Word};
 use sonde_protocol::directory::{
@@ -46,6 +49,7 @@ fn main() {
         ("MAX_DIRECTORY", MAX_DIRECTORY),
         ("MAX_REPORT", MAX_REPORT),
         ("MAX_MESSAGE", MAX_MESSAGE),
+        ("MAX_BOARD_MESSAGE", board::MAX_MESSAGE),
     ] {
         println!("limit {name} {value}");
     }
@@ -54,6 +58,12 @@ fn main() {
     }
     for down in downs() {
         print("down", &to_cbor(&down));
+    }
+    for message in from_system() {
+        print("from-system", &to_cbor(&message));
+    }
+    for message in to_system() {
+        print("to-system", &to_cbor(&message));
     }
     print("directory", &directory().to_sign().1);
     print("directory", &Directory { references: references(), ..directory() }.to_sign().1);
@@ -215,7 +225,7 @@ fn ups() -> Vec<Up> {
         }
         GapReason::Crash => gap(reason, None),
     });
-    let ups = vec![
+    let mut ups = vec![
         Up::Hello(bare),
         Up::Hello(full),
         Up::Gaps(List::cut(gaps)),
@@ -232,8 +242,34 @@ fn ups() -> Vec<Up> {
         Up::Health(Health { host: Some(host(Some(HostPause { remaining: None }))), ..Health::default() }),
         Up::Health(Health { host: Some(host(Some(HostPause { remaining: Some(60) }))), ..Health::default() }),
     ];
+    ups.extend(board_samples::asks().into_iter().map(|(_, ask)| Up::UpdateAsk(ask)));
+    ups.extend(board_samples::states().into_iter().map(|(_, state)| Up::Board(state)));
     ups.iter().for_each(every);
     ups
+}
+
+fn from_system() -> Vec<FromSystem> {
+    let asks = board_samples::asks().into_iter().map(|(_, ask)| FromSystem::Ask(ask));
+    let states = board_samples::states().into_iter().map(|(_, state)| FromSystem::State(state));
+    let all: Vec<FromSystem> = asks.chain(states).collect();
+    for message in &all {
+        match message {
+            FromSystem::Ask(_) | FromSystem::State(_) => {}
+        }
+    }
+    all
+}
+
+fn to_system() -> Vec<ToSystem> {
+    let answers = board_samples::answers().into_iter().map(|(_, answer)| ToSystem::Answer(answer));
+    let choices = board_samples::choices().into_iter().map(|(_, choice)| ToSystem::Choice(choice));
+    let all: Vec<ToSystem> = answers.chain(choices).chain([true, false].map(ToSystem::Connected)).collect();
+    for message in &all {
+        match message {
+            ToSystem::Answer(_) | ToSystem::Connected(_) | ToSystem::Choice(_) => {}
+        }
+    }
+    all
 }
 
 fn downs() -> Vec<Down> {
@@ -313,6 +349,8 @@ fn downs() -> Vec<Down> {
         }
     }
     downs.extend(notices.map(Down::Key));
+    downs.extend(board_samples::answers().into_iter().map(|(_, answer)| Down::UpdateAnswer(answer)));
+    downs.extend(board_samples::choices().into_iter().map(|(_, choice)| Down::UpdateChoice(choice)));
     downs.iter().for_each(every);
     downs
 }

@@ -6,12 +6,17 @@
 
 #![expect(clippy::unwrap_used, reason = "an error must end the test")]
 
+#[path = "samples/board.rs"]
+mod board_samples;
 mod samples;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
+use sonde_protocol::board::{
+    FromSystem, MAX_FILE_NAME, MAX_MESSAGE, MAX_PIECE, ToSystem, UpdateAnswer, UpdatePiece, UpdateSaid,
+};
 use sonde_protocol::bounded::{Bytes, List, Text};
 use sonde_protocol::condition::{Condition, Word};
 use sonde_protocol::directory::{Collector, Directory, Reference, SignedDirectory};
@@ -508,6 +513,54 @@ fn an_ipv6_result() {
 }
 
 #[test]
+fn what_is_said_about_a_boards_updates() {
+    for (name, ask) in board_samples::asks() {
+        check_up(&format!("update-ask-{name}"), &Up::UpdateAsk(ask.clone()));
+        check_system(&format!("from-system-ask-{name}"), &FromSystem::Ask(ask));
+    }
+    for (name, state) in board_samples::states() {
+        check_up(&format!("board-{name}"), &Up::Board(state.clone()));
+        if name == "full" {
+            check_system("from-system-state", &FromSystem::State(state));
+        }
+    }
+    for (name, answer) in board_samples::answers() {
+        check_down(&format!("update-answer-{name}"), &Down::UpdateAnswer(answer.clone()));
+        check_system(&format!("to-system-answer-{name}"), &ToSystem::Answer(answer));
+    }
+    for (name, choice) in board_samples::choices() {
+        check_down(&format!("update-choice-{name}"), &Down::UpdateChoice(choice));
+        check_system(&format!("to-system-choice-{name}"), &ToSystem::Choice(choice));
+    }
+    check_system("to-system-connected", &ToSystem::Connected(true));
+    check_system("to-system-not-connected", &ToSystem::Connected(false));
+}
+
+/// A message between the board's system and its probe.
+fn check_system<T>(name: &str, message: &T)
+where
+    T: for<'b> minicbor::Decode<'b, ()> + minicbor::Encode<()> + PartialEq + std::fmt::Debug,
+{
+    let bytes = to_cbor(message);
+    assert_eq!(from_cbor::<T>(&bytes).unwrap().as_ref(), Some(message));
+    check(name, &bytes);
+}
+
+#[test]
+fn the_longest_answer_fits_between_the_boards_system_and_its_probe() {
+    let bytes = Bytes::new([0xff; MAX_PIECE]).unwrap();
+    let said = UpdateSaid::Piece(UpdatePiece { length: u64::MAX, bytes });
+    let answer = to_cbor(&ToSystem::Answer(UpdateAnswer { id: u32::MAX, said }));
+    assert!(answer.len() <= MAX_MESSAGE, "{}", answer.len());
+    let (_, mut state) = board_samples::states().pop().unwrap();
+    let [_, _, attempt, _] = state.attempts.to_vec().try_into().unwrap();
+    let attempt = sonde_protocol::board::UpdateAttempt { words: Text::cut("x".repeat(MAX_FILE_NAME)), ..attempt };
+    state.words = attempt.words.clone();
+    state.attempts = List::cut(vec![attempt; sonde_protocol::board::MAX_ATTEMPTS]);
+    assert!(to_cbor(&FromSystem::State(state)).len() <= MAX_MESSAGE);
+}
+
+#[test]
 fn failed_and_skipped_runs() {
     let why = || Text::cut("why");
     for (name, failure) in [
@@ -558,9 +611,12 @@ fn no_file_is_left_over() {
         let text: String = std::fs::read_to_string(&path).unwrap().split_whitespace().collect();
         let bytes = HEXLOWER.decode(text.as_bytes()).unwrap();
         let is_read = match name.split('-').next().unwrap() {
-            "hello" | "gaps" | "time" | "bye" | "health" | "rotate" if name != "time-reply" => {
+            "hello" | "gaps" | "time" | "bye" | "health" | "rotate" | "board" if name != "time-reply" => {
                 from_cbor::<Up>(&bytes).is_ok()
             }
+            "update" if name.starts_with("update-ask") => from_cbor::<Up>(&bytes).is_ok(),
+            "from" => from_cbor::<FromSystem>(&bytes).is_ok(),
+            "to" => from_cbor::<ToSystem>(&bytes).is_ok(),
             "orders" if name == "orders-applied" || name == "orders-wanted" => from_cbor::<Up>(&bytes).is_ok(),
             "result" | "skipped" => Report::from_cbor(&bytes).is_ok(),
             "frame" => from_cbor::<Frame>(&bytes).is_ok(),

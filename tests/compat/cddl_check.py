@@ -31,7 +31,7 @@ CDDL = ROOT / "docs" / "protocol.cddl"
 GOLDEN = ROOT / "protocol" / "tests" / "golden" / "messages"
 
 # What a file of GOLDEN can be.
-ANY_MESSAGE = ("choice", [("name", rule) for rule in ("up", "down", "frame", "report")])
+ANY_MESSAGE = ("choice", [("name", rule) for rule in ("up", "down", "frame", "report", "from-system", "to-system")])
 
 # ------------------------------------------------------------------------------------------------- CBOR, both ways
 

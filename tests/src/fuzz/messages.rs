@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use minicbor::{Decode, Encode};
+use sonde_protocol::board::{FromSystem, ToSystem};
 use sonde_protocol::bounded::{Bytes, List};
 use sonde_protocol::directory::{Directory, SignedDirectory};
 use sonde_protocol::lanes::{MAX_PIECE, Record, RecordReader};
@@ -42,6 +43,12 @@ pub(super) fn down(data: &[u8]) {
     read::<Down>(data);
     read::<Order>(data);
     read::<OrdersUpdate>(data);
+}
+
+/// What a board's system and its probe say to each other.
+pub(super) fn board(data: &[u8]) {
+    read::<FromSystem>(data);
+    read::<ToSystem>(data);
 }
 
 pub(super) fn frame(data: &[u8]) {

@@ -42,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     ("lanes", messages::lanes),
     ("up", messages::up),
     ("down", messages::down),
+    ("board", messages::board),
     ("frame", messages::frame),
     ("report", messages::report),
     ("spec", messages::spec),

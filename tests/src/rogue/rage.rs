@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use sonde_protocol::board::{MAX_PIECE, UpdateAnswer, UpdateChoice, UpdatePiece, UpdateSaid};
 use sonde_protocol::bounded::{Bytes, List};
 use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::identity::KeyNotice;
@@ -41,11 +42,15 @@ pub enum Rage {
     Garbage,
     /// A message that only a probe says.
     Frames,
+    /// Answers about updates that nobody asked for, each as long as there may be.
+    UpdateAnswers,
+    /// What the owner of a board is said to want.
+    UpdateChoices,
 }
 
 impl Rage {
     /// Each of them.
-    pub const ALL: [Rage; 11] = [
+    pub const ALL: [Rage; 13] = [
         Rage::Welcomes,
         Rage::Directories,
         Rage::Orders,
@@ -57,6 +62,8 @@ impl Rage {
         Rage::Oversize,
         Rage::Garbage,
         Rage::Frames,
+        Rage::UpdateAnswers,
+        Rage::UpdateChoices,
     ];
 
     /// The bytes that are said the `n`th time. `order` is any order, `directory` the true one.
@@ -127,6 +134,16 @@ impl Rage {
                 let boot = BootId(n);
                 framed(&to_cbor(&Frame { boot, first: Seq(1), settled: time, reports: List::default() }))
             }
+            Rage::UpdateAnswers => {
+                let bytes = Bytes::new([octet; MAX_PIECE]).unwrap_or_default();
+                let said = UpdateSaid::Piece(UpdatePiece { length: n, bytes });
+                framed(&to_cbor(&Down::UpdateAnswer(UpdateAnswer { id: u32::from(octet), said })))
+            }
+            Rage::UpdateChoices => said(Down::UpdateChoice(match n % 3 {
+                0 => UpdateChoice::Delay(n),
+                1 => UpdateChoice::Pin(n),
+                _ => UpdateChoice::Refuse,
+            })),
         }
     }
 }

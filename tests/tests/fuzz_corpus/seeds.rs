@@ -39,7 +39,9 @@ fn messages() -> Vec<(&'static str, String, Vec<u8>)> {
         let Ok(bytes) = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()) else { continue };
         let target = match name.split('-').next().unwrap() {
             "hello" | "health" | "gaps" | "time" if name != "time-reply" => "up",
-            "bye" => "up",
+            "bye" | "board" => "up",
+            "update" if name.starts_with("update-ask") => "up",
+            "from" | "to" => "board",
             "frame" => "frame",
             "result" | "skipped" => "report",
             "directory" => "directory",
