@@ -1,7 +1,8 @@
 //! The only way the API speaks to the collector: "look at these probes' orders again", "which hosts does the network's
-//! directory list?", and "this key is this probe's now". In one process a function call, between processes a message.
+//! directory list?", "this key is this probe's now", and "this is what a board's owner wants". In one process a function call, between processes a message.
 
 use async_trait::async_trait;
+use sonde_protocol::board::UpdateChoice;
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::key::PublicKey;
 
@@ -20,6 +21,9 @@ pub trait Dispatch: Send + Sync {
 
     /// The probe has another key, durably. Connections with the old one are ended.
     async fn key_replaced(&self, probe: ProbeId);
+
+    /// The owner of a board wants something else of updates, durably. If the board is connected, it is told.
+    async fn updates_chosen(&self, probe: ProbeId, choice: UpdateChoice);
 }
 
 /// For an API without a collector beside it: probes learn of new orders when they connect, and no host is listed for http.
@@ -37,4 +41,6 @@ impl Dispatch for NoDispatch {
     async fn key_admitted(&self, _key: &PublicKey, _probe: ProbeId) {}
 
     async fn key_replaced(&self, _probe: ProbeId) {}
+
+    async fn updates_chosen(&self, _probe: ProbeId, _choice: UpdateChoice) {}
 }

@@ -31,7 +31,7 @@ use crate::results::Walk;
 use crate::router::Routes;
 
 mod counts;
-mod text;
+pub(crate) mod text;
 
 use counts::Counts;
 

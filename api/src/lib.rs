@@ -29,6 +29,8 @@ mod admission;
 mod alerts;
 mod anchors;
 mod auth;
+mod board_object;
+mod boards;
 mod body;
 mod builtins;
 mod charging;
@@ -178,6 +180,7 @@ pub fn router(api: Api) -> Router {
     probe_enrolment::routes(&mut routes);
     probes::routes(&mut routes);
     probe_places::routes(&mut routes);
+    boards::routes(&mut routes);
     probe_uptime::routes(&mut routes);
     anchors::routes(&mut routes);
     keys::routes(&mut routes);

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use sonde_store::catalog::ProbeEdit;
 
+use crate::board_object;
 use crate::error::Problem;
 use crate::reader::{MAX_TAGS, Reader};
 
@@ -19,7 +20,8 @@ pub(crate) enum Reads {
 }
 
 /// The fields that can be changed.
-const FIELDS: [&str; 7] = ["description", "is_public", "country_code", "geometry", "latitude", "longitude", "tags"];
+const FIELDS: [&str; 8] =
+    ["description", "is_public", "country_code", "geometry", "latitude", "longitude", "tags", "updates"];
 
 /// Reads a body. What is wrong with it is told all at once.
 pub(crate) fn read(body: &Value, reads: Reads) -> Result<ProbeEdit, Vec<Problem>> {
@@ -40,6 +42,9 @@ pub(crate) fn read(body: &Value, reads: Reads) -> Result<ProbeEdit, Vec<Problem>
         }
         if has("tags") {
             edit.tags = Some(tags(&mut fields, reads));
+        }
+        if has("updates") {
+            edit.updates = board_object::read_choice(&mut fields, "updates");
         }
         let names = body.as_object().into_iter().flat_map(|object| object.keys());
         for name in names.filter(|name| reads == Reads::Named && !FIELDS.contains(&name.as_str())) {
@@ -118,6 +123,7 @@ fn tags(fields: &mut Reader<'_>, reads: Reads) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use sonde_protocol::board::UpdateChoice;
 
     use super::*;
 
@@ -145,6 +151,10 @@ mod tests {
             (json!({"tags": ["Home", {"name": "x", "slug": "fibre"}]}), said(&["fibre", "home"])),
             (json!({"tags": "b,a"}), said(&["a", "b"])),
             (json!({"tags": []}), said(&[])),
+            (
+                json!({"updates": {"choice": "delay", "days": 2}}),
+                ProbeEdit { updates: Some(UpdateChoice::Delay(172_800)), ..ProbeEdit::default() },
+            ),
         ] {
             for reads in [Reads::Named, Reads::Object] {
                 assert_eq!(read(&body, reads).as_ref(), Ok(&expected), "{body}");
@@ -173,6 +183,8 @@ mod tests {
             (json!({"tags": ["a b"]}), &["/tags"]),
             (json!({"tags": ["System-Anchor"]}), &["/tags"]),
             (json!({"tags": 5}), &["/tags"]),
+            (json!({"updates": null}), &["/updates"]),
+            (json!({"updates": {"choice": "never"}}), &["/updates/choice"]),
         ] {
             let problems = read(&body, Reads::Named).unwrap_err();
             let found: Vec<_> = problems.into_iter().map(|problem| problem.source).collect();

@@ -9,10 +9,11 @@ use sonde_protocol::ids::{Asn, ProbeId};
 use sonde_protocol::net::Uplink;
 use sonde_protocol::time::UnixNanos;
 use sonde_store::StoreError;
-use sonde_store::catalog::{Catalog, Probe, ProbeHealth, ProbeState};
+use sonde_store::catalog::{Board, Catalog, Probe, ProbeHealth, ProbeState};
 use sonde_store::view::{Viewer, network, snapped};
 use utoipa::ToSchema;
 
+use crate::board_object::{BoardObject, ChoiceObject};
 use crate::datetimes::Datetimes;
 use crate::fields::Selection;
 use crate::health_object::HealthObject;
@@ -83,6 +84,12 @@ pub(crate) struct ProbeObject {
     /// How it is, for its owner and the operator alone. Ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthObject>,
+    /// Of a probe on a board: the board's system and its updates. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    board: Option<BoardObject>,
+    /// What the owner of a board has said here that is wanted of updates, for the owner and the operator alone. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updates: Option<ChoiceObject>,
 }
 
 /// A point, longitude first (RFC 7946).
@@ -166,12 +173,20 @@ impl ProbeObject {
             uplink: probe.uplink.filter(|_| whole).map(Uplink::name),
             kinds: probe.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| kind.name()).collect()),
             health: None,
+            board: None,
+            updates: None,
         }
     }
 
-    /// With how it is, for a viewer who may know that.
-    pub fn with_health(self, probe: &Probe, health: Option<&ProbeHealth>) -> Self {
-        Self { health: health.map(|health| HealthObject::of(probe, health)), ..self }
+    /// With how it is and what it runs on, as far as the viewer may know that.
+    pub fn with(self, probe: &Probe, told: &Told) -> Self {
+        let whole = told.health.is_some();
+        Self {
+            health: told.health.as_ref().map(|health| HealthObject::of(probe, health)),
+            board: BoardObject::of(&told.board, whole),
+            updates: told.board.choice.filter(|_| whole).map(ChoiceObject::from),
+            ..self
+        }
     }
 
     /// As JSON.
@@ -189,8 +204,25 @@ pub(crate) fn place(probe: &Probe, viewer: Viewer) -> Option<(f64, f64)> {
     probe.place.map(|place| if viewer.sees_whole(probe) { place } else { snapped(place) })
 }
 
-/// How these probes are, in their order, as far as the viewer may know it.
-pub(crate) async fn health(
+/// What a probe told of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// How it is; absent for a viewer who may not know that.
+    health: Option<ProbeHealth>,
+    /// Its board, whole.
+    board: Board,
+}
+
+/// What these probes told of themselves, in their order, as far as the viewer may know it.
+pub(crate) async fn told(catalog: &dyn Catalog, viewer: Viewer, probes: &[Probe]) -> Result<Vec<Told>, StoreError> {
+    let ids: Vec<ProbeId> = probes.iter().map(|probe| probe.id).collect();
+    let healths = health(catalog, viewer, probes).await?;
+    let boards = catalog.boards(&ids).await?;
+    Ok(healths.into_iter().zip(boards).map(|(health, board)| Told { health, board }).collect())
+}
+
+/// How these probes are.
+async fn health(
     catalog: &dyn Catalog,
     viewer: Viewer,
     probes: &[Probe],
@@ -205,13 +237,13 @@ pub(crate) async fn health(
 /// The object with what was asked for of it.
 pub(crate) fn write(
     probe: &Probe,
-    health: Option<&ProbeHealth>,
+    told: &Told,
     viewer: Viewer,
     now: UnixNanos,
     selection: &Selection,
     datetimes: Datetimes,
 ) -> Value {
-    let mut object = ProbeObject::of(probe, viewer, now).with_health(probe, health).to_map();
+    let mut object = ProbeObject::of(probe, viewer, now).with(probe, told).to_map();
     datetimes.apply(&mut object, &["first_connected", "last_connected", "status_since", "status.since"]);
     selection.apply(object)
 }

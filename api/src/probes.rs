@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 use sonde_protocol::ids::ProbeId;
-use sonde_store::catalog::{MeasurementFilter, Probe, ProbeFilter, ProbeHealth, Ranking, Status};
+use sonde_store::catalog::{MeasurementFilter, Probe, ProbeFilter, Ranking, Status};
 use sonde_store::view::Viewer;
 use utoipa_axum::routes;
 
@@ -25,7 +25,7 @@ use crate::path::Id;
 use crate::permission::Permission;
 use crate::probe_edit::{self, Reads};
 use crate::probe_filters;
-use crate::probe_object::{self, ProbeTag};
+use crate::probe_object::{self, ProbeTag, Told};
 use crate::query::{OneProbe, Pages, ProbeList, ProbeMeasurements};
 use crate::router::Routes;
 
@@ -81,11 +81,9 @@ async fn page(
     let datetimes = Datetimes::read(params)?;
     let found = api.catalog.probes(&filter, paging.slice()).await?;
     let now = api.clock.now();
-    let healths = probe_object::health(&*api.catalog, viewer, &found.items).await?;
-    let write = |(probe, health): (&Probe, &Option<ProbeHealth>)| {
-        probe_object::write(probe, health.as_ref(), viewer, now, &selection, datetimes)
-    };
-    paging.envelope(found.total, found.items.iter().zip(&healths).map(write).collect(), here).map(Json)
+    let told = probe_object::told(&*api.catalog, viewer, &found.items).await?;
+    let write = |(probe, told): (&Probe, &Told)| probe_object::write(probe, told, viewer, now, &selection, datetimes);
+    paging.envelope(found.total, found.items.iter().zip(&told).map(write).collect(), here).map(Json)
 }
 
 /// `GET probes/{id}/`: one of them.
@@ -107,13 +105,12 @@ pub(crate) async fn find(api: &Api, id: ProbeId) -> Result<Probe, ApiError> {
 async fn one(api: &Api, id: ProbeId, viewer: Viewer, params: &Params) -> Result<Json<Value>, ApiError> {
     let probe = find(api, id).await?;
     let (selection, datetimes) = (Selection::read(params), Datetimes::read(params)?);
-    let health = probe_object::health(&*api.catalog, viewer, std::slice::from_ref(&probe)).await?;
-    let health = health.first().and_then(Option::as_ref);
-    Ok(Json(probe_object::write(&probe, health, viewer, api.clock.now(), &selection, datetimes)))
+    let told = probe_object::told(&*api.catalog, viewer, std::slice::from_ref(&probe)).await?.pop().unwrap_or_default();
+    Ok(Json(probe_object::write(&probe, &told, viewer, api.clock.now(), &selection, datetimes)))
 }
 
 /// `PATCH probes/{id}/`: its owner says something else of it: `description`, `is_public`, `country_code`, `geometry` or
-/// `latitude` and `longitude`, `tags`. Other fields are problems.
+/// `latitude` and `longitude`, `tags`; and what it wants of a board's `updates`. Other fields are problems.
 #[utoipa::path(patch, path = "/api/v2/probes/{id}/", tag = "probes", params(("id" = u64, Path), OneProbe), request_body = serde_json::Value, responses((status = 200, body = serde_json::Value)))]
 async fn change(
     State(api): State<Arc<Api>>,
@@ -151,6 +148,9 @@ async fn edit(
     }
     let edit = probe_edit::read(body, reads).map_err(ApiError::body)?;
     api.catalog.edit_probe(id, &edit).await?;
+    if let Some(choice) = edit.updates {
+        api.dispatch.updates_chosen(id, choice).await;
+    }
     // A country that is not said any more is the tables' again.
     sonde_store::places::locate(&*api.catalog, &*api.places, id).await?;
     one(api, id, Viewer::Account(account), params).await

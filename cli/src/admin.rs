@@ -15,6 +15,7 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use sonde_collector::server::Handle;
 use sonde_collector::{Network, network::NetworkError};
+use sonde_protocol::board::UpdateChoice;
 use sonde_protocol::directory::Reference;
 use sonde_protocol::ids::{MeasurementId, ProbeId};
 use sonde_protocol::key::PublicKey;
@@ -36,6 +37,7 @@ use crate::board_card;
 use crate::config::Config;
 use crate::data::{DataDir, admin_socket};
 use crate::release;
+use crate::roll_outs::RollOutCommand;
 
 /// How long a join token is good for.
 const TOKEN_LIFE: Duration = Duration::from_secs(30 * 86_400);
@@ -75,6 +77,9 @@ pub enum AdminCommand {
     #[command(subcommand)]
     #[serde(skip)]
     Release(ReleaseCommand),
+    /// What of releases is the server's: `release status` and `release resume` ask it.
+    #[command(skip)]
+    RollOut(RollOutCommand),
 }
 
 impl AdminCommand {
@@ -264,6 +269,13 @@ impl Net {
         }
     }
 
+    /// Boards that are not connected find out when they come.
+    pub(crate) fn updates_chosen(&self, probe: ProbeId, choice: UpdateChoice) {
+        if let Net::Live(handle) = self {
+            handle.updates_chosen(probe, choice);
+        }
+    }
+
     fn rotate(&self) -> Result<PublicKey, NetworkError> {
         match self {
             Net::Live(handle) => handle.rotate(),
@@ -370,6 +382,7 @@ impl AdminContext {
             AdminCommand::Network(command) => self.network(command).await,
             AdminCommand::Credits(command) => self.credits(command).await,
             AdminCommand::Release(_) => bail!("releases are changed by whoever has their keys"),
+            AdminCommand::RollOut(command) => self.roll_outs(command).await,
         }
     }
 
@@ -564,9 +577,26 @@ enum Answer {
 
 /// Carries out a command on the data directory `data`, through the running server if there is one.
 pub async fn run(data: &Path, command: &AdminCommand) -> Result<String> {
-    if let AdminCommand::Release(command) = command {
-        return release::run(data, command, release::now());
+    match command {
+        AdminCommand::Release(ReleaseCommand::Resume { number }) => {
+            carry_out(data, &AdminCommand::RollOut(RollOutCommand::Resume(*number))).await
+        }
+        AdminCommand::Release(command @ ReleaseCommand::Status) => {
+            let listed = release::run(data, command, release::now())?;
+            // Where releases are signed there may be no server at all.
+            let on_boards = match DataDir::has_catalog(data) {
+                true => carry_out(data, &AdminCommand::RollOut(RollOutCommand::Show)).await?,
+                false => String::new(),
+            };
+            Ok(listed + &on_boards)
+        }
+        AdminCommand::Release(command) => release::run(data, command, release::now()),
+        command => carry_out(data, command).await,
     }
+}
+
+/// The same for what is the server's.
+async fn carry_out(data: &Path, command: &AdminCommand) -> Result<String> {
     match UnixStream::connect(admin_socket(data)) {
         Ok(stream) => return ask(stream, command),
         // Nobody listens: a server that was killed leaves its socket behind.

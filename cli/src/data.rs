@@ -36,6 +36,11 @@ impl DataDir {
         }
     }
 
+    /// Has a server ever run over this directory?
+    pub fn has_catalog(path: &Path) -> bool {
+        path.join("catalog.db").exists()
+    }
+
     /// The catalog.
     pub fn catalog(&self) -> Result<Arc<dyn Catalog>> {
         let path = self.path.join("catalog.db");

@@ -14,5 +14,6 @@ mod probe_admin;
 pub mod references;
 pub mod release;
 pub mod research;
+pub mod roll_outs;
 pub mod server;
 pub mod upkeep;

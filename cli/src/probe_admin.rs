@@ -1,8 +1,9 @@
 //! `sonde admin probe`: how probes come in, whose they are, and which key they have.
 
 use anyhow::{Result, bail};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
+use sonde_protocol::board::UpdateChoice;
 use sonde_protocol::identity::ClaimCode;
 use sonde_protocol::ids::ProbeId;
 use sonde_store::catalog::{Claimed, Rebound, Slice, Waiting};
@@ -11,6 +12,9 @@ use crate::admin::{AdminContext, now};
 
 /// How many waiting probes are printed.
 const LISTED: u64 = 1000;
+
+/// A delay if none is named, in days.
+const DELAY_DAYS: u64 = 7;
 
 /// What is said of a code that nobody waits with.
 const UNKNOWN: &str = "no probe waits with this code that may be taken for this: `probe pending` lists those that wait; a code \
@@ -52,11 +56,38 @@ pub enum ProbeCommand {
         /// The code, as the new board shows it
         code: String,
     },
+    /// Says what becomes of a board's updates, as its owner may on the site
+    Updates {
+        /// The probe's number
+        probe: u64,
+        /// What
+        #[arg(value_enum)]
+        choice: ChoiceWord,
+        /// Of `delay`: so many days after a release [default: 7]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=365))]
+        days: Option<u64>,
+        /// Of `pin`: the release's number
+        #[arg(long)]
+        release: Option<u64>,
+    },
     /// Has a probe that is nobody's count as others do
     Vouch {
         /// The probe's number
         probe: u64,
     },
+}
+
+/// What becomes of a board's updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum ChoiceWord {
+    /// It takes them as they come
+    Follow,
+    /// It takes them some days after their release
+    Delay,
+    /// It goes to one release and stays there
+    Pin,
+    /// It takes none
+    Refuse,
 }
 
 impl AdminContext {
@@ -75,6 +106,21 @@ impl AdminContext {
                 None => bail!(UNKNOWN),
             },
             ProbeCommand::Rebind { probe, code } => self.rebind(ProbeId(*probe), &code.parse()?).await,
+            ProbeCommand::Updates { probe, choice, days, release } => {
+                let choice = match (choice, days, release) {
+                    (ChoiceWord::Follow, None, None) => UpdateChoice::Follow,
+                    (ChoiceWord::Delay, days, None) => UpdateChoice::Delay(days.unwrap_or(DELAY_DAYS) * 86_400),
+                    (ChoiceWord::Pin, None, Some(release)) => UpdateChoice::Pin(*release),
+                    (ChoiceWord::Pin, None, None) => bail!("`pin` needs --release with a release's number"),
+                    (ChoiceWord::Refuse, None, None) => UpdateChoice::Refuse,
+                    _ => bail!("--days belongs to `delay`, --release to `pin`"),
+                };
+                if !self.catalog.choose_updates(ProbeId(*probe), choice).await? {
+                    bail!("there is no probe {probe}");
+                }
+                self.network.updates_chosen(ProbeId(*probe), choice);
+                Ok(format!("probe {probe} is told so when it is connected, if it is a board\n"))
+            }
             ProbeCommand::Vouch { probe } => match self.catalog.vouch(ProbeId(*probe)).await? {
                 true => Ok(format!("probe {probe} counts now\n")),
                 false => bail!("there is no probe {probe}"),

@@ -134,7 +134,12 @@ pub enum ReleaseCommand {
         #[arg(long, value_name = "FILE")]
         root: Option<PathBuf>,
     },
-    /// Prints the releases, when what expires, and the log
+    /// Goes on with a release that the server has stopped because boards did not come back with it
+    Resume {
+        /// The release's number
+        number: u64,
+    },
+    /// Prints the releases, when what expires, the log, and how releases do on boards
     Status,
     /// Walks through all files as a board would, and says the first thing that is wrong
     Check,
@@ -315,6 +320,7 @@ pub fn run(data: &Path, command: &ReleaseCommand, now: Moment) -> Result<String>
             Ok(format!("key {}\npublic half in {}\n", key.id(), keys::public_path(file).display()))
         }
         ReleaseCommand::Mirror { from, root } => mirror::mirror(&folder, from, root.as_deref(), now),
+        ReleaseCommand::Resume { .. } => bail!("it is the server that has stopped a release"),
         ReleaseCommand::Status => look::status(&folder, now),
         ReleaseCommand::Check => look::check(&folder, now),
     }

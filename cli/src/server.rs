@@ -17,6 +17,7 @@ use sonde_collector::network::NetworkError;
 use sonde_collector::server::Handle;
 use sonde_collector::tls::is_for_collector;
 use sonde_collector::{Collector, CollectorConfig, Network};
+use sonde_protocol::board::UpdateChoice;
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::message::Drain;
@@ -62,6 +63,10 @@ impl Dispatch for Direct {
 
     async fn key_replaced(&self, probe: ProbeId) {
         self.0.key_replaced(probe);
+    }
+
+    async fn updates_chosen(&self, probe: ProbeId, choice: UpdateChoice) {
+        self.0.updates_chosen(probe, choice);
     }
 }
 
@@ -112,7 +117,11 @@ impl Server {
         let http_hosts: Vec<String> = network.directory().http_hosts.iter().map(ToString::to_string).collect();
         let file = config.builtins.file.as_ref();
         let builtins = builtins::reconcile(file, &*catalog, &api_config, &http_hosts, SystemClock.now()).await?;
-        let listen = CollectorConfig { listen: config.collector.listen.clone(), enrol: config.network.enrol.into() };
+        let listen = CollectorConfig {
+            listen: config.collector.listen.clone(),
+            enrol: config.network.enrol.into(),
+            releases: config.updates.to_collector(data.releases().path().to_owned()),
+        };
         let bus = Arc::new(LocalBus::default());
         let tables = config.places.clone();
         let places = PlaceFiles::open(tables.asn, tables.country, tables.as_names)

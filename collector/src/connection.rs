@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ring::digest;
-use sonde_protocol::board::{UpdateAnswer, UpdateSaid};
+use sonde_protocol::board::{BoardState, UpdateAnswer, UpdateAsk, UpdateChoice};
 use sonde_protocol::condition::Conditions;
 use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::identity::{ClaimCode, KeyNotice};
@@ -21,7 +21,7 @@ use sonde_protocol::session::CollectorSession;
 use sonde_protocol::session::collector::{Admitted, Command};
 use sonde_protocol::time::UnixNanos;
 use sonde_protocol::wire::{Reader, framed};
-use sonde_store::catalog::{Admission, NOBODY, NewSession};
+use sonde_store::catalog::{Admission, Board, NOBODY, NewSession};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -31,6 +31,8 @@ use crate::enrol;
 use crate::ingest::{ToIngest, now};
 use crate::intake::ConnectionId;
 use crate::link::{FRAME_LANES, Heard, Link, LinkEnd, Piece, close};
+use crate::releases::pace::{self, Questions};
+use crate::releases::{Asker, later};
 use crate::server::Shared;
 
 /// How long a new connection may take to say hello.
@@ -54,6 +56,9 @@ const MAX_MOVES: u32 = 256;
 /// How often within [`TELL_WINDOW`] a probe may tell what is wrong with it: twice as often as ours does.
 const MAX_TELLS: u32 = 150;
 
+/// How often what a board tells of itself is written at most: a probe gone bad wears no disk.
+const BOARD_EVERY: Duration = Duration::from_secs(15);
+
 /// See [`MAX_TELLS`].
 const TELL_WINDOW: Duration = Duration::from_secs(3600);
 
@@ -67,6 +72,8 @@ pub(crate) enum ToConnection {
     Key(KeyNotice),
     /// There is a newer directory.
     Directory(Arc<SignedDirectory>),
+    /// The owner wants something else of updates.
+    Choice(UpdateChoice),
     /// The collector is about to stop.
     Drain(Drain),
     /// The store lost what this connection handed in, or a newer connection of the probe has come.
@@ -115,6 +122,10 @@ pub(crate) async fn serve(link: Link, id: ConnectionId, shared: Arc<Shared>) {
         code: None,
         judged: None,
         told: (now(), 0),
+        questions: Questions::new(now()),
+        answer: None,
+        board: BoardTold { is_one: false, vouched: false, waits: None, next: tokio::time::Instant::now() },
+        choice: None,
         session: CollectorSession::new(),
     };
     let end = served.run().await;
@@ -130,6 +141,26 @@ pub(crate) async fn serve(link: Link, id: ConnectionId, shared: Arc<Shared>) {
     }
     served.link.close(code, text);
     served.leave().await;
+}
+
+/// What a probe told of the board that it runs on.
+struct BoardTold {
+    /// It is a board: it has told how it stands, now or before.
+    is_one: bool,
+    /// Somebody stands for it.
+    vouched: bool,
+    /// Told, and not recorded yet.
+    waits: Option<BoardState>,
+    /// When something may be recorded again.
+    next: tokio::time::Instant,
+}
+
+/// The answer to a question about updates, once it is there; never while nothing was asked.
+async fn arrived(answer: &mut Option<oneshot::Receiver<UpdateAnswer>>) -> Option<UpdateAnswer> {
+    match answer {
+        Some(answer) => answer.await.ok(),
+        None => std::future::pending().await,
+    }
 }
 
 pub(crate) struct Served {
@@ -150,6 +181,13 @@ pub(crate) struct Served {
     judged: Option<ProbeId>,
     /// Since when, and how often since, it has told what is wrong with it.
     told: (UnixNanos, u32),
+    /// What its board has asked about updates.
+    questions: Questions,
+    /// Brings the answer to the question that is open.
+    answer: Option<oneshot::Receiver<UpdateAnswer>>,
+    board: BoardTold,
+    /// What the owner wants of updates, while that has to be told.
+    choice: Option<UpdateChoice>,
     pub(crate) session: CollectorSession,
 }
 
@@ -185,9 +223,21 @@ impl Served {
                         Ok(())
                     }
                     Some(ToConnection::Directory(signed)) => { self.session.handle_directory((*signed).clone()); Ok(()) }
+                    Some(ToConnection::Choice(choice)) => {
+                        self.choice = Some(choice).filter(|_| self.board.is_one);
+                        Ok(())
+                    }
                     Some(ToConnection::Drain(drain)) => { self.session.drain(drain); Ok(()) }
                     Some(ToConnection::Close) | None => Err(End::Ours),
                 },
+                answer = arrived(&mut self.answer) => {
+                    self.answer = None;
+                    match answer {
+                        Some(answer) => self.send(&Down::UpdateAnswer(answer)).await,
+                        None => Ok(()),
+                    }
+                }
+                () = tokio::time::sleep_until(self.board.next), if self.board.waits.is_some() => self.keep_board().await,
                 () = tokio::time::sleep_until(began + patience), if !open => {
                     Err(if waits { End::Ours } else { End::Malformed("no hello".into()) })
                 }
@@ -275,15 +325,43 @@ impl Served {
                     debug!(probe_id = ?self.probe.map(|(probe, _)| probe.0), spool = health.spool_depth, "health");
                 }
                 Command::Rotate(rotation) => self.rotate(&rotation).await?,
-                // This collector holds no releases.
-                Command::UpdateAsk(ask) => {
-                    self.send(&Down::UpdateAnswer(UpdateAnswer { id: ask.id, said: UpdateSaid::Missing })).await?;
-                }
-                Command::Board(_) => {}
+                Command::UpdateAsk(ask) => self.asked(ask).await?,
+                Command::Board(state) => self.board_told(state).await?,
                 Command::Close => return Err(End::Refused),
             }
         }
+        if let Some(choice) = self.choice.take() {
+            self.send(&Down::UpdateChoice(choice)).await?;
+        }
         Ok(())
+    }
+
+    /// A board tells how it stands. The first time it learns what its owner wants.
+    async fn board_told(&mut self, state: BoardState) -> Result<(), End> {
+        let Some((probe, _)) = self.probe else { return Ok(()) };
+        if !self.board.is_one {
+            self.board.is_one = true;
+            self.choice = Some(self.known_board(probe).await?.choice.unwrap_or_default());
+        }
+        self.board.waits = Some(state);
+        if self.board.next <= tokio::time::Instant::now() { self.keep_board().await } else { Ok(()) }
+    }
+
+    /// Records what a board told last, and what that says of releases that it fetched.
+    async fn keep_board(&mut self) -> Result<(), End> {
+        let (Some((probe, _)), Some(state)) = (self.probe, self.board.waits.take()) else { return Ok(()) };
+        self.board.next = tokio::time::Instant::now() + BOARD_EVERY;
+        let internal = |error: sonde_store::StoreError| End::Internal(error.to_string());
+        self.shared.catalog.record_board(probe, &state, now()).await.map_err(internal)?;
+        if self.board.vouched {
+            self.shared.releases.watch.told(probe, &state).await.map_err(internal)?;
+        }
+        Ok(())
+    }
+
+    async fn known_board(&self, probe: ProbeId) -> Result<Board, End> {
+        let found = self.shared.catalog.boards(&[probe]).await;
+        Ok(found.map_err(|error| End::Internal(error.to_string()))?.pop().unwrap_or_default())
     }
 
     async fn send(&mut self, message: &Down) -> Result<(), End> {
@@ -292,6 +370,29 @@ impl Served {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(End::Gone("the probe does not read".into())),
         }
+    }
+
+    /// A board's system wants a piece of a file. One question is open at a time; the answer comes when its turn has come.
+    async fn asked(&mut self, ask: UpdateAsk) -> Result<(), End> {
+        let Some((probe, _)) = self.probe else { return Ok(()) };
+        let refusal = match self.questions.ask(now()) {
+            pace::Verdict::End => return Err(End::Malformed("the board asks for updates too often".into())),
+            pace::Verdict::Later(seconds) => Some(later(seconds, "too many questions")),
+            pace::Verdict::Answer => self.answer.is_some().then(|| later(1, "one question at a time")),
+        };
+        if let Some(said) = refusal {
+            return self.send(&Down::UpdateAnswer(UpdateAnswer { id: ask.id, said })).await;
+        }
+        let (answer, arrives) = oneshot::channel();
+        self.answer = Some(arrives);
+        let releases = self.shared.releases.clone();
+        let asker = Asker { probe, counts: self.board.vouched, place: self.id.0 };
+        tokio::spawn(async move {
+            let said = releases.answer(asker, &ask).await;
+            // Whoever asked may be gone.
+            let _ = answer.send(UpdateAnswer { id: ask.id, said });
+        });
+        Ok(())
     }
 
     async fn push_orders(&mut self) -> Result<(), End> {
@@ -389,6 +490,12 @@ impl Served {
             orders,
         };
         self.session.handle_admitted(admitted, now());
+        self.board.vouched = probe.vouched;
+        let board = self.known_board(probe.id).await?;
+        if board.told.is_some() {
+            self.board.is_one = true;
+            self.choice = Some(board.choice.unwrap_or_default());
+        }
         if is_duplicate {
             self.session.notify(KeyNotice::Duplicate);
         }
@@ -477,7 +584,11 @@ impl Served {
         Ok(())
     }
 
-    async fn leave(&self) {
+    async fn leave(&mut self) {
+        // What a board said just before it started again is what matters most.
+        if let Err(end) = self.keep_board().await {
+            warn!(key = %self.key.short(), %end, "how a board stands could not be recorded");
+        }
         self.shared.end_waiting(&self.key, self.id);
         if let Some(probe) = self.judged {
             self.shared.forget(probe, self.id);

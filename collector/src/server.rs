@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quinn::{Endpoint, Incoming, VarInt};
+use sonde_protocol::board::UpdateChoice;
 use sonde_protocol::directory::{Reference, SignedDirectory};
 use sonde_protocol::identity::KeyNotice;
 use sonde_protocol::ids::{BootId, ProbeId};
@@ -33,6 +34,8 @@ use crate::intake::ConnectionId;
 use crate::link::{Link, QuicLink, close};
 use crate::network::{Network, NetworkError};
 use crate::quic::{self, QuicError};
+use crate::releases::watch::Watch;
+use crate::releases::{Releases, ReleasesConfig};
 use crate::tls::{self, Guests};
 
 /// How many handshakes may be under way. Beyond it an address must first prove that it is real (stateless retry).
@@ -51,6 +54,8 @@ pub struct CollectorConfig {
     pub listen: Vec<SocketAddr>,
     /// What becomes of probes without a token.
     pub enrol: Enrol,
+    /// Where boards' updates lie.
+    pub releases: ReleasesConfig,
 }
 
 /// What becomes of probes that bring no token.
@@ -99,6 +104,7 @@ pub(crate) struct Shared {
     clones: Mutex<Clones>,
     /// Connections of probes that wait to be let in.
     waiting: Mutex<HashMap<PublicKey, Inbox>>,
+    pub(crate) releases: Arc<Releases>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -288,6 +294,8 @@ impl Collector {
         network: Network,
     ) -> Result<Self, StartError> {
         catalog.close_all_sessions(now()).await?;
+        let watch = Watch::open(Arc::clone(&catalog)).await?;
+        let releases = Arc::new(Releases::new(&config.releases, watch));
         let mut endpoints = Vec::new();
         for &address in &config.listen {
             let server = quic::server(network.collector_key(), network.quic_secret())?;
@@ -313,9 +321,11 @@ impl Collector {
             door: Mutex::default(),
             clones: Mutex::default(),
             waiting: Mutex::default(),
+            releases: Arc::clone(&releases),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(settle(shared.clone(), settled));
+        tasks.spawn(async move { releases.watch.run().await });
         for endpoint in &endpoints {
             info!(address = ?endpoint.local_addr().ok(), "collector listens");
             tasks.spawn(accept(endpoint.clone(), shared.clone()));
@@ -383,6 +393,16 @@ impl Handle {
     /// The probe has another key: connections that came with the old one end.
     pub fn key_replaced(&self, probe: ProbeId) {
         self.shared.tell(probe, |_| Some(ToConnection::Close));
+    }
+
+    /// The owner of a probe wants something else of updates. A board that is not connected learns of it when it comes.
+    pub fn updates_chosen(&self, probe: ProbeId, choice: UpdateChoice) {
+        self.shared.tell(probe, |_| Some(ToConnection::Choice(choice)));
+    }
+
+    /// Goes on with a release that was stopped. `false`: it is not.
+    pub async fn resume_release(&self, release: u64) -> Result<bool, StoreError> {
+        self.shared.releases.watch.resume(release).await
     }
 
     /// How many probes are connected.

@@ -5,6 +5,7 @@
 mod accounts;
 mod alerts;
 mod anchors;
+mod boards;
 mod builtins;
 mod credits;
 mod enrolment;
@@ -17,11 +18,13 @@ mod people;
 mod probe_filter;
 mod probes;
 mod quotas;
+mod roll_outs;
 mod target_updates;
 
 pub use accounts::{Account, Accounts, ApiKey, Consent, Grant};
 pub use alerts::{AlertRule, AlertState, Alerts, Attempt, Delivery, NewAlertRule};
 pub use anchors::{Anchor, AnchorAdded, AnchorFilter, Anchors, NewAnchor};
+pub use boards::{Board, BoardCount, Boards, ToldBoard};
 pub use builtins::{Builtin, Builtins, NOBODY, Reconciled};
 pub use credits::{Charging, CreditEntry, CreditSummary, Credits, EntryKind, Ledger, Rates, Transferred};
 pub use enrolment::{
@@ -43,6 +46,7 @@ pub use people::{Confirmed, Invite, Invited, People, SignUp, SignedUp, WebSessio
 pub use probe_filter::{Circle, Coordinate, ProbeFilter, ProbeNumber, ProbeOrder, ProbeState};
 pub use probes::{Admission, Connection, GridPlace, NewSession, Probe, ProbeEdit, ProbeOrigin, Probes, Ranking};
 pub use quotas::{Check, Checked, ONCE_SECS, ONEOFF_BURST_SECS, Once, Price, Quotas, Remembered, TargetUse, Usage};
+pub use roll_outs::{Came, Fetched, LOST_AFTER, ReleaseStop, RollOut, RollOutCounts, RollOuts, lost_before};
 pub use target_updates::{TargetUpdate, TargetUpdates};
 
 /// A SHA-256 digest. Secrets (API keys, join tokens) are stored as their digests only.
@@ -85,6 +89,8 @@ pub trait Catalog:
     + Credits
     + Quotas
     + TargetUpdates
+    + Boards
+    + RollOuts
 {
 }
 
@@ -104,6 +110,8 @@ impl<T> Catalog for T where
         + Credits
         + Quotas
         + TargetUpdates
+        + Boards
+        + RollOuts
         + ?Sized
 {
 }

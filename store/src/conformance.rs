@@ -14,6 +14,7 @@ use async_trait::async_trait;
 
 mod accounts;
 mod alerts;
+mod boards;
 mod builtins;
 mod bus;
 mod credits;
@@ -116,6 +117,8 @@ suite! {
         evidence::sessions_say_when_probes_were_there,
         evidence::anchors_come_and_go,
         health::what_a_probe_tells_is_kept,
+        boards::how_boards_stand_is_kept,
+        boards::what_becomes_of_releases_is_counted,
         measurements::what_was_asked_for_is_kept,
         measurements::measurements_made_together_are_a_group,
         measurements::nothing_is_half_made,

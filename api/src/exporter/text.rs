@@ -5,14 +5,14 @@
 use std::fmt::Write as _;
 
 /// The type of such a body.
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The longest value of a label in characters: people write descriptions of any length, and every sample repeats its labels.
 const MAX_VALUE: usize = 200;
 
 /// A body that is being written.
 #[derive(Debug, Default)]
-pub(super) struct Text(String);
+pub(crate) struct Text(String);
 
 impl Text {
     /// Begins a family.

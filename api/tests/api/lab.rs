@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::Value;
 use sonde_api::{Api, ApiConfig, Clock, Dispatch, MailConfig, Mailer, Resolve, router, serve};
+use sonde_protocol::board::UpdateChoice;
 use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::ids::{AccountId, Asn, BootId, MeasurementId, ProbeId, Seq, SessionId};
 use sonde_protocol::key::PublicKey;
@@ -55,6 +56,8 @@ impl Dispatch for Recorder {
     async fn key_admitted(&self, _key: &PublicKey, _probe: ProbeId) {}
 
     async fn key_replaced(&self, _probe: ProbeId) {}
+
+    async fn updates_chosen(&self, _probe: ProbeId, _choice: UpdateChoice) {}
 }
 
 /// A clock that stands until it is set.

@@ -1,10 +1,12 @@
 //! What owners say of their probes, tags, rankings, what runs on a probe, and the object field by field.
 
 use serde_json::{Value, json};
+use sonde_protocol::board::{BoardState, LogHead, UpdateAttempt, UpdateChoice, UpdateOutcome, UpdateStage};
 use sonde_protocol::bounded::{List, Text};
 use sonde_protocol::ids::Asn;
 use sonde_protocol::message::{HostPause, HostState};
-use sonde_store::catalog::{Anchors, Healths, NewAnchor, ProbeEdit, ProbeOrigin, Probes};
+use sonde_protocol::time::UnixNanos;
+use sonde_store::catalog::{Anchors, Boards, Healths, NewAnchor, ProbeEdit, ProbeOrigin, Probes};
 
 use crate::lab::{Lab, NOW, asking, worldwide};
 
@@ -100,6 +102,61 @@ fn targets_have_an_origin() {
     assert_eq!(lab.get(&format!("/api/v2/measurements/{id}/")).json()["target_asn"], Value::Null);
 }
 
+/// A board that waits, with something of everything.
+pub(crate) fn board() -> BoardState {
+    let attempt = UpdateAttempt {
+        release: 202_611_290_220,
+        outcome: UpdateOutcome::FellBack,
+        words: Text::cut("no address on eth0 within ten minutes"),
+        at: UnixNanos::from_secs(NOW - 3600),
+    };
+    BoardState {
+        running: 202_610_010_000,
+        name: Text::cut("0.4.1"),
+        stage: UpdateStage::Waiting,
+        release: Some(202_612_010_000),
+        words: Text::cut("it is for later: the owner waits 7 days"),
+        attempts: List::cut([attempt]),
+        choice: UpdateChoice::Delay(7 * 86_400),
+        checked_at: Some(UnixNanos::from_secs(NOW - 60)),
+        log: Some(LogHead { size: 12, root: [0xab; 32] }),
+    }
+}
+
+#[test]
+fn an_owner_chooses_what_becomes_of_a_boards_updates() {
+    let lab = Lab::new();
+    let (anna, ben) = (lab.person("anna"), lab.person("ben"));
+    let probe = lab.probe(&anna, "20.0.0.9", &[]);
+    let path = format!("/api/v2/probes/{probe}/");
+    let choose = |key: &str, choice: Value| lab.call("PATCH", &path, Some(key), Some(&json!({ "updates": choice })));
+    assert_eq!(lab.get_as(&anna, &path).json().get("updates"), None, "nobody has said anything");
+    for choice in [
+        json!({"choice": "delay", "days": 14}),
+        json!({"choice": "pin", "release": 202_611_290_220_u64}),
+        json!({"choice": "refuse"}),
+        json!({"choice": "follow"}),
+    ] {
+        assert_eq!(choose(&anna.key, choice.clone()).json()["updates"], choice);
+        assert_eq!(lab.get_as(&anna, &path).json()["updates"], choice);
+        assert_eq!(lab.get(&path).json().get("updates"), None, "that is for its owner to know");
+    }
+    assert_eq!(choose(&anna.key, json!({"choice": "delay", "days": 0})).refused(400, 102), ["/updates/days"]);
+    choose(&ben.key, json!({"choice": "refuse"})).refused(403, 104);
+    assert_eq!(lab.get_as(&anna, &path).json()["updates"], json!({"choice": "follow"}));
+    // A whole object as it was read says the same again.
+    lab.runtime.block_on(lab.catalog.record_board(probe, &board(), lab.api.clock.now())).unwrap();
+    let whole = lab.get_as(&anna, &path).json();
+    assert_eq!(whole["board"]["choice"], json!({"choice": "delay", "days": 7}), "the board has not heard of it yet");
+    assert_eq!(lab.call("PUT", &path, Some(&anna.key), Some(&whole)).json(), whole);
+    // Others are told what runs, as with any probe's software, and no more.
+    assert_eq!(lab.get(&path).json()["board"], json!({"name": "0.4.1"}));
+    assert_eq!(lab.get_as(&ben, &path).json()["board"], json!({"name": "0.4.1"}));
+    let metrics = lab.get("/api/v2/boards/metrics/").text;
+    let line = r#"sonde_boards{release="202610010000",name="0.4.1",stage="waiting"} 1"#;
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
+}
+
 /// The object as `golden/probe.json` has it.
 #[test]
 fn the_object_of_a_probe_field_by_field() {
@@ -134,6 +191,8 @@ fn the_object_of_a_probe_field_by_field() {
     lab.runtime.block_on(async {
         lab.catalog.edit_probe(probe, &edit).await.unwrap();
         lab.catalog.record_host(probe, &host, lab.api.clock.now()).await.unwrap();
+        lab.catalog.record_board(probe, &board(), lab.api.clock.now()).await.unwrap();
+        lab.catalog.choose_updates(probe, UpdateChoice::Delay(7 * 86_400)).await.unwrap();
         lab.catalog.set_origins(&[origin]).await.unwrap();
         lab.catalog.add_anchor(&anchor, lab.api.clock.now()).await.unwrap();
     });

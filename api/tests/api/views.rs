@@ -8,26 +8,29 @@ use sonde_protocol::message::{HostPause, HostState};
 use sonde_protocol::net::Transport;
 use sonde_protocol::result::{DnsOutcome, DnsReply, DnsResponse, DnsStray, Outcome, StrayKind};
 use sonde_protocol::time::UnixNanos;
-use sonde_store::catalog::{Anchors, Healths, NewAnchor};
+use sonde_store::catalog::{Anchors, Boards, Healths, NewAnchor};
 
 use crate::credits::charging;
 use crate::ipv6::{ask_everybody, behind_a_hole};
 use crate::lab::{Lab, NOW, Person, asking, ip, path, result};
+use crate::probe_edits::board;
 
 pub(crate) mod everywhere;
 
 /// Addresses at the probe's owner's home, in every place where one can appear.
-const PRIVATE: [&str; 10] = [
-    "20.0.0.9",       // seen by the collector
-    "2a00:1:2:3::9",  // the probe's own
-    "192.168.1.2",    // behind the router
-    "192.168.1.1",    // the first hop
-    "10.11.12.13",    // a special hop
-    "20.0.0.77",      // a hop inside the own /24
-    "2a00:1:2:ff::1", // a hop inside the own /48
-    "192.168.1.53",   // the own resolver
-    "20.0.0.53",      // an own resolver inside the own /24
-    "home of carol",  // what the owner calls the probe, were it shown
+const PRIVATE: [&str; 12] = [
+    "20.0.0.9",           // seen by the collector
+    "2a00:1:2:3::9",      // the probe's own
+    "192.168.1.2",        // behind the router
+    "192.168.1.1",        // the first hop
+    "10.11.12.13",        // a special hop
+    "20.0.0.77",          // a hop inside the own /24
+    "2a00:1:2:ff::1",     // a hop inside the own /48
+    "192.168.1.53",       // the own resolver
+    "20.0.0.53",          // an own resolver inside the own /24
+    "home of carol",      // what the owner calls the probe, were it shown
+    "no address on eth0", // why a release did not come up there
+    "202612010000",       // the release that its board waits for
 ];
 
 struct Scene {
@@ -61,6 +64,7 @@ fn scene() -> Scene {
         ..HostState::default()
     };
     lab.runtime.block_on(lab.catalog.record_host(probe, &habits, UnixNanos::from_secs(NOW))).unwrap();
+    lab.runtime.block_on(lab.catalog.record_board(probe, &board(), UnixNanos::from_secs(NOW))).unwrap();
     // A home that is an anchor: its host name is public, its addresses are not.
     let hostname = "good.example".to_owned();
     let anchor = NewAnchor { probe, hostname, city: None, country: None, company: None };

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
+use sonde_protocol::board::UpdateChoice;
 use sonde_protocol::ids::{AccountId, Asn, ProbeId, SessionId};
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::net::{Family, Uplink};
@@ -134,6 +135,8 @@ pub struct ProbeEdit {
     pub place: Option<Option<(f64, f64)>>,
     /// The owner's tags; system tags stay as they are.
     pub tags: Option<Vec<String>>,
+    /// What the owner of a board wants of updates.
+    pub updates: Option<UpdateChoice>,
 }
 
 /// Where a probe's addresses come from, as the operator's files say.

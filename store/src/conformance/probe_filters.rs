@@ -82,6 +82,7 @@ pub(super) async fn what_owners_and_files_say_of_probes(place: &impl Fixture<dyn
         country: Some(Some("nl".into())),
         place: Some(Some((52.37, 4.89))),
         tags: Some(vec!["home".into(), "fibre".into(), "system-anchor".into()]),
+        ..ProbeEdit::default()
     };
     catalog.edit_probe(id, &edit).await.unwrap();
     catalog.set_origins(&[file(None, Some("FR"))]).await.unwrap();

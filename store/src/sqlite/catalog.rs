@@ -16,6 +16,7 @@ use crate::StoreError;
 mod accounts;
 mod alerts;
 mod anchors;
+mod boards;
 mod builtins;
 mod charging;
 mod credits;
@@ -32,6 +33,7 @@ mod probe_edits;
 mod probe_filter;
 mod probes;
 mod quotas;
+mod roll_outs;
 mod target_updates;
 mod text_search;
 
@@ -55,6 +57,7 @@ const SCHEMA: Schema = Schema {
         include_str!("catalog/15_kinds.sql"),
         include_str!("catalog/16_target_updates.sql"),
         include_str!("catalog/17_host_state.sql"),
+        include_str!("catalog/18_boards.sql"),
     ],
 };
 

@@ -305,6 +305,7 @@ fn describe(catalog: &SqliteCatalog, probe: &Invented, n: u32, rng: &mut Rng) ->
         // Some owners do not say where.
         place: (n % 17 != 16).then_some(Some(probe.place)),
         tags: Some(tags),
+        ..ProbeEdit::default()
     };
     Ok(block_on(catalog.edit_probe(probe.id, &edit))?)
 }

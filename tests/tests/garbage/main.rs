@@ -15,3 +15,4 @@ mod local_sockets;
 mod over_tls;
 mod peer;
 mod streams;
+mod updates;

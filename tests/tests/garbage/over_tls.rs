@@ -23,6 +23,57 @@ async fn connect(ground: &Ground, tls: rustls::ClientConfig) -> std::io::Result<
     TlsConnector::from(Arc::new(tls)).connect(ServerName::IpAddress(ground.tls.ip().into()), stream).await
 }
 
+/// A known probe that comes over TLS.
+pub struct TlsPeer<'a> {
+    street: &'a Street,
+    stream: TlsStream<TcpStream>,
+    records: RecordReader,
+    reader: Reader,
+}
+
+impl<'a> TlsPeer<'a> {
+    /// Says hello, and is welcomed.
+    pub fn again(ground: &Ground, street: &'a Street, key: &SecretKey) -> Self {
+        let stream = street.wait(connect(ground, street.tls_over_tcp(key))).unwrap();
+        let mut peer = Self { street, stream, records: RecordReader::default(), reader: Reader::new(MAX_CONTROL) };
+        peer.say(&Up::Hello(hello()));
+        peer.hear_until(|message| matches!(message, Down::Welcome(_)).then_some(()));
+        peer
+    }
+
+    /// Sends a message on the control stream.
+    pub fn say(&mut self, message: &Up) {
+        let message = framed(&to_cbor(message));
+        self.street.wait(async {
+            for piece in message.chunks(MAX_PIECE) {
+                self.stream.write_all(&Record::Data(Stream::Control, piece).to_bytes()).await.unwrap();
+            }
+            self.stream.flush().await.unwrap();
+        });
+    }
+
+    /// The next message that `choose` wants; others are passed over.
+    #[track_caller]
+    pub fn hear_until<T>(&mut self, mut choose: impl FnMut(Down) -> Option<T>) -> T {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            while let Some(message) = self.reader.next_message().unwrap() {
+                if let Some(chosen) = from_cbor(message).unwrap().and_then(&mut choose) {
+                    return chosen;
+                }
+            }
+            let n = self.street.wait(self.stream.read(&mut buffer)).unwrap();
+            assert!(n > 0, "the connection ended");
+            self.records.push(&buffer[..n]);
+            while let Some(record) = self.records.next_record().unwrap() {
+                if let Record::Data(Stream::Control, piece) = record {
+                    self.reader.push(piece);
+                }
+            }
+        }
+    }
+}
+
 /// Everything until the end, which may be a reset: what the other end has not read may cost us its last words.
 async fn rest(stream: &mut TlsStream<TcpStream>) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -81,8 +81,17 @@ const FINDS: [&str; 7] = [
 ];
 
 /// What carol, its owner, sees of the probe.
-const HOME: [&str; 7] =
-    ["20.0.0.9", "2a00:1:2:3::9", "home of carol", "192.168.1.53", "dns-silent", "7777777", "03:33-04:44"];
+const HOME: [&str; 9] = [
+    "20.0.0.9",
+    "2a00:1:2:3::9",
+    "home of carol",
+    "192.168.1.53",
+    "dns-silent",
+    "7777777",
+    "03:33-04:44",
+    "no address on eth0",
+    "202612010000",
+];
 
 /// Conditions that the probe meets by what only carol sees of it.
 const FINDS_HOME: [&str; 3] = ["?prefix=20.0.0.9/32", "?prefix_v4=20.0.0.9", "?prefix_v6=2a00:1:2:3::/64"];
@@ -127,6 +136,7 @@ fn rows() -> Vec<Row> {
         row("probes/{id}/uptime/").asked(&["", "?window=90d"]),
         // Whoever asks sees the grid alone, so that the owner's place is in no answer.
         row("probes/places/").asked(&["", "?is_public=false"]),
+        row("boards/metrics/"),
         row("probes/claim/"),
         row("probes/pending/"),
         row("probes/pending/{code}/"),

@@ -21,7 +21,49 @@ struct Own {
     base: Base,
     probe: Probe,
     health: Health,
+    board: Option<Board>,
     now: i64,
+}
+
+/// The board that it runs on.
+#[derive(Deserialize)]
+struct Board {
+    name: String,
+    release: u64,
+    stage: String,
+    words: String,
+    attempts: Vec<Attempt>,
+    choice: Choice,
+    checked_at: Option<i64>,
+}
+
+/// A release that was tried there.
+#[derive(Deserialize)]
+struct Attempt {
+    release: u64,
+    outcome: String,
+    words: String,
+    at: i64,
+}
+
+/// What is in force there.
+#[derive(Deserialize)]
+struct Choice {
+    choice: String,
+    days: Option<u64>,
+    release: Option<u64>,
+}
+
+impl Choice {
+    fn words(&self) -> String {
+        match (self.choice.as_str(), self.days, self.release) {
+            ("delay", Some(days), _) => format!("take releases {days} days after they come"),
+            ("pin", _, Some(release)) => format!("go to release {release} and stay there"),
+            ("follow", ..) => "take releases as they come".to_owned(),
+            ("refuse", ..) => "take no release".to_owned(),
+            (other, ..) => other.to_owned(),
+        }
+    }
 }
 
 /// How it is.
@@ -108,6 +150,9 @@ pub(super) async fn page(base: Base, asker: Asker, Path(id): Path<String>) -> Re
         return Err(Problem::forbidden("This probe is not yours. How a probe is, is for its owner to know."));
     };
     let health = serde_json::from_value(health).map_err(|error| Problem::internal(&path, &error))?;
+    // Whoever sees the one sees the other whole.
+    let board = probe.board.clone().map(serde_json::from_value).transpose();
+    let board = board.map_err(|error| Problem::internal(&path, &error))?;
     let base = base.titled(format!("Probe {id}, for its owner")).section("/probes").styles(&["css/probe.css"]);
-    Ok(Page::own(Own { base, probe, health, now: now() }).into_response())
+    Ok(Page::own(Own { base, probe, health, board, now: now() }).into_response())
 }

@@ -35,6 +35,7 @@ pub(super) struct Probe {
     pub uplink: Option<String>,
     pub duplicate_key_seen: Option<i64>,
     pub health: Option<Value>,
+    pub board: Option<Value>,
 }
 
 /// Its state by Atlas's number.

@@ -123,13 +123,26 @@ async fn how_a_probe_is_is_for_its_owner_alone() {
     own["health"] = json!({"level": "problem", "told_at": 1_759_999_500, "conditions": [condition], "past": [],
         "host": {"told_at": 1_759_999_500, "paused": true, "paused_until": null, "packets_per_second": 200,
             "bytes_per_day": 1_073_741_824, "measured_today": 123_456, "written_today": 8192, "kinds": ["ping"], "hours": []}});
+    own["board"] = json!({"name": "0.4.1", "release": 202_610_010_000_u64, "stage": "waiting", "stage_release": 5,
+        "words": format!("it waits {NASTY}"), "choice": {"choice": "delay", "days": 7}, "checked_at": 1_759_999_500,
+        "attempts": [{"release": 202_611_290_220_u64, "outcome": "fell-back", "words": NASTY, "at": 1_759_999_500}],
+        "log": null, "told_at": 1_759_999_500});
     let site = Fake::new(&[("/api/v2/accounts/me/", me), ("/api/v2/probes/7/", own)]);
     let page = site.send(Method::GET, "/probes/7/own", &cookie, "").await;
     assert_eq!(page.status, StatusCode::OK, "{}", page.text);
     is_text(&page.text);
-    for words in
-        ["dns-silent", "Look at the router.", "20.0.0.9", "until you resume it", "123 kB of 1,073 MB", "always"]
-    {
+    for words in [
+        "dns-silent",
+        "Look at the router.",
+        "20.0.0.9",
+        "until you resume it",
+        "123 kB of 1,073 MB",
+        "always",
+        "0.4.1 (release 202610010000)",
+        "waiting: it waits",
+        "take releases 7 days after they come",
+        "fell-back",
+    ] {
         assert!(page.text.contains(words), "{words}: {}", page.text);
     }
     assert_eq!(page.header("cache-control"), "private, no-store");

@@ -7,6 +7,7 @@ use sonde_protocol::ids::ProbeId;
 
 use super::super::damaged;
 use super::super::filter::Filter;
+use super::boards;
 use super::probes::tag_probe;
 use crate::catalog::{Page, ProbeEdit, ProbeOrigin, Ranking, Slice};
 use crate::view::snapped;
@@ -36,6 +37,9 @@ pub(super) fn edit(db: &Connection, id: ProbeId, edit: &ProbeEdit) -> rusqlite::
             on_grid.map(|place| place.1),
             probe
         ])?;
+    }
+    if let Some(choice) = edit.updates {
+        boards::choose(db, id, choice)?;
     }
     if let Some(tags) = &edit.tags
         && db.prepare_cached("SELECT 1 FROM probe WHERE id = ?")?.exists([probe])?
