@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use sonde_protocol::condition::board::is_board;
 use sonde_protocol::condition::{Level, Word};
 use sonde_protocol::message::HostState;
 use sonde_protocol::spec::Kind;
@@ -96,7 +97,7 @@ pub(crate) struct ConditionObject {
 }
 
 impl ConditionObject {
-    fn told(told: &ToldCondition) -> Self {
+    fn told(told: &ToldCondition, board: bool) -> Self {
         let word = Word::from_number(told.word);
         Self {
             // A probe may be newer than its server.
@@ -104,20 +105,20 @@ impl ConditionObject {
             level: word.map_or(Level::Warning, Word::level).name(),
             meaning: word.map_or("The probe says something that this server does not know yet.", Word::meaning),
             detail: told.detail.clone(),
-            advice: word.map_or("Update the server.", Word::advice),
+            advice: word.map_or("Update the server.", |word| word.advice_on(board)),
             since: Some(told.since.as_secs()),
             ended: told.ended.map(|ended| ended.as_secs()),
             was_disconnected: told.cut_off,
         }
     }
 
-    fn known(word: Word, since: Option<i64>) -> Self {
+    fn known(word: Word, since: Option<i64>, board: bool) -> Self {
         Self {
             word: word.name().to_owned(),
             level: word.level().name(),
             meaning: word.meaning(),
             detail: String::new(),
-            advice: word.advice(),
+            advice: word.advice_on(board),
             since,
             ended: None,
             was_disconnected: false,
@@ -128,6 +129,7 @@ impl ConditionObject {
 impl HealthObject {
     /// Of this probe.
     pub fn of(probe: &Probe, health: &ProbeHealth) -> Self {
+        let board = probe.software.as_deref().is_some_and(is_board);
         let server_knows = match probe.connection {
             None => Some((Word::NeverConnected, None)),
             Some(connection) if !connection.connected => Some((Word::NotConnected, Some(connection.since.as_secs()))),
@@ -135,15 +137,15 @@ impl HealthObject {
         };
         let (holding, over): (Vec<_>, Vec<_>) = health.conditions.iter().partition(|one| one.ended.is_none());
         let mut words: Vec<(Option<Word>, ConditionObject)> =
-            holding.into_iter().map(|one| (Word::from_number(one.word), ConditionObject::told(one))).collect();
-        words.extend(server_knows.map(|(word, since)| (Some(word), ConditionObject::known(word, since))));
+            holding.into_iter().map(|one| (Word::from_number(one.word), ConditionObject::told(one, board))).collect();
+        words.extend(server_knows.map(|(word, since)| (Some(word), ConditionObject::known(word, since, board))));
         words.sort_by_key(|(word, _)| (word.is_none(), *word));
         let level = words.iter().map(|(word, _)| word.map_or(Level::Warning, Word::level)).max();
         Self {
             level: level.map_or("ok", Level::name),
             told_at: health.told_at.map(|at| at.as_secs()),
             conditions: words.into_iter().map(|(_, object)| object).collect(),
-            past: over.into_iter().map(ConditionObject::told).collect(),
+            past: over.into_iter().map(|one| ConditionObject::told(one, board)).collect(),
             host: health.host.as_ref().map(HostObject::of),
         }
     }

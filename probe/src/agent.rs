@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use sonde_protocol::address::{Nat64Prefix, Neighbourhood};
 use sonde_protocol::board::{FromSystem, ToSystem};
 use sonde_protocol::bounded::Text;
+use sonde_protocol::condition::board;
 use sonde_protocol::directory::SignedDirectory;
 use sonde_protocol::ids::{BootId, MeasurementId, ProbeId};
 use sonde_protocol::net::Uplink;
@@ -44,7 +45,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use self::around::policy_of;
-use self::health::Surveying;
+use self::health::{ClockWatch, Surveying};
 use self::keeping::Keeping;
 use self::line::Line;
 use self::link::QuicAgain;
@@ -80,12 +81,12 @@ use crate::wall_clock::WallClock;
 pub const SOFTWARE: &str = concat!("sonde-probe/", env!("CARGO_PKG_VERSION"));
 
 /// The environment variable in which the board's operating system tells its own version.
-const OS_VERSION: &str = "SONDE_OS_VERSION";
+pub(crate) const OS_VERSION: &str = "SONDE_OS_VERSION";
 
 /// What the probe calls itself towards the network: its program, and on a board that runs nothing else the system too.
 fn software(os_version: Option<&str>) -> Text<64> {
     match os_version.filter(|version| !version.is_empty()) {
-        Some(version) => Text::cut(format!("{SOFTWARE} sonde-os/{version}")),
+        Some(version) => Text::cut(format!("{SOFTWARE} {}{version}", board::SYSTEM)),
         None => Text::cut(SOFTWARE),
     }
 }
@@ -186,6 +187,9 @@ struct Agent {
     /// The collector holds this boot to be over.
     boot_is_over: bool,
     conditions: Conditions,
+    /// The machine is a board of ours, whose system keeps the clock.
+    on_board: bool,
+    clock_watch: ClockWatch,
     own: Own,
     surveying: Option<Surveying>,
     survey_due: Option<Nanos>,
@@ -272,6 +276,7 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
     let looking = Looking::open(&start.state, seed);
     *runner.settling.lock().unwrap_or_else(PoisonError::into_inner) = looking.settling();
     let software = software(std::env::var(OS_VERSION).ok().as_deref());
+    let on_board = board::is_board(&software);
     let mut session = ProbeSession::new(boot, SpoolLimits::default(), software, kinds, seed, started);
     session.spool_mut().restore(restored);
     info!(key = %identity.key().public(), network = identity.network_name(), boot = %format!("{:016x}", boot.0), "probe starts");
@@ -315,6 +320,8 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
         come_back_now: false,
         boot_is_over: false,
         conditions: Conditions::new(started),
+        on_board,
+        clock_watch: ClockWatch::default(),
         own: Own::new(start.state.clone(), started),
         surveying: None,
         survey_due: None,

@@ -187,8 +187,8 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// A condition that holds.
-    pub fn of(held: &Held, monotonic: Nanos) -> Self {
+    /// A condition that holds; `board` is whether the machine is one.
+    pub fn of(held: &Held, monotonic: Nanos, board: bool) -> Self {
         let word = held.word;
         Self {
             word: word.name().into(),
@@ -196,7 +196,7 @@ impl Shown {
             since: now().saturating_sub(monotonic.since(held.began).as_secs()),
             detail: held.detail.clone(),
             meaning: word.meaning().into(),
-            advice: word.advice().into(),
+            advice: word.advice_on(board).into(),
         }
     }
 

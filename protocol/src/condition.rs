@@ -5,6 +5,8 @@
 //! [`Condition`] is a word that holds or held, since when and with what detail. Who finds out which words hold is
 //! elsewhere (the probe's `condition`, the server's catalog); this module must not know how.
 
+pub mod board;
+
 use core::fmt;
 
 use minicbor::{Decode, Encode};
@@ -213,6 +215,11 @@ impl Word {
     /// What to do.
     pub fn advice(self) -> &'static str {
         self.entry().advice
+    }
+
+    /// What to do on a board, or on another machine.
+    pub fn advice_on(self, board: bool) -> &'static str {
+        board::advice(self).filter(|_| board).unwrap_or(self.advice())
     }
 
     /// The word for a collector's refusal.

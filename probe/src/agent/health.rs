@@ -30,6 +30,25 @@ const WATCH: Duration = Duration::from_secs(60);
 /// The machine's clock may be off by this much before anybody is told.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
 
+/// A board's system sets the clock once its collector has told the time; until then nothing is wrong.
+const CLOCK_IS_SET: Duration = Duration::from_secs(30);
+
+/// Since when the machine's clock has been off.
+#[derive(Debug, Default)]
+pub(super) struct ClockWatch(Option<Nanos>);
+
+impl ClockWatch {
+    /// At an exchange of time with the collector the machine's clock was off, or not. Is that worth a word?
+    fn is_wrong(&mut self, off: bool, on_board: bool, now: Nanos) -> bool {
+        if !off {
+            self.0 = None;
+            return false;
+        }
+        let since = *self.0.get_or_insert(now);
+        !on_board || now.since(since) >= CLOCK_IS_SET
+    }
+}
+
 /// A survey under way.
 pub(super) struct Surveying {
     task: tokio::task::JoinHandle<Vec<Found>>,
@@ -148,7 +167,7 @@ impl Agent {
         let then = machine.0.saturating_sub(now.nanos_since(local));
         let ahead = then.saturating_sub(remote.0);
         let off = Duration::from_nanos(ahead.unsigned_abs());
-        if off > CLOCK_TOLERANCE + error {
+        if self.clock_watch.is_wrong(off > CLOCK_TOLERANCE + error, self.on_board, now) {
             let which = if ahead > 0 { "fast" } else { "slow" };
             self.conditions.set(Word::ClockWrong, format!("{} {which}, by the collector's clock", span(off)), now);
         } else {
@@ -158,7 +177,7 @@ impl Agent {
 
     /// What holds, as `status` shows it; times by the machine's clock.
     pub(super) fn shown_conditions(&self, now: Nanos) -> Vec<Shown> {
-        self.conditions.held().map(|held| Shown::of(held, now)).collect()
+        self.conditions.held().map(|held| Shown::of(held, now, self.on_board)).collect()
     }
 }
 
@@ -174,5 +193,21 @@ pub(crate) fn span(time: Duration) -> String {
         seconds @ 120..7200 => format!("{} min", seconds / 60),
         seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
         seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_that_waits_for_its_collectors_time_has_no_wrong_clock() {
+        let at = |seconds: u64| Nanos(0) + Duration::from_secs(seconds);
+        for (on_board, said) in [(true, [false, false, true, false, false]), (false, [true, true, true, false, true])] {
+            let mut watch = ClockWatch::default();
+            let exchanges = [(1, true), (3, true), (61, true), (121, false), (181, true)];
+            let now = exchanges.map(|(seconds, off)| watch.is_wrong(off, on_board, at(seconds)));
+            assert_eq!(now, said, "on a board: {on_board}");
+        }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Seen {
     /// The network, as far as one sees it from here.
     pub(super) facts: Facts,
     pub(super) clock: ClockSeen,
+    /// The machine is a board, whose clock its own system keeps.
+    pub(super) on_board: bool,
     /// What the machine's clock shows, in Unix seconds.
     pub(super) now: u64,
     /// The running probe, when a state directory was named.
@@ -117,7 +119,7 @@ pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
     findings.extend(seen.sockets.iter().map(|sockets| ping(sockets, seen)));
     findings.push(raw(seen));
     findings.push(stamps(seen.stamps));
-    findings.push(clock(&seen.clock));
+    findings.push(clock(&seen.clock, seen.on_board));
     findings.extend(resolvers(&seen.facts.resolvers));
     findings.extend(seen.probe.as_ref().map(|found| probe(found, explained)));
     findings.extend(seen.sandbox.as_ref().map(sandbox));
@@ -140,7 +142,7 @@ fn conditions(seen: &Seen) -> Vec<Finding> {
         found.push((Word::ClockWrong, "it shows a time before this program was written".into()));
     }
     found.sort_by_key(|(word, _)| (Reverse(word.level()), *word));
-    found.into_iter().map(|(word, detail)| named(word, &detail)).collect()
+    found.into_iter().map(|(word, detail)| named(word, &detail, seen.on_board)).collect()
 }
 
 /// Is it said with more detail below?
@@ -153,7 +155,7 @@ fn has_a_finding(seen: &Seen, word: Word) -> bool {
     }
 }
 
-fn named(word: Word, detail: &str) -> Finding {
+fn named(word: Word, detail: &str, on_board: bool) -> Finding {
     let level = match word.level() {
         condition::Level::Note => Level::Note,
         condition::Level::Warning => Level::Warning,
@@ -161,7 +163,7 @@ fn named(word: Word, detail: &str) -> Finding {
     };
     let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
     let text = format!("{}{detail}", word.meaning());
-    Finding { check: "condition", word: Some(word.name()), level, text, advice: Some(word.advice().into()) }
+    Finding { check: "condition", word: Some(word.name()), level, text, advice: Some(word.advice_on(on_board).into()) }
 }
 
 fn routes(facts: &Facts) -> Vec<Finding> {
@@ -239,9 +241,13 @@ fn stamps(stamps: Stamps) -> Finding {
     }
 }
 
-fn clock(clock: &ClockSeen) -> Finding {
-    let advice = "Switch on an NTP client (systemd-timesyncd or chrony). Until then the probe takes the time from its \
-                  collector, which is a little less exact; round-trip times do not depend on it.";
+fn clock(clock: &ClockSeen, on_board: bool) -> Finding {
+    let advice = if on_board {
+        "Wait for the collector: the board takes the time from it as soon as it is reached."
+    } else {
+        "Switch on an NTP client (systemd-timesyncd or chrony). Until then the probe takes the time from its collector, which \
+         is a little less exact; round-trip times do not depend on it."
+    };
     match clock {
         ClockSeen::Synchronised(Some(error)) => {
             ok("clock", format!("synchronised, wrong by at most {:.3} ms", error.as_secs_f64() * 1e3))
@@ -412,7 +418,7 @@ mod tests {
             host: HostLimits::default(),
             key_note: None,
             claim_code: None,
-            conditions: words.iter().map(|word| Shown::of(&held(word), now)).collect(),
+            conditions: words.iter().map(|word| Shown::of(&held(word), now, false)).collect(),
             sandbox: Report::default(),
         })))
     }
@@ -512,6 +518,12 @@ mod tests {
         for clock in [ClockSeen::NotSynchronised, ClockSeen::Unknown("Operation not permitted".into())] {
             assert_eq!(found(&Seen { clock, ..well() }, "clock")[0].0, Level::Warning);
         }
+        let advice = |on_board| {
+            let seen = Seen { clock: ClockSeen::NotSynchronised, on_board, ..well() };
+            judge(&seen).into_iter().find(|one| one.check == "clock").and_then(|one| one.advice).unwrap_or_default()
+        };
+        assert!(advice(false).contains("NTP client"));
+        assert!(advice(true).contains("Wait for the collector") && !advice(true).contains("NTP"), "{}", advice(true));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use sonde_protocol::tls::SecretKey;
 
 use super::Doctor;
 use super::judge::{ClockSeen, Opened, PingSockets, ProbeSeen, Reached, Seen, Stamps};
+use crate::agent::OS_VERSION;
 use crate::condition::diagnosis::Found;
 use crate::condition::disk;
 use crate::condition::facts::Facts;
@@ -62,6 +63,7 @@ pub(super) async fn look(doctor: &Doctor) -> Seen {
         stamps: stamps(),
         facts,
         now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
+        on_board: std::env::var_os(OS_VERSION).is_some(),
         clock: match kernel_clock() {
             Ok(clock) if clock.synchronised => ClockSeen::Synchronised(clock.max_error),
             Ok(_) => ClockSeen::NotSynchronised,

@@ -35,7 +35,7 @@ fn seen() -> Value {
         spool_trouble: None,
         uplink: Some("quic".into()),
         reachability: None,
-        conditions: vec![Shown::of(&held, Nanos(0))],
+        conditions: vec![Shown::of(&held, Nanos(0), false)],
         host: HostLimits {
             bytes_today: 123_456,
             bytes_per_day: 1 << 30,
