@@ -217,6 +217,10 @@ pub enum NetworkCommand {
         #[arg(long, value_name = "FILE")]
         #[serde(skip)]
         out: Option<std::path::PathBuf>,
+        /// Puts the sonde.toml into the unpacked image of a card, or onto the card itself: a copy for each card that has a token
+        #[arg(long, value_name = "FILE", conflicts_with = "out")]
+        #[serde(skip)]
+        image: Option<std::path::PathBuf>,
     },
 }
 

@@ -6,6 +6,7 @@
 pub mod admin;
 mod board_card;
 pub mod builtins;
+pub mod card_image;
 pub mod config;
 pub mod data;
 pub mod demo;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use sonde::admin::{self, AdminCommand, NetworkCommand, ProbeCommand};
+use sonde::card_image;
 use sonde::config::Config;
 use sonde::demo::{self, DemoOptions};
 use sonde::references::{self, ReferenceOptions, ReferenceSubcommand};
@@ -135,7 +136,12 @@ fn execute(command: Command) -> Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             })
         }
-        Command::Admin { data, command } => {
+        Command::Admin { data, mut command } => {
+            if let AdminCommand::Network(NetworkCommand::Card { image: Some(image), board, .. }) = &mut command {
+                // First: a token that is made for nothing stays good for a month.
+                card_image::check(image)?;
+                *board = true;
+            }
             let data = data.or_else(|| command.needs_no_data().then(PathBuf::new));
             let data = data.context("say --data DIR, the data directory of the server")?;
             let text = runtime.block_on(admin::run(&data, &command))?;
@@ -146,6 +152,10 @@ fn execute(command: Command) -> Result<ExitCode> {
                     let file = std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(path);
                     file.and_then(|mut file| file.write_all(text.as_bytes()))
                         .with_context(|| format!("cannot write {}", path.display()))?;
+                }
+                AdminCommand::Network(NetworkCommand::Card { image: Some(image), .. }) => {
+                    card_image::put(image, &text)?;
+                    writeln!(std::io::stdout(), "sonde.toml is in {}", image.display())?;
                 }
                 _ => write!(std::io::stdout(), "{text}")?,
             }

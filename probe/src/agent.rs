@@ -83,6 +83,9 @@ pub const SOFTWARE: &str = concat!("sonde-probe/", env!("CARGO_PKG_VERSION"));
 /// The environment variable in which the board's operating system tells its own version.
 pub(crate) const OS_VERSION: &str = "SONDE_OS_VERSION";
 
+/// The one in which it tells what routers have advertised of translators (NAT64).
+const OS_NAT64: &str = "SONDE_OS_NAT64";
+
 /// What the probe calls itself towards the network: its program, and on a board that runs nothing else the system too.
 fn software(os_version: Option<&str>) -> Text<64> {
     match os_version.filter(|version| !version.is_empty()) {
@@ -153,6 +156,8 @@ struct Agent {
     local: LocalNetwork,
     public: Vec<IpAddr>,
     nat64: Vec<Nat64Prefix>,
+    /// What a board's system has heard of translators before the probe was there.
+    told_nat64: Vec<Nat64Prefix>,
     /// The question to the resolver about translators. Nothing is measured before the first answer.
     asking_nat64: Option<task::JoinHandle<Vec<Nat64Prefix>>>,
     policy_is_whole: bool,
@@ -297,6 +302,7 @@ async fn live(start: &Start, mut shutdown: Pin<&mut impl Future<Output = ()>>) -
         local,
         public: Vec::new(),
         nat64: Vec::new(),
+        told_nat64: around::told_translators(&std::env::var(OS_NAT64).unwrap_or_default()),
         asking_nat64: None,
         policy_is_whole: false,
         session,
@@ -468,11 +474,7 @@ impl Agent {
     async fn handle(&mut self, event: Event) {
         let now = self.now();
         match event {
-            Event::Translators(found) => {
-                self.nat64 = found;
-                self.policy_is_whole = true;
-                self.publish_policy();
-            }
+            Event::Translators(found) => self.translators_found(found, now),
             Event::Link(Some(LinkEvent::Message(message))) => {
                 self.heard_at = self.time_of_day();
                 self.session.handle_message(*message, now);

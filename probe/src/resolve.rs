@@ -53,7 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const NAT64_LIMIT: Duration = Duration::from_secs(5);
 
 /// The most NAT64 prefixes that are believed.
-const MAX_NAT64: usize = 4;
+pub(crate) const MAX_NAT64: usize = 4;
 
 type Hickory = hickory_resolver::Resolver<ScopedRuntime>;
 
@@ -365,7 +365,7 @@ fn failure(error: NetError, family: Family) -> ResolveError {
 
 /// Is this space where a translator's prefix may lie? Unicast space outside of the protocols' own (2001::/23, among them
 /// Teredo) and 6to4, whose embedded addresses must stay visible; or one of the two that are set aside.
-fn may_translate(prefix: Ipv6Net) -> bool {
+pub(crate) fn may_translate(prefix: Ipv6Net) -> bool {
     let inside = |net: &str| net.parse::<Ipv6Net>().is_ok_and(|net| net.contains(&prefix));
     let set_aside = inside("64:ff9b::/96") || inside("64:ff9b:1::/48");
     let unicast = inside("2000::/3") && !inside("2001::/23") && !inside("2002::/16");

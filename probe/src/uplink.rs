@@ -8,6 +8,7 @@
 mod addresses;
 mod quic;
 mod tls;
+mod translated;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use tracing::debug;
 pub use self::addresses::Addresses;
 use self::quic::QuicLine;
 use self::tls::TlsLine;
+pub(crate) use self::translated::through_translators;
 use crate::condition::facts::Quic;
 
 /// A connection that is silent this long is gone.

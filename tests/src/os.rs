@@ -6,8 +6,10 @@
 
 pub mod card;
 pub mod console;
+pub mod crash;
 pub mod guest;
 pub mod line;
 pub mod machine;
 pub mod scan;
 pub mod traffic;
+pub mod uki;

@@ -20,7 +20,7 @@ use crate::state::{self, PROBE_USER, State};
 use crate::step::{Step, StepName};
 use crate::trial::Trial;
 use crate::uevent::Uevents;
-use crate::{hardening, mounts, power, probe, run};
+use crate::{hardening, launch, mounts, power, probe, run};
 
 /// The modules that are always loaded, in order.
 const LISTED: &str = "/etc/sonde/modules";
@@ -67,6 +67,10 @@ async fn live(console: &Console) -> io::Result<bool> {
     let kernel = rustix::system::uname();
     console.say("start", &format!("sonde-os {release}, Linux {}", kernel.release().to_string_lossy()));
     prepare_kernel(console);
+    if let Err(error) = launch::prepare_cgroup() {
+        let text = format!("no control group for the probe ({error}): nothing bounds its memory and tasks");
+        console.say("start", &text);
+    }
     let board = Board::new(console.clone());
     tokio::spawn(board.clone().live());
     let trial = Trial::begin(board.clone(), release.clone());
@@ -99,8 +103,10 @@ async fn prepare(board: &Board, release: &Release, trial: &Trial) -> io::Result<
     let state = open_state(board, card.state.as_deref()).await;
     trial.found(&card.boot);
     set_clock(board, release);
-    if let Some(why) = power::last_failure() {
-        board.console.say("start", &format!("the board had started again by itself: {why}"));
+    if state.is_some()
+        && let Some(words) = power::last_end(Path::new(state::OS), count_boot())
+    {
+        board.console.say("start", &words);
     }
     Ok(Ready { settings, state, hotplug: run::Hotplug { modules, uevents } })
 }
@@ -163,9 +169,7 @@ async fn find_settings(board: &Board, modules: &mut Modules, uevents: &Uevents) 
             let _ = timeout(LOOK, uevents.wait()).await;
             continue;
         };
-        let more =
-            if found.len() > 1 { format!(", and {} more with the same name", found.len() - 1) } else { String::new() };
-        board.works(StepName::Boot, format!("{}{more}", card.boot.display()));
+        board.works(StepName::Boot, card::words(card, found.get(1..).unwrap_or_default()));
         match card::read_settings(card).and_then(|text| settings::read(&text)) {
             Ok(settings) => {
                 for problem in &settings.problems {
@@ -201,7 +205,6 @@ async fn open_state(board: &Board, device: Option<&Path>) -> Option<State> {
         let error = match patiently(board, opening).await {
             Ok(Ok(state)) => {
                 board.works(StepName::State, state.words.clone());
-                count_boot();
                 return Some(state);
             }
             Ok(Err(error)) => error.to_string(),
@@ -235,11 +238,12 @@ async fn patiently<T>(board: &Board, wait: impl Future<Output = T>) -> T {
     }
 }
 
-/// How often the board has started, for whoever looks at a card.
-fn count_boot() {
+/// Counts this start, for whoever looks at a card. Gives how many there were before.
+fn count_boot() -> u64 {
     let path = Path::new(state::OS).join("boots");
     let boots: u64 = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let _ = fs::write(path, format!("{}\n", boots.saturating_add(1)));
+    boots
 }
 
 fn set_clock(board: &Board, release: &Release) {

@@ -1,5 +1,9 @@
 //! The card (or stick, or disk) that the board has started from: the disk whose first partition is a FAT file system with our label.
 //! Its second partition holds the state, whatever is in it.
+//!
+//! Of several the first is taken in the order in which the firmware of small boards looks for something to start: cards, then what is at
+//! USB, then other disks. The firmware's own word cannot tell two cards apart: all are written of one image, so their partition tables
+//! and file systems bear the same numbers, and systemd-boot names partitions of a GPT alone.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -25,7 +29,7 @@ pub struct Card {
     pub state: Option<PathBuf>,
 }
 
-/// The cards that are there now, by name. `block` is `/sys/class/block`, `dev` is `/dev`.
+/// The cards that are there now, the one to take first. `block` is `/sys/class/block`, `dev` is `/dev`.
 pub fn find(block: &Path, dev: &Path) -> Vec<Card> {
     let mut found: Vec<Card> = fs::read_dir(block)
         .into_iter()
@@ -39,8 +43,33 @@ pub fn find(block: &Path, dev: &Path) -> Vec<Card> {
             Some(Card { state: sibling(&entry.path()).map(|name| dev.join(name)), boot })
         })
         .collect();
-    found.sort_by(|one, other| one.boot.cmp(&other.boot));
+    found.sort_by_cached_key(|card| (rank(&card.boot), card.boot.clone()));
     found
+}
+
+/// What is taken first: Linux calls cards `mmcblk…`; `sd…` is at USB, or a disk.
+fn rank(boot: &Path) -> u8 {
+    let name = boot.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name.starts_with("mmcblk") {
+        0
+    } else if name.starts_with("sd") {
+        1
+    } else {
+        2
+    }
+}
+
+/// Which card is taken, and which others there are.
+pub fn words(taken: &Card, others: &[Card]) -> String {
+    let taken = taken.boot.display();
+    if others.is_empty() {
+        return taken.to_string();
+    }
+    let others: Vec<String> = others.iter().map(|card| card.boot.display().to_string()).collect();
+    format!(
+        "{taken} is taken; {} is called SONDE too and left alone: only one should be in the board",
+        others.join(", ")
+    )
 }
 
 fn partition_number(about: &Path) -> Option<u32> {
@@ -140,15 +169,20 @@ mod tests {
         disk("sda", Some(boot_sector(b"OTHER      ", b"FAT32   ")), 2);
         disk("vda", Some(boot_sector(b"SONDE      ", b"FAT32   ")), 2);
         disk("sdb", Some(boot_sector(b"SONDE      ", b"FAT16   ")), 1);
+        disk("mmcblk1", Some(boot_sector(b"SONDE      ", b"FAT32   ")), 2);
         disk("nvme0", None, 2);
         let found = find(&block, &dev);
         assert_eq!(
             found,
             [
+                Card { boot: dev.join("mmcblk11"), state: Some(dev.join("mmcblk12")) },
                 Card { boot: dev.join("sdb1"), state: None },
                 Card { boot: dev.join("vda1"), state: Some(dev.join("vda2")) },
             ]
         );
+        let said = words(&found[0], &found[1..]);
+        assert!(said.contains("mmcblk11 is taken") && said.contains("sdb1") && said.contains("vda1"), "{said}");
+        assert_eq!(words(&found[1], &[]), dev.join("sdb1").display().to_string());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod kernel;
 mod resolvers;
 mod sockets;
 mod sysctl;
+mod taken;
 mod words;
 
 use std::convert::Infallible;
@@ -39,6 +40,9 @@ pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What the kernel refused is tried again after this time, also when nothing rings.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The loopback interface is the first of every network namespace (`LOOPBACK_IFINDEX`).
+const LOOPBACK: u32 = 1;
 
 /// After the bell this time passes before the tables are read, so that a storm of changes is read a few times a second.
 const GATHER: Duration = Duration::from_millis(100);
@@ -77,12 +81,14 @@ pub struct Condition {
     pub resolver: Step,
     /// The packet filter. Until it is in force the probe must not run.
     pub filter: Step,
+    /// The NAT64 prefixes that routers advertise (RFC 8781). The kernel tells them once, and a probe that comes later has not heard.
+    pub translators: Vec<Ipv6Net>,
 }
 
 impl Default for Condition {
     fn default() -> Self {
         let nothing = || Step::Waiting(String::new());
-        Self { link: nothing(), address: nothing(), resolver: nothing(), filter: nothing() }
+        Self { link: nothing(), address: nothing(), resolver: nothing(), filter: nothing(), translators: Vec::new() }
     }
 }
 
@@ -129,6 +135,8 @@ pub async fn run_at(
         rules: None,
         resolvers: None,
     };
+    // Without it the kernel has no table of its own addresses until it has the first, and would not look for who else has that.
+    network.kernel.switch_on(LOOPBACK).await.map_err(Error::Netlink)?;
     loop {
         network.once().await.map_err(Error::Netlink)?;
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use ipnet::Ipv6Net;
 use rustix::process::{Pid, Signal, WaitStatus, kill_process, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -29,7 +30,7 @@ impl Probe {
     ///
     /// # Errors
     /// When no process can be made.
-    pub fn start(raw: bool, version: &str, console: &Console) -> io::Result<(Self, Channel)> {
+    pub fn start(raw: bool, version: &str, translators: &[Ipv6Net], console: &Console) -> io::Result<(Self, Channel)> {
         let (reader, writer) = io::pipe()?;
         let (channel, stdin) = Channel::pair()?;
         let mut command = Command::new("/proc/self/exe");
@@ -40,6 +41,9 @@ impl Probe {
         command.args(["--", "run", "--config", CONFIG, "--state", crate::state::PROBE]);
         command.env_clear().env("NOTIFY_SOCKET", notify::SOCKET).env("SONDE_OS_VERSION", version);
         command.env("WATCHDOG_USEC", PATIENCE.as_micros().to_string()).env(channel::VARIABLE, channel::STDIN);
+        // It cannot hear itself what routers have advertised before it was there.
+        let translators: Vec<String> = translators.iter().map(Ipv6Net::to_string).collect();
+        command.env("SONDE_OS_NAT64", translators.join(","));
         // A group of its own, so that what it has started ends with it.
         command.process_group(0).stdin(Stdio::from(stdin)).stdout(writer.try_clone()?).stderr(writer);
         let child = command.spawn()?;

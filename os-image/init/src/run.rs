@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::Ipv6Net;
 use rustix::process::{WaitOptions, wait};
 use sonde_protocol::board::UpdateChoice;
 use sonde_update::moment::Moment;
@@ -79,6 +80,7 @@ pub async fn run(
         board,
         release,
         raw: settings.raw,
+        translators: Vec::new(),
         state,
         hotplug: Some(hotplug),
         probe: None,
@@ -181,6 +183,8 @@ struct Keeper {
     board: Board,
     release: Release,
     raw: bool,
+    /// What routers have advertised of NAT64.
+    translators: Vec<Ipv6Net>,
     state: Option<State>,
     /// Until modules are closed.
     hotplug: Option<Hotplug>,
@@ -248,7 +252,7 @@ impl Keeper {
     fn supervise(&mut self, now: Duration) {
         match self.rules.poll(now) {
             Order::Start if self.may_start => {
-                match Probe::start(self.raw, &self.release.to_string(), &self.board.console) {
+                match Probe::start(self.raw, &self.release.to_string(), &self.translators, &self.board.console) {
                     Ok((probe, channel)) => {
                         self.probe = Some(probe);
                         self.updates.probe(channel);
@@ -305,6 +309,7 @@ impl Keeper {
         if condition.link.is_ok() && self.link_since.is_none() {
             self.link_since = Some(uptime());
         }
+        self.translators.clone_from(&condition.translators);
         // Never before the filter: it is one of the probe's walls.
         if condition.filter.is_ok() && condition.address.is_ok() && !self.may_start {
             self.may_start = true;

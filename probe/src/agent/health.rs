@@ -85,6 +85,7 @@ impl Agent {
             let asking = Asking {
                 endpoints: Some(self.endpoints()),
                 keys: self.identity.collector_keys(),
+                translators: self.translators(),
                 remembered: self.identity.remembered(),
                 connected: self.link.as_ref().map(|(link, _)| (link.remote(), link.uplink())),
                 large: None,

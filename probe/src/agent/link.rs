@@ -122,10 +122,11 @@ impl Agent {
         };
         let quic = list(|collector| &collector.addresses);
         let tls = if also_tls { list(|collector| &collector.tls) } else { Vec::new() };
-        let remembered = self.identity.remembered();
+        let (remembered, translators) = (self.identity.remembered(), self.translators());
         let (runner, last) = (self.runner.clone(), self.last_uplink);
         let attempt = async move {
-            let addresses = match Addresses::find(&runner.resolver, [&quic, &tls], remembered).await {
+            let found = Addresses::find(&runner.resolver, [&quic, &tls], remembered, &translators).await;
+            let addresses = match found {
                 Ok(addresses) => addresses,
                 Err(error) => return (Err(error), None),
             };

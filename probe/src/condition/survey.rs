@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use sonde_protocol::address::Nat64Prefix;
 use sonde_protocol::key::PublicKey;
 use sonde_protocol::net::{Family, Uplink};
 use sonde_protocol::tls::SecretKey;
@@ -16,7 +17,7 @@ use super::facts::{Asked, CollectorFacts, Facts, FamilyFacts, Leads, NameFacts, 
 use crate::local::{LocalNetwork, interface_number};
 use crate::reachability;
 use crate::resolve::{ResolveError, Resolver};
-use crate::uplink;
+use crate::uplink::{self, through_translators};
 
 /// What resolvers are asked for: the name that probes ask for anyway (RFC 7050). That it is known does not matter.
 const QUESTION: &str = "ipv4only.arpa";
@@ -49,6 +50,8 @@ pub struct Asking {
     pub endpoints: Option<Vec<String>>,
     /// The keys that a collector may have.
     pub keys: Vec<PublicKey>,
+    /// The translators of a line without IPv4.
+    pub translators: Vec<Nat64Prefix>,
     /// Where a collector was reached last.
     pub remembered: Option<SocketAddr>,
     /// Where one is connected to now.
@@ -71,6 +74,7 @@ pub async fn survey(asking: &Asking, key: &SecretKey, resolver: &Resolver) -> Fa
     addresses.extend(endpoints.iter().filter_map(|endpoint| endpoint.parse::<SocketAddr>().ok()));
     addresses.extend(named);
     addresses.extend(asking.remembered);
+    let mut addresses = through_translators(&addresses, &asking.translators);
     let mut seen = BTreeSet::new();
     // One family of two may have no way out: what fails at home says nothing of the other end.
     addresses.retain(|address| local.has_route(Family::of(address.ip())) && seen.insert(*address));

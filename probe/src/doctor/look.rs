@@ -25,6 +25,7 @@ use crate::condition::facts::Facts;
 use crate::condition::survey::{Asking, USUAL, survey};
 use crate::identity::{kept_collector, kept_directory};
 use crate::kept;
+use crate::local::LocalNetwork;
 use crate::net::clock::{StampConverter, SystemClock};
 use crate::net::socket::{Arrival, SCRATCH};
 use crate::net::udp_socket;
@@ -170,9 +171,11 @@ async fn network(doctor: &Doctor, resolver: &Resolver) -> Facts {
     let endpoints = |collectors: &Vec<Collector>| {
         collectors.iter().flat_map(|one| one.addresses.iter().map(ToString::to_string)).collect()
     };
+    let has_v4 = LocalNetwork::read().is_ok_and(|local| local.has_route(Family::V4));
     let asking = Asking {
         endpoints: collectors.as_ref().map(endpoints),
         keys: collectors.iter().flatten().map(|one| one.key).collect(),
+        translators: if has_v4 { Vec::new() } else { resolver.nat64_prefixes().await },
         remembered: doctor.state.as_ref().and_then(|state| kept_collector(state)),
         connected: None,
         large: Some(USUAL),

@@ -83,7 +83,7 @@ async fn of_network(path: &Path, resolver: &Resolver) -> Result<Vec<Reference>, 
         network.collectors.iter().flat_map(|one| of(one).iter().map(ToString::to_string)).collect()
     };
     let endpoints = [list(|one| &one.addresses), list(|one| &one.tls)];
-    let found = Addresses::find(resolver, [&endpoints[0], &endpoints[1]], None).await;
+    let found = Addresses::find(resolver, [&endpoints[0], &endpoints[1]], None, &[]).await;
     let addresses = found.map_err(|error| failed(&error))?;
     // A key of nobody's: who asks is nobody's business.
     let key = SecretKey::generate().map_err(|error| failed(&error))?;

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use sonde_protocol::address::Nat64Prefix;
 use sonde_protocol::net::Family;
 
-use super::ConnectError;
+use super::{ConnectError, through_translators};
 use crate::resolve::Resolver;
 use crate::run::with_causes;
 
@@ -22,7 +23,8 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Those of these endpoints, by QUIC and by TLS; `remembered` is where one was last reached by QUIC.
+    /// Those of these endpoints, by QUIC and by TLS; `remembered` is where one was last reached by QUIC. `translators` are those of a
+    /// line without IPv4.
     ///
     /// # Errors
     /// When there is no address of either sort.
@@ -30,12 +32,16 @@ impl Addresses {
         resolver: &Resolver,
         [quic, tls]: [&[String]; 2],
         remembered: Option<SocketAddr>,
+        translators: &[Nat64Prefix],
     ) -> Result<Self, ConnectError> {
-        match tokio::join!(resolve_endpoints(resolver, quic, remembered), resolve_endpoints(resolver, tls, None)) {
-            (Ok(quic), tls) => Ok(Self { quic, tls: tls.unwrap_or_default() }),
-            (Err(_), Ok(tls)) => Ok(Self { quic: Vec::new(), tls }),
-            (Err(error), Err(_)) => Err(error),
-        }
+        let found =
+            match tokio::join!(resolve_endpoints(resolver, quic, remembered), resolve_endpoints(resolver, tls, None)) {
+                (Ok(quic), tls) => Self { quic, tls: tls.unwrap_or_default() },
+                (Err(_), Ok(tls)) => Self { quic: Vec::new(), tls },
+                (Err(error), Err(_)) => return Err(error),
+            };
+        let through = |addresses: &[SocketAddr]| through_translators(addresses, translators);
+        Ok(Self { quic: through(&found.quic), tls: through(&found.tls) })
     }
 }
 

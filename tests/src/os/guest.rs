@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::card::Card;
+use super::card::{Card, Copy, copy_is_whole};
 use super::line::HomeLine;
 use super::machine::{Firmware, Machine};
 use crate::lab::{Family, Host, Lab};
@@ -158,6 +158,17 @@ impl<'n, 'a> Board<'n, 'a> {
     pub fn await_card(&mut self, what: &str, is: impl Fn(&Card) -> Result<bool>) -> Result<()> {
         let card = &self.card;
         self.machine.as_mut().context("it is off")?.await_that(what, |_| Ok(is(card)?.then_some(())))
+    }
+
+    /// Waits until both copies of the key are on the card, and the same.
+    ///
+    /// # Errors
+    /// When they are not; with the console.
+    pub fn await_key(&mut self) -> Result<()> {
+        self.await_card("both copies of the key", |card| {
+            let (one, other) = (card.key_copy(Copy::A)?, card.key_copy(Copy::B)?);
+            Ok(copy_is_whole(&one) && one == other)
+        })
     }
 
     /// Orders one-offs of it and waits for the result of each.

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -63,7 +63,9 @@ impl Machine {
                 fs::remove_file(old)?;
             }
         }
-        let mut command = cable.namespace.command("qemu-system-aarch64");
+        // What it may not write is an error of its card, and not the end of it (see `limit_writes`).
+        let mut command = cable.namespace.command("env");
+        command.args(["--ignore-signal=XFSZ", "qemu-system-aarch64"]);
         command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-nodefaults", "-display", "none"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
         command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
@@ -111,6 +113,34 @@ impl Machine {
     /// When the monitor does not answer.
     pub fn set_cable(&mut self, plugged: bool) -> Result<()> {
         self.monitor.ask("set_link", &json!({"name": "port", "up": plugged}))
+    }
+
+    /// From now on every write behind this place of a file fails: a card that can only be read any more.
+    ///
+    /// # Errors
+    /// When the system does not do that.
+    pub fn limit_writes(&self, behind: u64) -> Result<()> {
+        let mut command = Command::new("prlimit");
+        let status = command.arg("--pid").arg(self.id().to_string()).arg(format!("--fsize={behind}")).status()?;
+        ensure!(status.success(), "prlimit does not bound what QEMU writes");
+        Ok(())
+    }
+
+    /// Writes what is in its memory to a file.
+    ///
+    /// # Errors
+    /// When the monitor does not.
+    pub fn save_memory(&mut self, start: u64, length: u64, file: &Path) -> Result<()> {
+        self.monitor.ask("pmemsave", &json!({"val": start, "size": length, "filename": file}))
+    }
+
+    /// Lets a debugger come by this socket.
+    ///
+    /// # Errors
+    /// When the monitor does not answer.
+    pub fn listen_for_debugger(&mut self, socket: &Path) -> Result<()> {
+        let line = format!("gdbserver unix:{},server=on,wait=off", socket.display());
+        self.monitor.ask("human-monitor-command", &json!({"command-line": line}))
     }
 
     /// Cuts the power: what the machine has not written is lost.

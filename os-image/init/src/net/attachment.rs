@@ -13,7 +13,7 @@ use super::dhcp6::{self, Mode};
 use super::kernel::{Address, Link, Route, default4};
 use super::sockets::{Dhcp4, Dhcp6};
 use super::words::{self, Seen};
-use super::{GATHER, LOOK_AGAIN, Network, resolvers, sysctl};
+use super::{GATHER, LOOK_AGAIN, Network, resolvers, sysctl, taken};
 
 /// The greatest packet of Ethernet, where nobody says less.
 const ETHERNET_MTU: u32 = 1500;
@@ -106,6 +106,11 @@ impl Attachment {
                 match action {
                     // What cannot be sent is sent again.
                     dhcp4::Action::Send(to, bytes) => drop(socket.send(to, &bytes)),
+                    dhcp4::Action::Check(address) => {
+                        // What the kernel does not find out, nobody knows.
+                        let taken = taken::is_taken(network.kernel.handle(), index, address).await.unwrap_or(false);
+                        client.checked(taken, network.now());
+                    }
                     dhcp4::Action::Bound(lease) => {
                         self.resolvers4.clone_from(&lease.resolvers);
                         self.trouble = refused(take_lease(network, &self.link, &lease, now).await);
@@ -181,7 +186,15 @@ impl Attachment {
             words::addresses(&seen),
             words::resolvers(&chosen, since),
         );
-        network.say(|all| (all.link, all.address, all.resolver) = (link, address, resolver));
+        let translators = network.heard.prefixes(index, now);
+        let translators = translators.iter().filter_map(|told| match told.prefix.0 {
+            IpAddr::V6(prefix) => Ipv6Net::new(prefix, told.length).ok(),
+            IpAddr::V4(_) => None,
+        });
+        let translators: Vec<Ipv6Net> = translators.collect();
+        network.say(|all| {
+            (all.link, all.address, all.resolver, all.translators) = (link, address, resolver, translators);
+        });
         Ok(())
     }
 

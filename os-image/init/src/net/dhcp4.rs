@@ -3,8 +3,8 @@
 //! Whoever is on the line can answer, so a lease is checked as a whole ([`terms`]) before it is used. Where a network that has NAT64
 //! asks for it by option 108, the board does without IPv4 (RFC 8925).
 //!
-//! Left out: looking by ARP whether the address is taken (RFC 5227), and asking for the earlier address after a start; servers
-//! remember who had it.
+//! Before a new address is used somebody looks whether another machine answers for it; the server hears of one that does
+//! (`DHCPDECLINE`). Left out: asking for the earlier address after a start; servers remember who had it.
 
 pub mod terms;
 
@@ -30,6 +30,9 @@ const MIN_V6ONLY_WAIT: Duration = Duration::from_secs(300);
 /// Renewals are repeated after half of the time that is left, but not sooner (RFC 2131, 4.4.5).
 const LEAST_REPETITION: Duration = Duration::from_secs(60);
 
+/// After an address that another machine has, the search begins anew no sooner (RFC 2131, 3.1.5).
+const AFTER_DECLINE: Duration = Duration::from_secs(10);
+
 /// The smallest message that every server takes: BOOTP's.
 const LEAST_MESSAGE: usize = 300;
 
@@ -50,6 +53,8 @@ const ASKED: [OptionCode; 8] = [
 pub enum Action {
     /// Send these bytes to port 67, to everybody or to the one server.
     Send(Ipv4Addr, Vec<u8>),
+    /// Look whether another machine has this address, and say so ([`Client::checked`]).
+    Check(Ipv4Addr),
     /// The lease is the board's, from now on or longer than before.
     Bound(Lease),
     /// It is no longer.
@@ -65,6 +70,8 @@ enum State {
     Waiting(Lease),
     /// Its offer is asked for.
     Requesting(Lease),
+    /// It is given, and being looked whether somebody has its address.
+    Checking(Lease),
     Bound(Lease),
     /// Nothing, until the time is over: IPv6 alone, or servers that refuse.
     Resting {
@@ -164,10 +171,14 @@ impl Client {
                 match Lease::read(&said, now) {
                     // Another address than the one that was asked for is no answer.
                     Ok(lease) if lease.address.addr() == known.address.addr() => {
-                        (self.tries, self.refusals, self.refused) = (0, 0, None);
-                        self.due = lease.renew_at;
-                        self.state = State::Bound(lease.clone());
-                        self.actions.push_back(Action::Bound(lease));
+                        (self.tries, self.refusals) = (0, 0);
+                        if matches!(self.state, State::Bound(_)) {
+                            self.bind(lease);
+                        } else {
+                            self.actions.push_back(Action::Check(lease.address.addr()));
+                            self.due = Nanos(i64::MAX);
+                            self.state = State::Checking(lease);
+                        }
                     }
                     Ok(_) => self.refused = Some("it acknowledges another address than it offered"),
                     Err(why) => self.refused = Some(why),
@@ -184,6 +195,29 @@ impl Client {
             }
             _ => {}
         }
+    }
+
+    /// Somebody has looked whether another machine has the address of [`Action::Check`].
+    pub fn checked(&mut self, is_taken: bool, now: Nanos) {
+        let State::Checking(lease) = self.state.clone() else { return };
+        if !is_taken {
+            return self.bind(lease);
+        }
+        // Without a list of what is asked for (RFC 2131, table 5).
+        let mut message = self.bare(MessageType::Decline, Ipv4Addr::UNSPECIFIED);
+        message.opts_mut().insert(DhcpOption::RequestedIpAddress(lease.address.addr()));
+        message.opts_mut().insert(DhcpOption::ServerIdentifier(lease.server));
+        self.send(Ipv4Addr::BROADCAST, message, now);
+        self.refused = Some("another machine on this line has the address that it gives");
+        self.state = State::Resting { ipv6_only: false };
+        self.due = now + AFTER_DECLINE;
+    }
+
+    fn bind(&mut self, lease: Lease) {
+        self.refused = None;
+        self.due = lease.renew_at;
+        self.state = State::Bound(lease.clone());
+        self.actions.push_back(Action::Bound(lease));
     }
 
     /// Is an answer of this server expected? A lease that is not being renewed is nobody's to change or take away; who gave it is
@@ -213,6 +247,8 @@ impl Client {
         match self.state.clone() {
             State::Resting { .. } => self.search(now),
             State::Waiting(offer) => self.state = State::Requesting(offer),
+            // Whoever looks says what he has found; nothing is due until then.
+            State::Checking(_) => self.due = Nanos(i64::MAX),
             State::Searching => {
                 let message = self.message(MessageType::Discover, Ipv4Addr::UNSPECIFIED, now);
                 self.send(Ipv4Addr::BROADCAST, message, now);
@@ -255,11 +291,16 @@ impl Client {
     }
 
     fn message(&self, kind: MessageType, own: Ipv4Addr, now: Nanos) -> Message {
+        let mut message = self.bare(kind, own);
+        message.set_secs(u16::try_from(now.since(self.began).as_secs()).unwrap_or(u16::MAX));
+        message.opts_mut().insert(DhcpOption::ParameterRequestList(ASKED.into()));
+        message
+    }
+
+    fn bare(&self, kind: MessageType, own: Ipv4Addr) -> Message {
         let none = Ipv4Addr::UNSPECIFIED;
         let mut message = Message::new_with_id(self.transaction, own, none, none, none, &self.hardware);
-        message.set_secs(u16::try_from(now.since(self.began).as_secs()).unwrap_or(u16::MAX));
         message.opts_mut().insert(DhcpOption::MessageType(kind));
-        message.opts_mut().insert(DhcpOption::ParameterRequestList(ASKED.into()));
         message
     }
 

@@ -94,6 +94,11 @@ impl Kernel {
         Ok(Self { handle })
     }
 
+    /// The way to the kernel, for those who ask something else.
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// All interfaces, in the order of their numbers.
     ///
     /// # Errors
@@ -205,7 +210,8 @@ impl Kernel {
     }
 }
 
-fn error(error: rtnetlink::Error) -> io::Error {
+/// What the kernel said.
+pub(super) fn error(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other.to_string()),

@@ -268,6 +268,17 @@ impl Drop for Board {
     }
 }
 
+/// Waits until something is so that nobody tells.
+pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let look = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let waited = tokio::time::timeout(DEADLINE, look).await;
+    assert!(waited.is_ok(), "never {what}: {}", output("ip", "addr"));
+}
+
 /// Does this step work, with this in its words?
 pub fn works(step: &sonde_os::net::Step, part: &str) -> bool {
     step.is_ok() && step.text().contains(part)

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use sonde_os::net::{Settings, Step};
 
-use self::line::{Board, ip, on_a_line, output, works};
+use self::line::{Board, eventually, ip, on_a_line, output, works};
 
 /// Prefix information of 2001:db8::/64, on the link and for hosts to make addresses of, for an hour.
 fn prefix() -> Vec<u8> {
@@ -139,6 +139,39 @@ fn dhcp_gives_ipv6_where_the_router_says_so() {
         let addresses = output("ip", "-6 addr show dev eth0 scope global");
         assert!(addresses.contains("/128") && !addresses.contains("forever"), "{addresses}");
         log.until("DHCPREPLY").await;
+        // dnsmasq gives nothing for less than two minutes, so this takes one.
+        log.until("DHCPRENEW").await;
+        log.until("DHCPREPLY").await;
+        // Half of its life was left; what the server has given anew is in the kernel's table a moment later.
+        eventually("a longer life", || longest_life() > 90).await;
+        board.until("the address still", |now| works(&now.address, "2001:db8::50")).await;
+    });
+}
+
+/// How many seconds the kernel keeps the board's address from DHCPv6.
+fn longest_life() -> u32 {
+    let text = output("ip", "-6 addr show dev eth0 scope global");
+    let (_, of_address) = text.split_once("/128").unwrap_or_default();
+    let mut words = of_address.split_whitespace().skip_while(|word| *word != "valid_lft");
+    words.nth(1).and_then(|word| word.strip_suffix("sec")).and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn an_address_that_another_machine_answers_for_is_declined() {
+    on_a_line(|mut router| async move {
+        // A machine that has taken an address which the server thinks free: it answers ARP, on the server's own machine.
+        router.call(|| ip("addr add 192.0.2.50/32 dev lo"));
+        let mut log = router.dnsmasq(&[
+            "--no-ping",
+            "--dhcp-range=192.0.2.50,192.0.2.59,255.255.255.0,2m",
+            "--dhcp-host=02:00:00:00:00:07,192.0.2.50",
+        ]);
+        let board = Board::start(&router, Settings::default());
+        log.until("DHCPDECLINE").await;
+        let addresses = output("ip", "-4 addr show dev eth0");
+        assert!(!addresses.contains("192.0.2.50"), "{addresses}");
+        let condition = board.until("another address", |now| works(&now.address, "192.0.2.5")).await;
+        assert!(!condition.address.text().contains("192.0.2.50/"), "{condition:?}");
     });
 }
 

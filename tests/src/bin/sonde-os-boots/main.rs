@@ -12,9 +12,12 @@ use sonde_tests::os::machine::Firmware;
 use sonde_tests::scene::say;
 
 mod cable;
+mod dying_card;
 mod join;
+mod panics;
 mod power;
 mod refused;
+mod settings;
 mod state;
 
 /// What every case gets.
@@ -34,13 +37,16 @@ pub struct Setting<'a> {
 /// A case: its name, whether only `--long` has it, what it does.
 type Case = (&'static str, bool, fn(&Setting<'_>) -> Result<()>);
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 11] = [
     ("join-v6", false, join::v6),
     ("join-v4", false, join::v4),
     ("join-both", false, join::both),
     ("refused", false, refused::refused),
     ("state", false, state::state),
     ("cable", false, cable::cable),
+    ("settings", false, settings::settings),
+    ("panics", true, panics::panics),
+    ("dying-card", true, dying_card::dying_card),
     ("power", true, power::power),
     ("quiet-hour", true, join::quiet_hour),
 ];

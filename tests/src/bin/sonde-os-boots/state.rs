@@ -24,7 +24,7 @@ pub fn state(setting: &Setting<'_>) -> Result<()> {
     let mut board = Board::new(&network, &line, &setting.parts, &setting.dir)?;
     board.switch_on()?;
     let (probe, _) = board.await_welcome()?;
-    await_copies(&mut board)?;
+    board.await_key()?;
     board.cut_power()?;
 
     // Noise everywhere but in the last copy.
@@ -79,16 +79,8 @@ fn same_probe(board: &mut Board<'_, '_>, probe: u64, what: &str) -> Result<()> {
     let words = board.machine()?.console().lines();
     let said: Vec<&str> = words.iter().filter(|line| line.step == "state").map(|line| line.text.as_str()).collect();
     say(&format!("{what}: probe {probe} again; state: {}", said.join("; ")));
-    await_copies(board).context(what.to_owned())?;
+    board.await_key().context(what.to_owned())?;
     board.cut_power()
-}
-
-/// Both copies of the key are there, and the same.
-fn await_copies(board: &mut Board<'_, '_>) -> Result<()> {
-    board.await_card("both copies of the key", |card| {
-        let (one, other) = (card.key_copy(Copy::A)?, card.key_copy(Copy::B)?);
-        Ok(copy_is_whole(&one) && one == other)
-    })
 }
 
 fn damage(board: &Board<'_, '_>, seed: u64) -> Result<()> {

@@ -74,6 +74,8 @@ fn requested(options: &[DhcpOption]) -> (Client, Message) {
 fn bound(options: &[DhcpOption]) -> (Client, Lease) {
     let (mut client, request) = requested(options);
     client.receive(&answer(&request, MessageType::Ack, ADDRESS, options), secs(0));
+    assert_eq!(all(&mut client, secs(0)), [Action::Check(ADDRESS)]);
+    client.checked(false, secs(0));
     let actions = all(&mut client, secs(0));
     let [Action::Bound(lease)] = actions.as_slice() else { panic!("{actions:?}") };
     (client, lease.clone())
@@ -111,6 +113,27 @@ fn a_lease_is_renewed_rebound_and_lost() {
     }
     assert_eq!(now, secs(5401));
     assert!((3..10).contains(&asked) && (2..6).contains(&everybody), "{asked} and {everybody}");
+}
+
+#[test]
+fn an_address_that_another_machine_has_is_declined() {
+    let (mut client, request) = requested(&[]);
+    client.receive(&answer(&request, MessageType::Ack, ADDRESS, &[]), secs(1));
+    assert_eq!(all(&mut client, secs(1)), [Action::Check(ADDRESS)]);
+    assert_eq!(all(&mut client, secs(100)), [], "it waits for whoever looks");
+    client.checked(true, secs(2));
+    let (to, decline) = sent(&mut client, secs(2));
+    assert_eq!(
+        (to, kind(&decline), decline.ciaddr()),
+        (Ipv4Addr::BROADCAST, MessageType::Decline, Ipv4Addr::UNSPECIFIED)
+    );
+    assert_eq!(decline.opts().get(OptionCode::RequestedIpAddress), Some(&DhcpOption::RequestedIpAddress(ADDRESS)));
+    assert_eq!(decline.opts().get(OptionCode::ServerIdentifier), Some(&DhcpOption::ServerIdentifier(SERVER)));
+    assert!(decline.opts().get(OptionCode::ParameterRequestList).is_none(), "RFC 2131, table 5");
+    assert!(client.refused().is_some_and(|why| why.contains("another machine")));
+    client.checked(false, secs(3));
+    assert_eq!(all(&mut client, secs(11)), [], "ten seconds of rest, and no second word counts");
+    assert_eq!(kind(&sent(&mut client, secs(12)).1), MessageType::Discover);
 }
 
 #[test]
@@ -216,6 +239,8 @@ fn ipv4_is_done_without_where_the_network_asks_and_has_nat64() {
     // The prefix comes when there is a lease.
     let (mut client, request) = requested(&[]);
     client.receive(&answer(&request, MessageType::Ack, ADDRESS, &[ipv6_only(600)]), secs(0));
+    assert_eq!(all(&mut client, secs(0)), [Action::Check(ADDRESS)]);
+    client.checked(false, secs(0));
     assert!(matches!(all(&mut client, secs(0)).as_slice(), [Action::Bound(_)]));
     client.set_nat64(true, secs(10));
     assert_eq!(all(&mut client, secs(10)), [Action::Lost]);
@@ -256,6 +281,8 @@ fn nobody_but_the_server_that_is_asked_changes_a_lease() {
     // A bound client has asked nothing.
     let (mut client, request) = requested(&[]);
     client.receive(&answer(&request, MessageType::Ack, ADDRESS, &[]), secs(0));
+    all(&mut client, secs(0));
+    client.checked(false, secs(0));
     all(&mut client, secs(0));
     for kind in [MessageType::Ack, MessageType::Nak] {
         client.receive(&answer(&request, kind, ADDRESS, &[]), secs(10));
@@ -341,6 +368,8 @@ fn no_message_makes_a_lease_that_nobody_could_live_with() {
             bytes.truncate(240 + usize::try_from(random.below(bytes.len() as u64 - 239)).unwrap());
         }
         client.receive(&bytes, secs(0));
+        all(&mut client, secs(0));
+        client.checked(false, secs(0));
         for action in all(&mut client, secs(0)) {
             if let Action::Bound(lease) = action {
                 leases += 1;
