@@ -35,11 +35,11 @@ need_target() {
     need xz xz-utils readelf binutils
 }
 
-# build_binary TARGET [PACKAGE]: the probe, or the program of another package that has its name; prints where it is. The same source
+# build_binary TARGET [PACKAGE [EXAMPLE]]: the probe, or the program of another package that has its name, or an example of its; prints where it is. The same source
 # gives the same bytes in any directory: paths of the workspace and of the registry are replaced by fixed ones in Rust and C, and
 # nothing else of the machine goes in.
 build_binary() {
-    local rust source flags cflags package=${2:-sonde-probe}
+    local rust source flags cflags package=${2:-sonde-probe} example=${3:-}
     rust=$(rust_name "$1")
     flags="--remap-path-prefix=$PWD=/sonde"
     cflags="-ffile-prefix-map=$PWD=/sonde"
@@ -60,8 +60,8 @@ build_binary() {
             export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc ;;
     esac
     export "CFLAGS_${rust//-/_}=$cflags" CARGO_ENCODED_RUSTFLAGS="$flags"
-    cargo build --locked --profile probe --target "$rust" --package "$package" >&2 || return 1
-    echo "${CARGO_TARGET_DIR:-target}/$rust/probe/$package"
+    cargo build --locked --profile probe --target "$rust" --package "$package" ${example:+--example "$example"} >&2 || return 1
+    echo "${CARGO_TARGET_DIR:-target}/$rust/probe/${example:+examples/}${example:-$package}"
 }
 
 # Fails unless the binary is for the target and needs no library and no loader.

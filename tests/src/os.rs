@@ -7,9 +7,13 @@
 pub mod card;
 pub mod console;
 pub mod crash;
+pub mod fat;
 pub mod guest;
 pub mod line;
 pub mod machine;
+pub mod random;
+pub mod release;
 pub mod scan;
 pub mod traffic;
 pub mod uki;
+pub mod writes;

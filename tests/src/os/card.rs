@@ -19,6 +19,12 @@ const MAGIC: &[u8] = b"SONDEKEY";
 /// Up to its checksum: magic, version (4 bytes or fewer, whatever [`copy_is_whole`] finds), secret.
 const COPY: usize = 512;
 
+/// Where systems lie on the boot partition.
+const SYSTEMS: &str = "EFI/Linux";
+
+/// Where tries are counted for a U-Boot that cannot rename.
+const COUNTER: &str = "ab.env";
+
 /// Which of the two copies of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copy {
@@ -32,7 +38,7 @@ pub enum Copy {
 #[derive(Debug)]
 pub struct Card {
     path: PathBuf,
-    boot: u64,
+    boot: (u64, u64),
     state: (u64, u64),
 }
 
@@ -48,7 +54,7 @@ impl Card {
         let mut table = [0; SECTOR as usize];
         file.read_exact_at(&mut table, 0).context("read the partition table")?;
         ensure!(table.ends_with(&[0x55, 0xaa]), "{} has no partition table", image.display());
-        let (boot, _) = partition(&table, 0).context("there is no boot partition")?;
+        let boot = partition(&table, 0).context("there is no boot partition")?;
         let state = partition(&table, 1).context("there is no state partition")?;
         Ok(Self { path: path.to_owned(), boot, state })
     }
@@ -79,18 +85,117 @@ impl Card {
         Ok(output.stdout)
     }
 
-    /// The system's signed file: the path of the one `sonde_VERSION.efi`.
+    /// The system's signed file: the path of the one `sonde_NUMBER.efi`.
     ///
     /// # Errors
     /// When there is not exactly one.
     pub fn system(&self) -> Result<String> {
-        let output = self.mtools("mdir", &["-b", "::EFI/Linux"]).stdin(Stdio::null()).output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let names: Vec<&str> = text.lines().filter(|name| name.to_lowercase().ends_with(".efi")).collect();
-        match names.as_slice() {
-            [name] => Ok(name.trim_start_matches("::").trim_start_matches('/').to_owned()),
+        match self.systems()?.as_slice() {
+            [name] => Ok(format!("{SYSTEMS}/{name}")),
             names => bail!("not one system on the card: {names:?}"),
         }
+    }
+
+    /// What is in the folder of the systems, by name. While a machine writes, it may be read half.
+    ///
+    /// # Errors
+    /// When mtools cannot read it.
+    pub fn systems(&self) -> Result<Vec<String>> {
+        let output = self.mtools("mdir", &["-b", &format!("::{SYSTEMS}")]).stdin(Stdio::null()).output()?;
+        ensure!(output.status.success(), "{SYSTEMS}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let names = text.lines().filter_map(|path| path.rsplit('/').next()).filter(|name| !name.is_empty());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// How long a file in the folder of the systems is, if it is there. While a machine writes, it may be read half.
+    ///
+    /// # Errors
+    /// When mtools cannot read it.
+    pub fn system_length(&self, name: &str) -> Result<Option<u64>> {
+        let output = self.mtools("mdir", &[&format!("::{SYSTEMS}")]).stdin(Stdio::null()).output()?;
+        ensure!(output.status.success(), "{SYSTEMS}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        // SHORT    EXT     51314248 2026-11-29   2:20  long name
+        let line = text.lines().find(|line| line.split_whitespace().next_back() == Some(name));
+        let length = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let date = words.iter().position(|word| word.len() == 10 && word.as_bytes().get(4) == Some(&b'-'))?;
+            words.get(date.checked_sub(1)?)?.parse().ok()
+        };
+        line.map(|line| length(line).with_context(|| format!("mdir says {line}"))).transpose()
+    }
+
+    /// Whether tries are counted in a file, for a U-Boot that cannot rename.
+    pub fn counts_in_a_file(&self) -> bool {
+        self.get(COUNTER).is_ok()
+    }
+
+    /// Takes every system off the card and puts this one on it as the one that was kept.
+    ///
+    /// # Errors
+    /// When mtools does not.
+    pub fn put_kept(&self, number: u64, system: &[u8]) -> Result<()> {
+        if self.counts_in_a_file() {
+            self.put("slot_a.efi", system)?;
+            return self.put(COUNTER, &counter("a", "b", "good"));
+        }
+        for name in self.systems()? {
+            self.delete(&format!("{SYSTEMS}/{name}"))?;
+        }
+        self.put(&format!("{SYSTEMS}/sonde_{number}.efi"), system)
+    }
+
+    /// Puts a further one beside it, on trial with so many tries, as a board installs it.
+    ///
+    /// # Errors
+    /// When mtools does not.
+    pub fn put_on_trial(&self, number: u64, tries: u8, system: &[u8]) -> Result<()> {
+        if self.counts_in_a_file() {
+            self.put("slot_b.efi", system)?;
+            return self.put(COUNTER, &counter("b", "a", &tries.to_string()));
+        }
+        self.put(&format!("{SYSTEMS}/sonde_{number}+{tries}.efi"), system)
+    }
+
+    /// What the card says of which system starts, in words: names of files, or the file that counts.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn slots(&self) -> Result<Vec<String>> {
+        if self.counts_in_a_file() {
+            let text = String::from_utf8_lossy(&self.get(COUNTER)?).trim_end_matches('\0').to_owned();
+            return Ok(text.lines().map(str::to_owned).collect());
+        }
+        let mut names = self.systems()?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// The bytes of a system that was kept or is to be started when another has failed: of the loader's card by its number, of the other by
+    /// its slot.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn kept(&self, number: u64, slot: &str) -> Result<Vec<u8>> {
+        let name =
+            if self.counts_in_a_file() { format!("slot_{slot}.efi") } else { format!("{SYSTEMS}/sonde_{number}.efi") };
+        self.get(&name)
+    }
+
+    /// Offset and length of the boot partition in bytes.
+    pub fn boot(&self) -> (u64, u64) {
+        self.boot
+    }
+
+    /// Deletes a file of the boot partition.
+    ///
+    /// # Errors
+    /// When mtools does not.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        let output = self.mtools("mdel", &[&format!("::{name}")]).stdin(Stdio::null()).output()?;
+        ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// Does this to every byte of the state partition, a megabyte at a time; `change` is given where the piece begins.
@@ -150,10 +255,17 @@ impl Card {
     fn mtools(&self, tool: &str, words: &[&str]) -> Command {
         let mut command = Command::new(tool);
         // It complains of sizes that are no disk's geometry.
-        command.env("MTOOLS_SKIP_CHECK", "1").arg("-i").arg(format!("{}@@{}", self.path.display(), self.boot));
+        command.env("MTOOLS_SKIP_CHECK", "1").arg("-i").arg(format!("{}@@{}", self.path.display(), self.boot.0));
         command.args(words);
         command
     }
+}
+
+/// The file that counts, as U-Boot writes it: one sector.
+fn counter(slot: &str, alt: &str, tries: &str) -> Vec<u8> {
+    let mut text = format!("alt={alt}\nslot={slot}\ntry={tries}\n").into_bytes();
+    text.resize(SECTOR as usize, 0);
+    text
 }
 
 /// Offset and length in bytes of a partition in the table of a master boot record.

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::card::{Card, Copy, copy_is_whole};
 use super::line::HomeLine;
-use super::machine::{Firmware, Machine};
+use super::machine::{Disk, Firmware, Machine};
+use super::release::Forge;
 use crate::lab::{Family, Host, Lab};
 use crate::scene::collector_addresses;
 use crate::world::{Client, EMAIL, Place, Server};
@@ -24,8 +25,10 @@ const API_PORT: u16 = 8080;
 pub struct Parts {
     /// The card image, as it is built.
     pub image: PathBuf,
-    /// The firmware, which trusts the image's signer.
+    /// The firmware.
     pub firmware: Firmware,
+    /// Makes further systems, signed by the test.
+    pub forge: Forge,
 }
 
 /// A server in the lab, and a researcher who owns what joins.
@@ -88,6 +91,8 @@ pub struct Board<'n, 'a> {
     pub line: &'n HomeLine<'a>,
     /// Its card.
     pub card: Card,
+    /// Where all that its machine writes to the card is recorded from the next start on, if it is.
+    pub record: Option<PathBuf>,
     network: &'n Network<'a>,
     firmware: Firmware,
     dir: PathBuf,
@@ -106,7 +111,17 @@ impl<'n, 'a> Board<'n, 'a> {
         let card = Card::copy(&parts.image, &dir.join("card.img"))?;
         card.put("sonde.toml", network.settings()?.as_bytes())?;
         let (firmware, dir) = (parts.firmware.clone(), dir.to_owned());
-        Ok(Self { line, card, network, firmware, dir, machine: None, switched_on: Instant::now(), welcomes_before: 0 })
+        Ok(Self {
+            line,
+            card,
+            record: None,
+            network,
+            firmware,
+            dir,
+            machine: None,
+            switched_on: Instant::now(),
+            welcomes_before: 0,
+        })
     }
 
     /// Switches it on.
@@ -117,7 +132,8 @@ impl<'n, 'a> Board<'n, 'a> {
         ensure!(self.machine.is_none(), "it is on");
         self.welcomes_before = self.network.welcomes().len();
         self.switched_on = Instant::now();
-        self.machine = Some(Machine::start(self.line.cable(), self.card.path(), &self.firmware, &self.dir)?);
+        let disk = Disk { image: self.card.path(), record: self.record.as_deref() };
+        self.machine = Some(Machine::start(self.line.cable(), &disk, &self.firmware, &self.dir)?);
         Ok(())
     }
 

@@ -16,15 +16,42 @@ use crate::lab::Namespace;
 use crate::world::wait_up_to;
 
 /// How long a machine may take for anything: it is emulated, on a computer that does other things.
-pub const PATIENCE: Duration = Duration::from_secs(400);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The firmware.
 #[derive(Debug, Clone)]
-pub struct Firmware {
-    /// Its code.
-    pub code: PathBuf,
-    /// Its variables, with the keys that it trusts and Secure Boot on. Each machine has a copy.
-    pub variables: PathBuf,
+pub enum Firmware {
+    /// UEFI, which verifies.
+    Uefi {
+        /// Its code.
+        code: PathBuf,
+        /// Its variables, with the keys that it trusts and Secure Boot on. Each machine has a copy.
+        variables: PathBuf,
+    },
+    /// U-Boot, which does not.
+    UBoot {
+        /// Its program.
+        program: PathBuf,
+    },
+}
+
+impl Firmware {
+    /// QEMU's words for it. What it remembers is in `dir`.
+    fn words(&self, dir: &Path) -> Result<Vec<String>> {
+        match self {
+            Self::Uefi { code, variables } => {
+                let own = dir.join("variables.fd");
+                if !own.exists() {
+                    fs::copy(variables, &own).context("copy the firmware's variables")?;
+                }
+                let flash = |unit: u8, file: &Path, more: &str| {
+                    ["-drive".to_owned(), format!("if=pflash,format=raw,unit={unit}{more},file={}", file.display())]
+                };
+                Ok([flash(0, code, ",readonly=on"), flash(1, &own, "")].concat())
+            }
+            Self::UBoot { program } => Ok(vec!["-bios".to_owned(), program.display().to_string()]),
+        }
+    }
 }
 
 /// Where the cable goes.
@@ -36,6 +63,32 @@ pub struct Cable<'a> {
     pub tap: &'a str,
     /// The machine's own link-layer address.
     pub mac: &'a str,
+}
+
+/// The card as the machine has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Disk<'a> {
+    /// The card's image.
+    pub image: &'a Path,
+    /// Where every write and flush is recorded (`super::writes` reads it), if it is.
+    pub record: Option<&'a Path>,
+}
+
+impl Disk<'_> {
+    fn words(&self) -> [String; 2] {
+        let image = self.image.display();
+        match self.record {
+            None => ["-drive".to_owned(), format!("if=none,id=card,format=raw,file={image}")],
+            Some(record) => [
+                "-blockdev".to_owned(),
+                format!(
+                    "driver=blklogwrites,node-name=card,log-sector-size=512,file.driver=file,file.filename={image},\
+                     log.driver=file,log.filename={}",
+                    record.display()
+                ),
+            ],
+        }
+    }
 }
 
 /// A running machine; dropping it is cutting the power.
@@ -52,12 +105,9 @@ impl Machine {
     ///
     /// # Errors
     /// When QEMU does not start.
-    pub fn start(cable: Cable<'_>, card: &Path, firmware: &Firmware, dir: &Path) -> Result<Self> {
+    pub fn start(cable: Cable<'_>, card: &Disk<'_>, firmware: &Firmware, dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
-        let (variables, socket, console) = (dir.join("variables.fd"), dir.join("monitor"), dir.join("console"));
-        if !variables.exists() {
-            fs::copy(&firmware.variables, &variables).context("copy the firmware's variables")?;
-        }
+        let (socket, console) = (dir.join("monitor"), dir.join("console"));
         for old in [&socket, &console] {
             if old.exists() {
                 fs::remove_file(old)?;
@@ -69,12 +119,8 @@ impl Machine {
         command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-nodefaults", "-display", "none"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
         command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
-        let flash = |unit: u8, file: &Path, more: &str| {
-            format!("if=pflash,format=raw,unit={unit}{more},file={}", file.display())
-        };
-        command.arg("-drive").arg(flash(0, &firmware.code, ",readonly=on"));
-        command.arg("-drive").arg(flash(1, &variables, ""));
-        command.arg("-drive").arg(format!("if=none,id=card,format=raw,file={}", card.display()));
+        command.args(firmware.words(dir)?);
+        command.args(card.words());
         command.args(["-device", "virtio-blk-pci,drive=card,bootindex=0", "-device", "virtio-rng-pci"]);
         command.args(["-device", "i6300esb", "-watchdog-action", "reset"]);
         command.arg("-netdev").arg(format!("tap,id=net,ifname={},script=no,downscript=no", cable.tap));

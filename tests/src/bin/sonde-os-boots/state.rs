@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use sonde_tests::os::card::{Copy, copy_is_whole};
 use sonde_tests::os::guest::{Board, Network};
 use sonde_tests::os::line::{HomeLine, Sort};
+use sonde_tests::os::random::Random;
 use sonde_tests::scene::say;
 
 use crate::Setting;
@@ -28,7 +29,7 @@ pub fn state(setting: &Setting<'_>) -> Result<()> {
     board.cut_power()?;
 
     // Noise everywhere but in the last copy.
-    let mut random = Random(setting.seed);
+    let mut random = Random::new(setting.seed);
     let kept = board.card.key_copy(Copy::B)?;
     board.card.change_state(|_, bytes| bytes.chunks_mut(8).for_each(|chunk| random.fill(chunk)))?;
     board.card.set_key_copy(Copy::B, &kept)?;
@@ -84,7 +85,7 @@ fn same_probe(board: &mut Board<'_, '_>, probe: u64, what: &str) -> Result<()> {
 }
 
 fn damage(board: &Board<'_, '_>, seed: u64) -> Result<()> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut places = Vec::new();
     for number in 0..PLACES {
         let within = if number % 2 == 0 { FRONT } else { board.card.state_length() };
@@ -100,26 +101,4 @@ fn damage(board: &Board<'_, '_>, seed: u64) -> Result<()> {
             }
         }
     })
-}
-
-/// SplitMix64: the same seed, the same damage.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    fn fill(&mut self, chunk: &mut [u8]) {
-        let word = self.next().to_le_bytes();
-        chunk.iter_mut().zip(word).for_each(|(byte, random)| *byte = random);
-    }
 }
