@@ -19,6 +19,9 @@ pub(super) const fn advice(word: Word) -> Option<&'static str> {
         Word::DnsSilent | Word::DnsFails => {
             "Name other resolvers in sonde.toml on the card, section [address], and see whether port 53 may pass."
         }
+        Word::NoPing => {
+            "The board's system allows it, so this is a mistake: restart the board, and report this if it stays."
+        }
         Word::ClockWrong => {
             "Nothing is to be done: the board goes by its collector's clock. If this stays, restart the board."
         }

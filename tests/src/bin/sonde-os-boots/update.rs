@@ -8,6 +8,7 @@ mod untrusted;
 mod writes;
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -31,6 +32,9 @@ const OLD: u64 = 100;
 const NEW: u64 = 200;
 /// How long a system that should come up may take: it never matters.
 const LONG_TRIAL: u32 = 600;
+
+/// The API bounds how often one may ask.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(2);
 
 /// A network that makes releases, and a line for a board.
 struct Scene<'a> {
@@ -80,8 +84,12 @@ impl<'a> Scene<'a> {
         what: &str,
         is: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        let mut last = Value::Null;
+        let (mut last, mut asked) = (Value::Null, None::<Instant>);
         let found = board.machine()?.await_that(what, |_| {
+            if asked.is_some_and(|asked| asked.elapsed() < BETWEEN_QUESTIONS) {
+                return Ok(None);
+            }
+            asked = Some(Instant::now());
             last = self.record(probe)?;
             Ok(is(&last).then(|| last.clone()))
         });
