@@ -14,6 +14,7 @@ pub mod machine;
 pub mod random;
 pub mod release;
 pub mod scan;
+pub mod seldom;
 pub mod traffic;
 pub mod uki;
 pub mod writes;

@@ -1,4 +1,4 @@
-//! Watches what becomes of releases, and stops those that [`roll_out`](super::roll_out) says must be stopped: the shell around it. What it
+//! Watches what becomes of releases, and stops those that [`roll_out`] says must be stopped: the shell around it. What it
 //! knows lies in the catalog, so a restart forgets nothing.
 //!
 //! Only boards count that somebody stands for: whoever can make up probes could stop any release.

@@ -1,6 +1,8 @@
 //! Systems that are not well, for the tests of updates (`tests/os/run`): `/init` of an image whose name says what is wrong with it.
 //! `panics` ends, which the kernel does not survive; `hangs` stands still with the watchdog running. As the probe it ends at once.
 
+#![allow(clippy::print_stdout)]
+
 use std::fs;
 use std::thread;
 

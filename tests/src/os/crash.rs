@@ -92,7 +92,8 @@ impl Debugger {
                 b'$' => (inside, packet) = (true, Vec::new()),
                 b'#' if inside => {
                     // Two digits of a checksum: the way is a socket.
-                    (self.byte()?, self.byte()?);
+                    self.byte()?;
+                    self.byte()?;
                     self.0.write_all(b"+")?;
                     return Ok(String::from_utf8_lossy(&packet).into_owned());
                 }

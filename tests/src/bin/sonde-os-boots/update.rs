@@ -8,7 +8,6 @@ mod untrusted;
 mod writes;
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -16,6 +15,7 @@ use sonde_tests::os::card::{Copy, copy_is_whole};
 use sonde_tests::os::guest::{Board, Network};
 use sonde_tests::os::line::{HomeLine, Sort};
 use sonde_tests::os::release::{Health, Releases};
+use sonde_tests::os::seldom::Seldom;
 use sonde_tests::scene::say;
 
 pub use bad::{cut_short, hangs, panics, refused, unreachable};
@@ -32,9 +32,6 @@ const OLD: u64 = 100;
 const NEW: u64 = 200;
 /// How long a system that should come up may take: it never matters.
 const LONG_TRIAL: u32 = 600;
-
-/// The API bounds how often one may ask.
-const BETWEEN_QUESTIONS: Duration = Duration::from_secs(2);
 
 /// A network that makes releases, and a line for a board.
 struct Scene<'a> {
@@ -84,12 +81,11 @@ impl<'a> Scene<'a> {
         what: &str,
         is: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        let (mut last, mut asked) = (Value::Null, None::<Instant>);
+        let (mut last, mut seldom) = (Value::Null, Seldom::default());
         let found = board.machine()?.await_that(what, |_| {
-            if asked.is_some_and(|asked| asked.elapsed() < BETWEEN_QUESTIONS) {
+            if !seldom.is_due() {
                 return Ok(None);
             }
-            asked = Some(Instant::now());
             last = self.record(probe)?;
             Ok(is(&last).then(|| last.clone()))
         });
