@@ -169,7 +169,7 @@ fn the_files_that_users_are_given_find_what_they_look_for() -> Result<()> {
     }
 
     let prometheus = Prometheus::start(&dir, &file)?;
-    let up = wait_for("all targets to be read", || Ok(Some(prometheus.query("up == 1")?).filter(|up| up.len() == 4)))
+    let up = wait_for("all targets to be read", || Ok(Some(prometheus.query("up == 1")?).filter(|up| up.len() == 5)))
         .with_context(|| prometheus.said())?;
     assert!(up.iter().any(|target| target["metric"]["instance"] == format!("{live}").as_str()), "{up:?}");
     // The counters grow, and what people write arrives as they wrote it.
