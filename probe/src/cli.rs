@@ -169,9 +169,9 @@ enum Command {
     VerifyImage {
         /// The image, unpacked or packed; its signed file (.efi); or a card in this computer (/dev/…)
         file: PathBuf,
-        /// SHA256SUMS of a release; for a card its ….boot.sha256 has to be beside it
+        /// SHA256SUMS of a release; for a card its ….boot.sha256 has to be beside it. Twice for a card that has taken an update
         #[arg(long, value_name = "FILE")]
-        sums: Option<PathBuf>,
+        sums: Vec<PathBuf>,
         /// The release's key, minisign's: its file or its line (RW…). The signature is SHA256SUMS.minisig
         #[arg(long, value_name = "KEY")]
         key: Option<String>,

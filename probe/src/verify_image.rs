@@ -39,9 +39,9 @@ const LEFT_BEHIND: [&str; 7] = [
 pub struct VerifyImage {
     /// An image of a card, a card, a signed file, or a packed image.
     pub file: PathBuf,
-    /// A release's SHA256SUMS.
-    pub sums: Option<PathBuf>,
-    /// The key that signed it: a file, or its line.
+    /// Each release's SHA256SUMS: a card that has taken an update has the systems of two.
+    pub sums: Vec<PathBuf>,
+    /// The key that signed them: a file, or its line.
     pub key: Option<String>,
     /// What one has built oneself: an image or a file of either sort.
     pub against: Option<PathBuf>,
@@ -77,9 +77,12 @@ pub fn verify(asked: &VerifyImage, out: &mut impl Write) -> Result<Verdict> {
     let (found, sum) = look(&asked.file)?;
     say(&found, sum.as_ref(), out)?;
     let mut verdicts = Vec::new();
-    if let Some(path) = &asked.sums {
-        let sums = list(path, asked.key.as_deref(), out)?;
-        verdicts.push(compare_list(&found, sum.as_ref(), path, &sums, out)?);
+    let mut lists = Vec::new();
+    for path in &asked.sums {
+        lists.push((path.as_path(), list(path, asked.key.as_deref(), out)?));
+    }
+    if !lists.is_empty() {
+        verdicts.push(compare_lists(&found, sum.as_ref(), &lists, out)?);
     } else if asked.key.is_some() {
         bail!("--key is that of a list: give --sums SHA256SUMS too");
     }
@@ -235,9 +238,10 @@ fn list(path: &Path, key: Option<&str>, out: &mut impl Write) -> Result<Sums> {
     Sums::parse(&list).with_context(|| path.display().to_string())
 }
 
-/// Whether the file is one of the list, or, of a card, whether its files are those of a boot partition that the list names.
-fn compare_list(found: &Found, sum: Option<&[u8; 32]>, path: &Path, sums: &Sums, out: &mut impl Write) -> Result<bool> {
-    if let Some(name) = sum.and_then(|sum| sums.name_of(sum)) {
+/// Whether the file is one of a list, or, of a card, whether its files are those of a boot partition that a list names.
+fn compare_lists(found: &Found, sum: Option<&[u8; 32]>, lists: &[(&Path, Sums)], out: &mut impl Write) -> Result<bool> {
+    let known = |sum: &[u8; 32]| lists.iter().find_map(|(_, sums)| sums.name_of(sum));
+    if let Some(name) = sum.and_then(known) {
         writeln!(out, "the file is {name} of the list")?;
         return Ok(true);
     }
@@ -247,20 +251,23 @@ fn compare_list(found: &Found, sum: Option<&[u8; 32]>, path: &Path, sums: &Sums,
     };
     // A release has a card of either sort: the one that this is must be right in everything.
     let mut closest: Option<Vec<String>> = None;
-    for name in sums.names().filter(|name| name.ends_with(".boot.sha256") && !name.contains('/')) {
-        let boot = text(&path.with_file_name(name)).context("to check a card, its list has to be beside SHA256SUMS")?;
-        if sums.sum_of(name) != Some(&sha256(boot.as_bytes())) {
-            writeln!(out, "{name} beside the list is NOT the one of the list")?;
-            return Ok(false);
-        }
-        let boot = Sums::parse(&boot).with_context(|| name.to_owned())?;
-        let complaints = differences(files, &boot);
-        if closest.as_ref().is_none_or(|fewest| complaints.len() < fewest.len()) {
-            closest = Some(complaints);
+    for (path, sums) in lists {
+        for name in sums.names().filter(|name| name.ends_with(".boot.sha256") && !name.contains('/')) {
+            let boot =
+                text(&path.with_file_name(name)).context("to check a card, its list has to be beside SHA256SUMS")?;
+            if sums.sum_of(name) != Some(&sha256(boot.as_bytes())) {
+                writeln!(out, "{name} beside the list is NOT the one of the list")?;
+                return Ok(false);
+            }
+            let boot = Sums::parse(&boot).with_context(|| name.to_owned())?;
+            let complaints = differences(files, &boot, |sum| known(sum).is_some());
+            if closest.as_ref().is_none_or(|fewest| complaints.len() < fewest.len()) {
+                closest = Some(complaints);
+            }
         }
     }
     let Some(complaints) = closest else {
-        bail!("{}: it names no list of a boot partition (….boot.sha256)", path.display());
+        bail!("no list names one of a boot partition (….boot.sha256)");
     };
     for complaint in &complaints {
         writeln!(out, "{complaint}")?;
@@ -271,23 +278,32 @@ fn compare_list(found: &Found, sum: Option<&[u8; 32]>, path: &Path, sums: &Sums,
     Ok(complaints.is_empty())
 }
 
-/// What is different about a boot partition. Pure.
-fn differences(files: &[(String, [u8; 32])], boot: &Sums) -> Vec<String> {
+/// What is different about a boot partition; `is_known` tells the sums of what releases have signed. Pure.
+fn differences(files: &[(String, [u8; 32])], boot: &Sums, is_known: impl Fn(&[u8; 32]) -> bool) -> Vec<String> {
     let mut found = Vec::new();
-    for (path, sum) in files {
-        if LEFT_BEHIND
-            .iter()
-            .any(|known| if known.ends_with('/') { in_folder(path, known) } else { path.eq_ignore_ascii_case(known) })
+    let is_released = |(path, sum): &(String, [u8; 32])| is_system(path) && is_known(sum);
+    for file in files {
+        let (path, sum) = file;
+        if is_released(file)
+            || LEFT_BEHIND.iter().any(|known| {
+                if known.ends_with('/') { in_folder(path, known) } else { path.eq_ignore_ascii_case(known) }
+            })
         {
             continue;
         }
         match boot.sum_of(path) {
+            None if is_system(path) => found.push(format!(
+                "{path}: NOT a file of the release. A card that has taken an update has the systems of two: give the other's list, too \
+                 (--sums once more)"
+            )),
             None => found.push(format!("{path}: NOT a file of the release, and a board may start it")),
             Some(right) if right != sum => found.push(format!("{path}: NOT the release's, but changed")),
             Some(_) => {}
         }
     }
-    for name in boot.names() {
+    // A system makes room for a newer one.
+    let has_system = files.iter().any(is_released);
+    for name in boot.names().filter(|name| !(has_system && is_system(name))) {
         if !files.iter().any(|(path, _)| path.eq_ignore_ascii_case(name)) {
             found.push(format!("{name}: missing"));
         }

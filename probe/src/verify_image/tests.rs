@@ -44,7 +44,7 @@ impl Release {
 
     /// Its own list is always asked.
     fn judge(&self, file: PathBuf) -> (Verdict, String) {
-        judge(&VerifyImage { file, sums: Some(self.path("SHA256SUMS")), ..VerifyImage::default() })
+        judge(&VerifyImage { file, sums: vec![self.path("SHA256SUMS")], ..VerifyImage::default() })
     }
 }
 
@@ -91,6 +91,39 @@ fn a_card_with_settings_is_compared_file_by_file() {
     assert!(verdict == Verdict::Different && words.contains("boot.scr: NOT a file of the release"), "{words}");
     let (verdict, words) = with(&|files| drop(files.remove(1)));
     assert!(verdict == Verdict::Different && words.contains("config.txt: missing"), "{words}");
+}
+
+#[test]
+fn a_card_that_has_taken_updates_is_compared_with_the_lists_of_its_releases() {
+    let release = Release::new();
+    let system = |number: u32| {
+        let stated = format!("VERSION_ID=0.{number}.0\nIMAGE_VERSION={number}\n");
+        sign(program(&[(b".osrel", stated.as_bytes()), (b".uname", b"6.12")]), &[1; 64])
+    };
+    let (old, new) = ("EFI/Linux/sonde_8.efi", "EFI/Linux/sonde_9+3.efi");
+    let list = [line("sonde_8.efi", &system(8)), line("sonde_9.efi", &system(9))].concat();
+    let later = release.write("LATER", list.as_bytes());
+    let judge = |files: &[(&'static str, Vec<u8>)], lists: &[&PathBuf]| {
+        let first = release.path("SHA256SUMS");
+        let sums = [&first].into_iter().chain(lists.iter().copied()).cloned().collect();
+        let file = release.write("card", &release.image(files));
+        judge(&VerifyImage { file, sums, ..VerifyImage::default() })
+    };
+    let once = [release.boot.clone(), vec![(old, system(8))]].concat();
+    let (verdict, words) = judge(&once, &[]);
+    assert!(verdict == Verdict::Different && words.contains("give the other's list, too"), "{words}");
+    let (verdict, words) = judge(&once, &[&later]);
+    assert_eq!(verdict, Verdict::Vouched, "{words}");
+    let often = [release.boot[1..].to_vec(), vec![(old, system(8)), (new, system(9))]].concat();
+    let (verdict, words) = judge(&often, &[&later]);
+    assert_eq!(verdict, Verdict::Vouched, "{words}");
+    let (verdict, words) = judge(&[release.boot.clone(), vec![(old, system(10))]].concat(), &[&later]);
+    assert!(verdict == Verdict::Different && words.contains("sonde_8.efi: NOT a file of the release"), "{words}");
+    // Only a system may be another release's.
+    let (verdict, words) = judge(&[release.boot.clone(), vec![("boot.scr", system(8))]].concat(), &[&later]);
+    assert!(verdict == Verdict::Different && words.contains("boot.scr: NOT a file of the release"), "{words}");
+    let (verdict, words) = judge(&release.boot[1..], &[&later]);
+    assert!(verdict == Verdict::Different, "{words}");
 }
 
 #[test]
@@ -155,7 +188,7 @@ fn a_signature_by_another_key_or_over_another_list_ends_it() {
         std::fs::write(&sums, list).unwrap();
         release.write("LIST.minisig", signature.as_bytes());
         let key = Some(key.to_owned());
-        let asked = VerifyImage { file: release.path("sonde.efi"), sums: Some(sums.clone()), key, against: None };
+        let asked = VerifyImage { file: release.path("sonde.efi"), sums: vec![sums.clone()], key, against: None };
         let mut out = Vec::new();
         verify(&asked, &mut out).map(|_| String::from_utf8(out).unwrap()).map_err(|error| format!("{error:#}"))
     };
