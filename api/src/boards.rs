@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use sonde_protocol::time::UnixNanos;
 use sonde_store::catalog::{BoardCount, RollOut, lost_before};
 use utoipa_axum::routes;
 
@@ -29,10 +30,11 @@ pub(crate) fn routes(routes: &mut Routes) {
 async fn metrics(State(api): State<Arc<Api>>, _: Access) -> Result<Response, ApiError> {
     let boards = api.catalog.count_boards(LINES).await?;
     let roll_outs = api.catalog.roll_outs(lost_before(api.clock.now()), RELEASES).await?;
-    Ok(([(CONTENT_TYPE, TEXT)], page(&boards, &roll_outs)).into_response())
+    let expire = *api.updates_expire.borrow();
+    Ok(([(CONTENT_TYPE, TEXT)], page(&boards, &roll_outs, expire)).into_response())
 }
 
-fn page(boards: &[BoardCount], roll_outs: &[RollOut]) -> String {
+fn page(boards: &[BoardCount], roll_outs: &[RollOut], expire: Option<UnixNanos>) -> String {
     let mut text = Text::default();
     text.family(
         "sonde_boards",
@@ -66,13 +68,17 @@ fn page(boards: &[BoardCount], roll_outs: &[RollOut]) -> String {
         let stopped = if roll_out.stopped().is_some() { 1.0 } else { 0.0 };
         text.sample("sonde_release_stopped", &[("release", &roll_out.release.to_string())], stopped);
     }
+    if let Some(UnixNanos(nanos)) = expire {
+        let name = "sonde_updates_expire_timestamp_seconds";
+        text.family(name, "gauge", "When the first signed file expires without which boards take no update");
+        text.sample(name, &[], nanos as f64 / 1e9);
+    }
     text.into_body()
 }
 
 #[cfg(test)]
 mod tests {
     use sonde_protocol::board::UpdateStage;
-    use sonde_protocol::time::UnixNanos;
     use sonde_store::catalog::{ReleaseStop, RollOutCounts};
 
     use super::*;
@@ -86,8 +92,11 @@ mod tests {
         let stop = ReleaseStop { stopped_at: UnixNanos(0), why: "why".into(), resumed_at: None };
         let counts = RollOutCounts { well: 1, badly: 2, lost: 3, out: 4 };
         let roll_outs = [RollOut { release: 13, counts, stop: Some(stop) }];
-        let lines: Vec<String> =
-            page(&boards, &roll_outs).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+        let lines: Vec<String> = page(&boards, &roll_outs, Some(UnixNanos(1_800_000_000_500_000_000)))
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect();
         assert_eq!(
             lines,
             [
@@ -98,6 +107,7 @@ mod tests {
                 r#"sonde_release_boards{release="13",came="lost"} 3"#,
                 r#"sonde_release_boards{release="13",came="out"} 4"#,
                 r#"sonde_release_stopped{release="13"} 1"#,
+                "sonde_updates_expire_timestamp_seconds 1800000000.5",
             ]
         );
     }

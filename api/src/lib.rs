@@ -21,8 +21,10 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
+use sonde_protocol::time::UnixNanos;
 use sonde_store::places::Places;
 use sonde_store::{Bus, Catalog, Reachability, Results};
+use tokio::sync::watch;
 
 mod accounts;
 mod admission;
@@ -156,6 +158,8 @@ pub struct Api {
     pub mailer: Option<Mailer>,
     /// Where addresses come from.
     pub places: Arc<dyn Places>,
+    /// When the first of the files expires without which boards take no update; nothing where there are no releases.
+    pub updates_expire: watch::Receiver<Option<UnixNanos>>,
     /// What the operator has set.
     pub config: ApiConfig,
 }

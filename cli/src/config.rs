@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use sonde_api::{
     AccountsConfig, CreditsPolicy, LimitsConfig, MailConfig, MailWay, Policy, QuotasPolicy, TargetsPolicy,
 };
-use sonde_collector::ReleasesConfig;
 
 /// The HTTP port that the API listens on by default.
 pub const API_PORT: u16 = 8080;
@@ -355,24 +354,13 @@ impl Default for Ipv6Section {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdatesSection {
-    /// Where the releases for boards lie; `updates` in the data directory when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub directory: Option<PathBuf>,
     /// How many bytes a second all boards together may fetch.
     pub bytes_per_second: u64,
 }
 
 impl Default for UpdatesSection {
     fn default() -> Self {
-        Self { directory: None, bytes_per_second: 10_000_000 }
-    }
-}
-
-impl UpdatesSection {
-    /// As the collector wants it; `own` is the folder in the data directory.
-    pub fn to_collector(&self, own: PathBuf) -> ReleasesConfig {
-        let directory = self.directory.clone().unwrap_or(own);
-        ReleasesConfig { directory, bytes_per_second: self.bytes_per_second }
+        Self { bytes_per_second: 10_000_000 }
     }
 }
 
@@ -473,7 +461,7 @@ mod tests {
                 tls_addresses: Some(vec!["sonde.example.net:443".into()]),
                 ..CollectorSection::default()
             },
-            updates: UpdatesSection { directory: Some("/srv/sonde-updates".into()), ..UpdatesSection::default() },
+            updates: UpdatesSection { bytes_per_second: 1_000_000 },
             alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };

@@ -16,7 +16,7 @@ use sonde_api::{
 use sonde_collector::network::NetworkError;
 use sonde_collector::server::Handle;
 use sonde_collector::tls::is_for_collector;
-use sonde_collector::{Collector, CollectorConfig, Network};
+use sonde_collector::{Collector, CollectorConfig, Network, ReleasesConfig};
 use sonde_protocol::board::UpdateChoice;
 use sonde_protocol::ids::ProbeId;
 use sonde_protocol::key::PublicKey;
@@ -120,7 +120,10 @@ impl Server {
         let listen = CollectorConfig {
             listen: config.collector.listen.clone(),
             enrol: config.network.enrol.into(),
-            releases: config.updates.to_collector(data.releases().path().to_owned()),
+            releases: ReleasesConfig {
+                directory: data.releases().path().to_owned(),
+                bytes_per_second: config.updates.bytes_per_second,
+            },
         };
         let bus = Arc::new(LocalBus::default());
         let tables = config.places.clone();
@@ -141,7 +144,8 @@ impl Server {
         beside.spawn(upkeep::keep_places(catalog.clone(), places.clone()));
         beside.spawn(upkeep::keep_tags(catalog.clone(), results.clone()));
         beside.spawn(upkeep::keep_texts(catalog.clone()));
-        beside.spawn(release::renew::keep(data.releases()));
+        let (expire, updates_expire) = watch::channel(None);
+        beside.spawn(release::renew::keep(data.releases(), expire));
         let api = Api {
             mailer: open_mailer(config)?,
             catalog,
@@ -152,6 +156,7 @@ impl Server {
             resolver: Arc::new(SystemResolver::default()),
             clock: Arc::new(SystemClock),
             places: places.clone(),
+            updates_expire,
             config: api_config,
         };
         beside.spawn(sonde_api::keep_charging(api.clone()));

@@ -160,7 +160,7 @@ fn the_files_that_users_are_given_find_what_they_look_for() -> Result<()> {
     check("rules", &dir.join("alerts.yml"))?;
     let measurements = [live, named("ping")?, named("dns")?, named("http")?, named("quotes")?, named("rtl")?];
     let paths = measurements.map(|id| format!("/api/v2/measurements/{id}/metrics/?by=probe"));
-    for path in paths.into_iter().chain(["/api/v2/ipv6/metrics/".to_owned()]) {
+    for path in paths.into_iter().chain(["/api/v2/ipv6/metrics/", "/api/v2/boards/metrics/"].map(str::to_owned)) {
         let answer = api.request("GET", &path, None)?;
         ensure!(answer.status == 200, "{answer:?}");
         let page = dir.join("page.txt");
@@ -169,7 +169,7 @@ fn the_files_that_users_are_given_find_what_they_look_for() -> Result<()> {
     }
 
     let prometheus = Prometheus::start(&dir, &file)?;
-    let up = wait_for("all targets to be read", || Ok(Some(prometheus.query("up == 1")?).filter(|up| up.len() == 5)))
+    let up = wait_for("all targets to be read", || Ok(Some(prometheus.query("up == 1")?).filter(|up| up.len() == 6)))
         .with_context(|| prometheus.said())?;
     assert!(up.iter().any(|target| target["metric"]["instance"] == format!("{live}").as_str()), "{up:?}");
     // The counters grow, and what people write arrives as they wrote it.

@@ -33,7 +33,7 @@ use sonde_store::sqlite::results::SqliteResults;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 /// When every test begins, in Unix seconds.
@@ -250,6 +250,7 @@ impl Lab {
             clock: clock.clone(),
             mailer: mail.map(|mail| Mailer::start(&mail).unwrap()),
             places: Arc::new(Table),
+            updates_expire: watch::channel(None).1,
             config,
         };
         drop(entered);

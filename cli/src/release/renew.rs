@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use sonde_protocol::time::UnixNanos;
 use sonde_update::metadata::{RoleName, Root};
 use sonde_update::moment::Moment;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
@@ -88,8 +90,8 @@ pub struct Tended {
     pub renewed: Vec<RoleName>,
     /// What a person has to look after.
     pub warnings: Vec<String>,
-    /// Seconds until the first file expires that a board needs; below 0 since when one has.
-    pub seconds_left: Option<i64>,
+    /// When the first of the files expires that a board needs.
+    pub expires: Option<Moment>,
 }
 
 /// Renews what is due and for which the server has keys, and says what will soon expire without one. Nothing where there are no releases.
@@ -131,8 +133,8 @@ pub fn tend(folder: &Folder, now: Moment) -> Result<Tended> {
     if let Err(stopped) = walk::fresh(folder, now) {
         warnings.push(format!("boards install nothing: {stopped}"));
     }
-    let seconds_left = look::dates(&repository).map(|(_, expires)| expires.0.saturating_sub(now.0)).into_iter().min();
-    Ok(Tended { renewed, warnings, seconds_left })
+    let expires = look::dates(&repository).into_iter().map(|(_, expires)| expires).min();
+    Ok(Tended { renewed, warnings, expires })
 }
 
 fn seconds(seconds: u64) -> i64 {
@@ -163,8 +165,9 @@ fn renew_one(folder: &Folder, keys: &Keyring, role: RoleName, now: Moment) -> Re
     Ok(if role == RoleName::Snapshot { vec![RoleName::Snapshot, RoleName::Timestamp] } else { vec![role] })
 }
 
-/// Looks after the releases for as long as the server runs. A warning is said when it is new, and again each day.
-pub async fn keep(folder: Folder) {
+/// Looks after the releases for as long as the server runs, and tells when the first file will expire. A warning is said when it is new, and
+/// again each day.
+pub async fn keep(folder: Folder, expire: watch::Sender<Option<UnixNanos>>) {
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said: Option<(Vec<String>, Moment)> = None;
@@ -181,6 +184,7 @@ pub async fn keep(folder: Folder) {
                 continue;
             }
         };
+        expire.send_replace(tended.expires.map(|at| UnixNanos(at.0.saturating_mul(1_000_000_000))));
         for role in &tended.renewed {
             info!(role = role.name(), "renewed for boards");
         }

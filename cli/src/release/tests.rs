@@ -545,7 +545,7 @@ fn a_server_with_keys_keeps_its_releases_fresh_and_says_what_it_cannot() {
         if warned.is_none() && !tended.warnings.is_empty() {
             warned = Some((hours / 24, tended.warnings.clone()));
         }
-        assert!(tended.seconds_left > Some(0), "{tended:?}");
+        assert!(tended.expires > Some(hour(hours)), "{tended:?}");
         if hours % 100 == 0 {
             known = walk::walk(&folder, &first, known, hour(hours)).unwrap().kept;
         }

@@ -30,6 +30,7 @@ use sonde_store::sqlite::catalog::SqliteCatalog;
 use sonde_store::sqlite::results::SqliteResults;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How many subscribers unless the command line says.
@@ -77,6 +78,7 @@ async fn serve() -> Result<()> {
         resolver: Arc::new(SystemResolver::default()),
         clock: Arc::new(SystemClock),
         mailer: None,
+        updates_expire: watch::channel(None).1,
         config: ApiConfig::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;

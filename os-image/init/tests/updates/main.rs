@@ -208,6 +208,24 @@ fn an_old_list_is_refused_also_after_a_restart() {
 }
 
 #[test]
+fn a_network_without_releases_is_nothing_to_worry_about_until_it_has_had_some() {
+    let mut world = World::new();
+    world.liar = |_, _| Some(UpdateSaid::Missing);
+    assert_eq!(world.run(s(25), None), End::Time);
+    stands(&world, UpdateStage::Unknown, "the network offers no releases");
+    let asked = world.asked.len();
+    world.run(HOUR, None);
+    assert_eq!(world.asked.len(), asked, "once an hour is enough");
+    world.liar = |_, said| Some(said);
+    world.run(HOUR, None);
+    stands(&world, UpdateStage::Newest, "there is nothing newer for this board");
+    world.liar = |_, _| Some(UpdateSaid::Missing);
+    world.start(OLD);
+    world.run(s(25), None);
+    stands(&world, UpdateStage::Untrusted, "there is no timestamp.json");
+}
+
+#[test]
 fn a_collector_that_tells_an_old_time_does_not_make_old_files_good() {
     let mut world = World::new();
     world.run(HOUR, None);

@@ -10,6 +10,7 @@ use sonde_protocol::bounded::Text;
 use sonde_update::client::{Kept, Update, UpdateError, Want};
 use sonde_update::hashes::Hashes;
 use sonde_update::log::Seen;
+use sonde_update::metadata::RoleName;
 use sonde_update::moment::Moment;
 use sonde_update::policy::{self, Decision, Refusal, Wait};
 use sonde_update::release::Release;
@@ -33,6 +34,8 @@ const STALE: Duration = EVERY;
 
 /// A collector may say so often in a row that it is busy before the record does.
 const SOON_OVER: u32 = 2;
+
+const NO_RELEASES: &str = "the network offers no releases";
 
 /// Where a look stands.
 #[derive(Debug)]
@@ -162,6 +165,10 @@ impl Plan {
             return self.enter(Phase::Walk(walk), Some(Work::Save { before, now: kept }));
         }
         if let Some(error) = walk.failed {
+            if has_no_releases(walk.update.kept(), &error) {
+                self.stand.set(UpdateStage::Unknown, None, NO_RELEASES);
+                return self.enter(Phase::Idle { due: now + EVERY + self.share() }, None);
+            }
             return self.fails(UpdateStage::Untrusted, None, &error.to_string(), now);
         }
         let at_most = match walk.update.want() {
@@ -390,6 +397,12 @@ impl Plan {
         self.held_until = now + doubled(COSTLY_AGAIN, self.costly, COSTLY_AT_MOST);
         self.enter(Phase::Idle { due: self.held_until }, None);
     }
+}
+
+/// Does the network make none? One that has made any, as far as is known here, must go on.
+fn has_no_releases(kept: &Kept, error: &UpdateError) -> bool {
+    let is_first = matches!(error, UpdateError::Missing(name) if name == RoleName::Timestamp.file());
+    is_first && kept.timestamp.is_none() && kept.time == Moment::default()
 }
 
 /// The file that a walk wants, as it is asked for.
