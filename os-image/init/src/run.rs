@@ -231,6 +231,8 @@ impl Keeper {
                 Err(error) => format!("loading cannot be switched off: {error}"),
             };
             self.board.console.say("modules", &text);
+            // Their files are gone.
+            self.board.console.say("memory", &memory_in_use());
         }
     }
 

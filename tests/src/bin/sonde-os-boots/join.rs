@@ -71,6 +71,12 @@ fn join(setting: &Setting<'_>, sort: Sort, look: Option<Duration>) -> Result<()>
     // Both families at once, as one scan takes its time.
     let scanners =
         if sort == Sort::Both || setting.long { look_for_ports(&network, &line, &addresses)? } else { Vec::new() };
+    if !scanners.is_empty() {
+        let line = board.machine()?.await_that("the memory's line without the drivers' files", |console| {
+            Ok(console.lines().into_iter().filter(|line| line.step == "memory").nth(1))
+        })?;
+        say(&format!("{}: memory {:.0} s after the kernel's start: {}", sort.name(), line.at, line.text));
+    }
     if let Some(look) = look {
         idle(&network, &mut board, probe, look)?;
     }

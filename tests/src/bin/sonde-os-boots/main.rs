@@ -16,6 +16,7 @@ use sonde_tests::scene::say;
 mod cable;
 mod dying_card;
 mod join;
+mod owed;
 mod panics;
 mod power;
 mod refused;

@@ -25,6 +25,7 @@ pub use untrusted::untrusted;
 pub use writes::writes;
 
 use crate::Setting;
+use crate::owed::Owed;
 
 /// The number of the release that is on the card.
 const OLD: u64 = 100;
@@ -58,14 +59,20 @@ impl<'a> Scene<'a> {
         Ok(board)
     }
 
-    /// A board that has the old system, has joined, and has been switched off; and which probe it is.
+    /// A board that has the old system, has joined, and has been switched off; and which probe it is. With `--long` it owes results.
     fn joined(&self, setting: &Setting<'_>) -> Result<(Board<'_, 'a>, Joined)> {
         let mut board = self.board(setting)?;
         board.switch_on()?;
         let (probe, _) = board.await_welcome()?;
         let key = await_key(&mut board)?;
-        board.cut_power()?;
-        Ok((board, Joined { probe, key }))
+        // That takes minutes.
+        let owed = if setting.long {
+            Some(Owed::to_be(&self.network, &mut board, probe)?)
+        } else {
+            board.cut_power()?;
+            None
+        };
+        Ok((board, Joined { probe, key, owed }))
     }
 
     /// What the network's record says of a board's system; nothing yet is null.
@@ -92,7 +99,7 @@ impl<'a> Scene<'a> {
         found.with_context(|| format!("the record: {last}"))
     }
 
-    /// The board runs this release and says so, is the same probe, and has its key and the old system still.
+    /// The board runs this release and says so, is the same probe, has its key, and delivers what it owed.
     fn runs(&self, board: &mut Board<'_, '_>, joined: &Joined, number: u64) -> Result<Value> {
         let (probe, _) = board.await_welcome()?;
         ensure!(probe == joined.probe, "probe {} has become {probe}", joined.probe);
@@ -101,6 +108,9 @@ impl<'a> Scene<'a> {
         })?;
         let key = await_key(board)?;
         ensure!(key == joined.key, "its key is another");
+        if let Some(owed) = &joined.owed {
+            owed.arrives(&self.network, board)?;
+        }
         Ok(record)
     }
 }
@@ -109,6 +119,8 @@ impl<'a> Scene<'a> {
 struct Joined {
     probe: u64,
     key: Vec<u8>,
+    /// What it had not delivered when it was switched off.
+    owed: Option<Owed>,
 }
 
 /// Waits for both copies of the key, which are the same, and gives them.

@@ -23,7 +23,7 @@ pub fn cut_fetch(setting: &Setting<'_>) -> Result<()> {
     scene.releases.add(&scene.network, &new)?;
     board.switch_on()?;
     let (probe, _) = board.await_welcome()?;
-    let joined = Joined { probe, key: await_key(&mut board)? };
+    let joined = Joined { probe, key: await_key(&mut board)?, owed: None };
     await_fetched(&mut board, NEW, FETCHED)?;
     board.cut_power()?;
     let had = fetched(&board, NEW).unwrap_or_default();

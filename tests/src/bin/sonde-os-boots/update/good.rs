@@ -16,7 +16,7 @@ pub fn good(setting: &Setting<'_>) -> Result<()> {
     scene.releases.add(&scene.network, &new)?;
     board.switch_on()?;
     let (probe, _) = board.await_welcome()?;
-    let joined = Joined { probe, key: await_key(&mut board)? };
+    let joined = Joined { probe, key: await_key(&mut board)?, owed: None };
     scene.await_record(&mut board, probe, "the old release in the record", |record| record["release"] == OLD)?;
     scene.await_record(&mut board, probe, "the fetching", |record| record["stage"] == "fetching")?;
     say(&format!("it fetches, {:.0} s after power-on", board.on_for().as_secs_f64()));
