@@ -398,6 +398,8 @@ impl<'a> Probe<'a> {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
+    /// After how long to ask again, if it says so.
+    pub retry_after: Option<Duration>,
     /// The body, if it is JSON.
     pub json: Value,
     /// The body as text.
@@ -447,15 +449,28 @@ impl<'a> Client<'a> {
                 None => agent.run(request.body(())?)?,
             };
             let status = response.status().as_u16();
+            let retry_after = response.headers().get("Retry-After").and_then(|value| value.to_str().ok()?.parse().ok());
             let text = response.body_mut().with_config().limit(256 << 20).read_to_string()?;
-            Ok(Answer { status, json: serde_json::from_str(&text).unwrap_or(Value::Null), text })
+            Ok(Answer {
+                status,
+                retry_after: retry_after.map(Duration::from_secs),
+                json: serde_json::from_str(&text).unwrap_or(Value::Null),
+                text,
+            })
         };
         self.place.run(exchange).with_context(|| format!("{method} {path}"))
     }
 
-    /// Reads a path; anything but 200 is an error.
+    /// Reads a path; anything but 200 is an error. Waits where the server says that it was asked too often, as every client should.
     pub fn get(&self, path: &str) -> Result<Value> {
-        let answer = self.request("GET", path, None)?;
+        let begun = Instant::now();
+        let answer = loop {
+            let answer = self.request("GET", path, None)?;
+            match answer.retry_after {
+                Some(pause) if answer.status == 429 && begun.elapsed() < PATIENCE => std::thread::sleep(pause),
+                _ => break answer,
+            }
+        };
         if answer.status != 200 {
             bail!("GET {path}: {} {}", answer.status, answer.text);
         }
