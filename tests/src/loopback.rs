@@ -1,10 +1,13 @@
 //! A network on this machine's loopback interface, all of it real processes: a server, some probes, a researcher. For tests
 //! of what happens to processes; what happens on the way between them is the lab's business.
 
+use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use nix::unistd::getuid;
 use serde_json::{Value, json};
 use sonde_protocol::ids::ProbeId;
 use tempfile::TempDir;
@@ -68,14 +71,27 @@ impl Ports {
     }
 }
 
+/// Where ports are looked for: below those that the kernel hands out, so that nobody gets one by chance.
+const RANGE: std::ops::Range<u16> = 20_000..32_000;
+
+/// Says of each port that this process has taken that it has, for as long as it runs: other tests look for theirs at the same time.
+static TAKEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
 fn free_port() -> Result<u16> {
-    loop {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let dir = std::env::temp_dir().join(format!("sonde-test-ports-{}", getuid().as_raw()));
+    std::fs::create_dir_all(&dir)?;
+    for port in RANGE {
+        let lock = File::create(dir.join(port.to_string()))?;
+        if lock.try_lock().is_err() || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+            continue;
+        }
         let both = [UdpSocket::bind((Ipv4Addr::LOCALHOST, port)), UdpSocket::bind((Ipv6Addr::LOCALHOST, port))];
         if both.iter().all(Result::is_ok) {
+            TAKEN.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
             return Ok(port);
         }
     }
+    bail!("no port of {RANGE:?} is free over both families")
 }
 
 /// The whole of it. Dropping it ends the processes, the probes first.
