@@ -461,7 +461,6 @@ mod tests {
                 tls_addresses: Some(vec!["sonde.example.net:443".into()]),
                 ..CollectorSection::default()
             },
-            updates: UpdatesSection { bytes_per_second: 1_000_000 },
             alerts: AlertsSection { roots: Some("/etc/sonde/roots.pem".into()), ..AlertsSection::default() },
             ..Config::default()
         };

@@ -122,8 +122,8 @@ fn a_card_that_has_taken_updates_is_compared_with_the_lists_of_its_releases() {
     // Only a system may be another release's.
     let (verdict, words) = judge(&[release.boot.clone(), vec![("boot.scr", system(8))]].concat(), &[&later]);
     assert!(verdict == Verdict::Different && words.contains("boot.scr: NOT a file of the release"), "{words}");
-    let (verdict, words) = judge(&release.boot[1..], &[&later]);
-    assert!(verdict == Verdict::Different, "{words}");
+    let (verdict, words) = judge(&[(old, system(8)), ("sonde.toml", Vec::new())], &[&later]);
+    assert!(verdict == Verdict::Different && words.contains("config.txt: missing"), "{words}");
 }
 
 #[test]
