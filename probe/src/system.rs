@@ -2,7 +2,7 @@
 //! probe passes that on, because it has the connection. What is passed on is neither checked nor understood here
 //! ([`sonde_protocol::board`]). Everywhere else there is no such way, and nothing of this happens.
 //!
-//! The way is a socket of datagrams that the system has given as standard input and names in [`CHANNEL`]. Nothing here waits for the
+//! The way is a socket of datagrams that the system has given as standard input and names in `CHANNEL`. Nothing here waits for the
 //! system: what it does not read is kept, a message of each sort at most, or is void by the time that it could be read.
 
 use std::collections::VecDeque;
