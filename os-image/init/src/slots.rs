@@ -2,7 +2,7 @@
 //! and kept or given up. Nothing here can leave a card without a system that starts: what runs is never touched before another is kept,
 //! and only what does not run is deleted.
 //!
-//! [`loader`] has the rules for boards with systemd-boot, [`counter`] for those whose U-Boot cannot rename. Everything blocks, for as long as a card takes. It must not know where a system comes
+//! `loader` has the rules for boards with systemd-boot, `counter` for those whose U-Boot cannot rename. Everything blocks, for as long as a card takes. It must not know where a system comes
 //! from or whether it is to be trusted: whoever calls [`Slots::install`] says so.
 
 mod counter;

@@ -1,6 +1,6 @@
 //! What to do about updates, and when: pure. Times since the start and what came are arguments; what is to be asked,
 //! told and done on the card comes out of [`Plan::poll`], one thing of the card at a time. The steps of one look for updates are in
-//! [`look`]: the files that are signed, the decision, the image piece by piece, and the new system's place on the card.
+//! `look`: the files that are signed, the decision, the image piece by piece, and the new system's place on the card.
 //!
 //! Nothing here trusts the probe or the collector: they can hold updates back, and that is all.
 
