@@ -1,4 +1,4 @@
-//! The state partition: an ext4 file system of 120 MiB, and around it two raw copies of the probe's key. Cards die and are pulled in the
+//! The state partition: an ext4 file system of 120 MiB, and behind it two raw copies of the probe's key. Cards die and are pulled in the
 //! middle of a write: a file system that cannot be trusted is made anew, and the key is what must survive.
 //!
 //! The partition is found by its place, never by what it contains. What is done is decided by [`decide`] from what was found; the key is

@@ -12,8 +12,8 @@ use ring::digest;
 
 /// A sector of the partition table.
 const SECTOR: u64 = 512;
-/// Where a copy of the key lies: behind the first sector, which ext4 leaves alone, and in the last sector.
-const COPY_A: u64 = 512;
+/// The end of the state partition, which is no file system's: its first and its last sector have the copies of the key.
+const TAIL: u64 = 8 << 20;
 /// What a copy begins with.
 const MAGIC: &[u8] = b"SONDEKEY";
 /// Up to its checksum: magic, version (4 bytes or fewer, whatever [`copy_is_whole`] finds), secret.
@@ -28,9 +28,9 @@ const COUNTER: &str = "ab.env";
 /// Which of the two copies of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copy {
-    /// In the partition's second sector.
+    /// In the first sector behind the file system.
     A,
-    /// In its last one.
+    /// In the partition's last one.
     B,
 }
 
@@ -243,7 +243,7 @@ impl Card {
     fn copy_offset(&self, copy: Copy) -> u64 {
         let (start, length) = self.state;
         match copy {
-            Copy::A => start + COPY_A,
+            Copy::A => start + length - TAIL,
             Copy::B => start + length - COPY as u64,
         }
     }

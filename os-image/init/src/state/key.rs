@@ -1,5 +1,6 @@
-//! The copies of the probe's key in raw sectors of the state partition, where no file system ever writes: bytes 512 to 1023, which ext4
-//! leaves to boot loaders, and the last 512 bytes.
+//! The copies of the probe's key in raw sectors of the state partition, where no file system ever writes: in the first and the last sector of
+//! what is left behind it. Not in the sectors that ext4 leaves to boot loaders: they are in one block with the superblock, and a journal that
+//! is played back after a power cut writes the whole block as it was.
 //!
 //! A copy is `SONDEKEY`, the version 1, the secret of 32 bytes, and SHA-256 over all of that; zeros behind it.
 
@@ -14,8 +15,8 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 /// Bytes of a copy.
 const SECTOR: usize = 512;
 
-/// Where the first copy is.
-const FIRST: u64 = 512;
+/// The end of the partition, which is no file system's.
+pub const TAIL: u64 = 8 << 20;
 
 const MAGIC: &[u8; 8] = b"SONDEKEY";
 const VERSION: u8 = 1;
@@ -77,8 +78,7 @@ impl Secret {
 /// # Errors
 /// When the partition cannot be read at all. A place that cannot be read holds no copy.
 pub fn read(device: &mut (impl Read + Seek)) -> io::Result<[Option<Secret>; 2]> {
-    let last = device.seek(SeekFrom::End(-(SECTOR as i64)))?;
-    Ok([FIRST, last].map(|place| {
+    Ok(places(device)?.map(|place| {
         let mut sector = [0; SECTOR];
         device.seek(SeekFrom::Start(place)).and_then(|_| device.read_exact(&mut sector)).ok()?;
         Secret::from_sector(&sector)
@@ -91,11 +91,15 @@ pub fn read(device: &mut (impl Read + Seek)) -> io::Result<[Option<Secret>; 2]> 
 /// The card's.
 pub fn write(device: &Path, secret: &Secret) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(device)?;
-    let last = file.seek(SeekFrom::End(-(SECTOR as i64)))?;
-    for place in [FIRST, last] {
+    for place in places(&mut file)? {
         write_one(&mut file, place, secret)?;
     }
     Ok(())
+}
+
+fn places(device: &mut impl Seek) -> io::Result<[u64; 2]> {
+    let first = device.seek(SeekFrom::End(-TAIL.cast_signed()))?;
+    Ok([first, first + TAIL - SECTOR as u64])
 }
 
 fn write_one(file: &mut File, place: u64, secret: &Secret) -> io::Result<()> {
@@ -136,7 +140,8 @@ mod tests {
     fn either_copy_is_enough_and_nothing_else_is_touched() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("disk");
-        let blank = vec![0xaa; 64 * 1024];
+        let blank = vec![0xaa; 64 * 1024 + 8 * 1024 * 1024];
+        let first = 64 * 1024;
         fs::write(&path, &blank).unwrap();
         let copies = || read(&mut File::open(&path).unwrap()).unwrap();
         assert_eq!(copies(), [None, None]);
@@ -145,11 +150,11 @@ mod tests {
         assert_eq!(copies(), [Some(secret), Some(secret)]);
         let written = fs::read(&path).unwrap();
         let last = blank.len() - SECTOR;
-        let changed = |at: usize| (512..1024).contains(&at) || at >= last;
+        let changed = |at: usize| (first..first + SECTOR).contains(&at) || at >= last;
         assert!((0..blank.len()).all(|at| changed(at) || written[at] == blank[at]));
-        for at in [512, 520, 521, 552, 553, 584, 700, 1023] {
+        for at in [0, 8, 9, 40, 41, 72, 188, 511] {
             let mut damaged = written.clone();
-            damaged[at] ^= 1;
+            damaged[first + at] ^= 1;
             fs::write(&path, damaged).unwrap();
             assert_eq!(copies(), [None, Some(secret)], "byte {at}");
         }

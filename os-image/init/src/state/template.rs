@@ -5,17 +5,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use super::key::TAIL;
+
 /// Bytes of a block.
 const BLOCK: usize = 4096;
 
-/// ext4 leaves these first bytes alone, and one copy of the key is in them.
-const SPARED: usize = 1024;
+/// Where ext4's superblock begins. What is before is for boot loaders.
+const SUPERBLOCK: usize = 1024;
 
 /// What is wiped at once.
 const CHUNK: usize = 256 * 1024;
-
-/// Behind the file system there is room at least for the other copy of the key.
-const TAIL: u64 = 512;
 
 /// Makes the file system on the device. True if something else had been there.
 ///
@@ -46,8 +45,8 @@ pub fn write(template: &Path, device: &Path) -> io::Result<bool> {
     }
     file.sync_all()?;
     // The superblock last: without it there is no file system, and the next start begins again.
-    file.seek(SeekFrom::Start(SPARED as u64))?;
-    file.write_all(&first[SPARED..])?;
+    file.seek(SeekFrom::Start(SUPERBLOCK as u64))?;
+    file.write_all(&first[SUPERBLOCK..])?;
     file.sync_all()?;
     Ok(wiped)
 }
@@ -71,7 +70,7 @@ fn next(records: &mut impl Read) -> io::Result<Option<Record>> {
 
 /// In bytes: `s_blocks_count_lo` of the superblock, in blocks of 4096.
 fn size_of_file_system(first: &[u8; BLOCK]) -> u64 {
-    let count = first[SPARED + 4..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let count = first[SUPERBLOCK + 4..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
     u64::from(count) * BLOCK as u64
 }
 
@@ -80,10 +79,9 @@ fn wipe(file: &mut File, size: u64) -> io::Result<bool> {
     let zeros = vec![0; CHUNK];
     let mut chunk = vec![0; CHUNK];
     let mut wiped = false;
-    let mut at = SPARED as u64;
+    let mut at = 0;
     while at < size {
-        // The first is shorter, so that the others begin at multiples of their length.
-        let length = (CHUNK as u64 - at % CHUNK as u64).min(size - at);
+        let length = (CHUNK as u64).min(size - at);
         let length = usize::try_from(length).unwrap_or(CHUNK);
         let (part, zeros) = (&mut chunk[..length], &zeros[..length]);
         file.seek(SeekFrom::Start(at))?;
@@ -108,7 +106,7 @@ mod tests {
     /// A template of a file system of so many blocks, with a superblock, its block 3, and whatever is added.
     fn template(folder: &Path, blocks: u32, more: &[u8]) -> PathBuf {
         let mut superblock = [0x11; BLOCK];
-        superblock[SPARED + 4..SPARED + 8].copy_from_slice(&blocks.to_le_bytes());
+        superblock[SUPERBLOCK + 4..SUPERBLOCK + 8].copy_from_slice(&blocks.to_le_bytes());
         let mut bytes = Vec::new();
         for (offset, block) in [(0_u64, superblock), (3 * BLOCK as u64, [0x33; BLOCK])] {
             bytes.extend(offset.to_le_bytes());
@@ -126,12 +124,12 @@ mod tests {
         let device = folder.path().join("disk");
         let template = template(folder.path(), 300, &[]);
         for (before, wiped) in [(0xaa, true), (0, false)] {
-            fs::write(&device, vec![before; 301 * BLOCK]).unwrap();
+            fs::write(&device, vec![before; 301 * BLOCK + TAIL as usize]).unwrap();
             assert_eq!(write(&template, &device).unwrap(), wiped);
             let after = fs::read(&device).unwrap();
-            assert_eq!(after.len(), 301 * BLOCK);
-            assert!(after[..SPARED].iter().all(|&byte| byte == before), "ext4 has no business there");
-            assert!(after[SPARED + 8..BLOCK].iter().all(|&byte| byte == 0x11));
+            assert_eq!(after.len(), 301 * BLOCK + TAIL as usize);
+            assert!(after[..SUPERBLOCK].iter().all(|&byte| byte == 0));
+            assert!(after[SUPERBLOCK + 8..BLOCK].iter().all(|&byte| byte == 0x11));
             assert!(after[BLOCK..3 * BLOCK].iter().all(|&byte| byte == 0));
             assert!(after[3 * BLOCK..4 * BLOCK].iter().all(|&byte| byte == 0x33));
             assert!(after[4 * BLOCK..300 * BLOCK].iter().all(|&byte| byte == 0));
@@ -145,7 +143,7 @@ mod tests {
         let device = folder.path().join("disk");
         let beyond = [&(400 * BLOCK as u64).to_le_bytes()[..], &[1; BLOCK]].concat();
         for (blocks, more) in [(1000, &[][..]), (0, &[]), (300, &beyond), (300, &[1, 2, 3, 4, 5, 6, 7, 8, 9])] {
-            let before = vec![0xaa; 301 * BLOCK];
+            let before = vec![0xaa; 301 * BLOCK + TAIL as usize];
             fs::write(&device, &before).unwrap();
             assert!(write(&template(folder.path(), blocks, more), &device).is_err());
             assert!(fs::read(&device).unwrap() == before, "{blocks}");
