@@ -67,7 +67,13 @@ impl Debugger {
 
     fn ask(&mut self, packet: &str) -> Result<()> {
         self.say(packet)?;
-        let answer = self.answer()?;
+        // That the machine has stopped may be said once more, whenever that is.
+        let answer = loop {
+            let answer = self.answer()?;
+            if !answer.starts_with('T') {
+                break answer;
+            }
+        };
         let name: String = packet.chars().take(20).collect();
         ensure!(answer == "OK", "QEMU's debugger says {answer:?} to {name}");
         Ok(())
