@@ -240,7 +240,7 @@ async fn patiently<T>(board: &Board, wait: impl Future<Output = T>) -> T {
 
 /// Counts this start, for whoever looks at a card. Gives how many there were before.
 fn count_boot() -> u64 {
-    let path = Path::new(state::OS).join("boots");
+    let path = Path::new(state::OS).join(state::BOOTS);
     let boots: u64 = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let _ = fs::write(path, format!("{}\n", boots.saturating_add(1)));
     boots

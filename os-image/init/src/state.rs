@@ -13,6 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown, fchow
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, StatVfsMountFlags, statvfs};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 pub use key::Secret;
@@ -25,6 +26,9 @@ pub const PROBE: &str = "/state/probe";
 
 /// What the system itself keeps.
 pub const OS: &str = "/state/os";
+
+/// How often the board has started: a file in [`OS`] that each start writes.
+pub const BOOTS: &str = "boots";
 
 /// The user and the group that the probe runs as.
 pub const PROBE_USER: u32 = 900;
@@ -163,7 +167,8 @@ impl State {
 
     /// Has the kernel stopped writing, because the file system or the card is damaged?
     pub fn has_gone_bad() -> bool {
-        !statvfs(STATE).is_ok_and(|about| !about.f_flag.contains(StatVfsMountFlags::RDONLY))
+        let can_be_written = statvfs(STATE).is_ok_and(|about| !about.f_flag.contains(StatVfsMountFlags::RDONLY));
+        !can_be_written || refuses(&Path::new(OS).join(BOOTS))
     }
 
     /// Writes out what is waiting and unmounts.
@@ -184,6 +189,14 @@ pub fn in_memory(device: Option<&Path>) -> io::Result<()> {
     mount("tmpfs", STATE, "tmpfs", FLAGS, c"mode=755,size=32m")?;
     make_folders()?;
     write_secret(Path::new(PROBE), &secret, PROBE_USER)
+}
+
+/// Whether the kernel does not even open a file any more. After an error Linux 6.12 shuts ext4 down and does not say that it is read-only, as
+/// kernels before and after it do. Opening writes nothing.
+fn refuses(file: &Path) -> bool {
+    let opened = OpenOptions::new().write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(file);
+    let errors = [Errno::IO, Errno::ROFS].map(Errno::raw_os_error);
+    opened.is_err_and(|error| error.raw_os_error().is_some_and(|number| errors.contains(&number)))
 }
 
 fn read_copies(device: &Path) -> io::Result<[Option<Secret>; 2]> {
