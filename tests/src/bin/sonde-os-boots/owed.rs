@@ -77,7 +77,7 @@ impl Owed {
 
 /// Echo requests that the target has had.
 fn echoes(lab: &Lab) -> Result<u64> {
-    let text = lab.host(Host::Target).run(|| std::fs::read_to_string("/proc/net/snmp"))?;
+    let text = lab.host(Host::Target).run(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Icmp: "));
     let (names, values) = (lines.next().context("no names")?, lines.next().context("no values")?);
     let place = names.split_whitespace().position(|name| name == "InEchos").context("no InEchos")?;
