@@ -1,4 +1,4 @@
-//! A release repository that is not in order, from one look of the board's to the next: older than it was, expired, signed by somebody else. The
+//! A release repository that is not in order, from one start of the board to the next: older than it was, expired, signed by somebody else. The
 //! board says so, installs nothing, and goes on when it is in order again.
 
 use std::fs;
@@ -27,11 +27,16 @@ pub fn untrusted(setting: &Setting<'_>) -> Result<()> {
     scene.await_record(&mut board, probe, "a first look", |record| record["stage"] == "newest")?;
     let slots = board.card.slots()?;
 
-    // What is live changes while the server is away; the board looks soon after each welcome.
-    let look = |board: &mut Board<'_, '_>, what: &str, word: &str, change: &dyn Fn() -> Result<()>| -> Result<()> {
+    // What is live changes while nobody looks; a board looks soon after its start, and then once an hour.
+    let again = |board: &mut Board<'_, '_>, change: &dyn Fn() -> Result<()>| -> Result<()> {
+        board.cut_power()?;
         scene.network.server.borrow_mut().stop()?;
         change()?;
         scene.network.server.borrow_mut().restart()?;
+        board.switch_on()
+    };
+    let look = |board: &mut Board<'_, '_>, what: &str, word: &str, change: &dyn Fn() -> Result<()>| -> Result<()> {
+        again(board, change)?;
         let record = scene.await_record(board, probe, what, |record| {
             record["stage"] == "untrusted" && record["words"].as_str().is_some_and(|words| words.contains(word))
         })?;
@@ -64,9 +69,7 @@ pub fn untrusted(setting: &Setting<'_>) -> Result<()> {
     })?;
     ensure!(board.card.slots()? == slots, "the card has {:?}", board.card.slots()?);
 
-    scene.network.server.borrow_mut().stop()?;
-    replace(&live, &good)?;
-    scene.network.server.borrow_mut().restart()?;
+    again(&mut board, &|| replace(&live, &good))?;
     scene.await_record(&mut board, probe, "that all is in order again", |record| record["stage"] == "newest")?;
     ensure!(scene.record(probe)?["release"] == OLD, "{}", scene.record(probe)?);
     Ok(())
