@@ -1,8 +1,8 @@
 //! The order of things from power-on until the probe may be started: drivers, watchdog, card, settings, state, clock. After that
 //! [`crate::run`] goes on for as long as the power is on.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
@@ -242,7 +242,11 @@ async fn patiently<T>(board: &Board, wait: impl Future<Output = T>) -> T {
 fn count_boot() -> u64 {
     let path = Path::new(state::OS).join(state::BOOTS);
     let boots: u64 = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    let _ = fs::write(path, format!("{}\n", boots.saturating_add(1)));
+    // A start that ends in its first seconds counts too.
+    let _ = File::create(path).and_then(|mut file| {
+        writeln!(file, "{}", boots.saturating_add(1))?;
+        file.sync_all()
+    });
     boots
 }
 
