@@ -45,7 +45,7 @@ pub fn cut_fetch(setting: &Setting<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Many cuts, at random moments of fetching, installing, trying and keeping.
+/// Many cuts, at random moments of fetching, installing, trying and keeping. A release whose every try is cut off is given up, as it should be.
 pub fn power(setting: &Setting<'_>) -> Result<()> {
     let scene = Scene::new(setting)?;
     let (mut board, joined) = scene.joined(setting)?;
@@ -63,7 +63,7 @@ pub fn power(setting: &Setting<'_>) -> Result<()> {
             0 => {
                 let wanted = random.below(whole);
                 await_change(&mut board, number, |card_has| card_has.is_none_or(|length| length >= wanted))?;
-                format!("{} MiB fetched", wanted >> 20)
+                format!("{} MiB fetched, or on trial", wanted >> 20)
             }
             1 => {
                 await_change(&mut board, number, |card_has| card_has.is_none())?;
@@ -79,9 +79,13 @@ pub fn power(setting: &Setting<'_>) -> Result<()> {
         say(&format!("cut {cut}: {moment}; the card had {slots}"));
         ensure!(board.card.key_copy(sonde_tests::os::card::Copy::B)? == joined.key, "the key is another");
         ensure!(board.card.kept(running, "a")? == scene.old || running != OLD, "the old system is not what it was");
-        if board.card.slots()?.contains(&format!("sonde_{number}.efi")) {
-            // It was kept: the next one is on its way.
-            running = number;
+        let slots = board.card.slots()?;
+        let was_kept = slots.contains(&format!("sonde_{number}.efi"));
+        // The power went during each of its tries, so the board gives it up.
+        let was_given_up = slots.iter().any(|name| name.starts_with(&format!("sonde_{number}+0-")));
+        if was_kept || was_given_up {
+            // The next one is on its way.
+            running = if was_kept { number } else { running };
             number += 1;
             new = setting.parts.forge.make(number, Health::Well, Some(scene.releases.root()), LONG_TRIAL)?;
             scene.releases.add(&scene.network, &new)?;
