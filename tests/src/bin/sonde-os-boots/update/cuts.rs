@@ -59,7 +59,7 @@ pub fn power(setting: &Setting<'_>) -> Result<()> {
         let (probe, _) = board.await_welcome()?;
         ensure!(probe == joined.probe, "probe {} has become {probe}", joined.probe);
         let slots = board.card.slots()?.join(", ");
-        let moment = match random.below(3) {
+        let moment = match random.below(4) {
             0 => {
                 let wanted = random.below(whole);
                 await_change(&mut board, number, |card_has| card_has.is_none_or(|length| length >= wanted))?;
@@ -68,6 +68,13 @@ pub fn power(setting: &Setting<'_>) -> Result<()> {
             1 => {
                 await_change(&mut board, number, |card_has| card_has.is_none())?;
                 "its name given".to_owned()
+            }
+            2 => {
+                let name = format!("sonde_{number}.efi");
+                board.await_card("that it is kept", |card| {
+                    Ok(card.systems().is_ok_and(|names| names.contains(&name)))
+                })?;
+                "kept just now".to_owned()
             }
             _ => {
                 let record =
