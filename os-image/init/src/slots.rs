@@ -238,6 +238,25 @@ impl Slots {
         part_length(&self.folder(&self.volume.mount(Access::Read)?), number)
     }
 
+    /// Gives up the last `unsure` bytes of what was fetched of a system before this start, and gives how many are left. If the power went while they
+    /// were written, the file may have its length on the card and not its bytes: FAT keeps the two apart.
+    ///
+    /// # Errors
+    /// The card's.
+    pub fn settle(&self, number: u64, unsure: u64) -> Result<u64, SlotError> {
+        let there = self.fetched(number)?;
+        if there == 0 {
+            return Ok(0);
+        }
+        let left = there.saturating_sub(unsure);
+        if left == 0 {
+            self.discard(number)?;
+        } else {
+            self.folder(&self.volume.mount(Access::Write)?).shorten(&Name::part(number), left)?;
+        }
+        Ok(left)
+    }
+
     /// Writes what was fetched of a system from `offset` on, at most behind what is there. It is on the card when this returns. Room is
     /// made first, if need be; never at the cost of the system that runs.
     ///

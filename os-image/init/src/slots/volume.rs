@@ -176,6 +176,20 @@ impl Folder {
         write().and_then(|()| self.sync()).map_err(failed("written", file))
     }
 
+    /// Leaves a file the first bytes that it has.
+    ///
+    /// # Errors
+    /// The card's.
+    pub fn shorten(&self, file: &str, length: u64) -> Result<(), SlotError> {
+        let shorten = || {
+            let target = OpenOptions::new().write(true).open(self.0.join(file))?;
+            // Also to the length that it has already: FAT may have chained more to it than that.
+            target.set_len(length)?;
+            target.sync_all()
+        };
+        shorten().and_then(|()| self.sync()).map_err(failed("shortened", file))
+    }
+
     /// Renames a file; there must be none with the new name.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! What updates do on the card: one thing at a time, each on a thread that may wait. It must not know when or why.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use sonde_protocol::board::UpdateChoice;
@@ -85,18 +87,23 @@ pub enum NotInstalled {
     Card(String),
 }
 
+/// More than is written of an image at a time.
+const UNSURE: u64 = 5 << 20;
+
 /// Where it is done. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Card {
     keep: Keep,
     slots: Slots,
     key: PathBuf,
+    /// Releases of whose images what is on the card can be counted on.
+    sure: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Card {
     /// With files in `keep`, the boot partition behind `slots`, and the probe's key in the file `key`.
     pub fn new(keep: Keep, slots: Slots, key: &Path) -> Self {
-        Self { keep, slots, key: key.to_owned() }
+        Self { keep, slots, key: key.to_owned(), sure: Arc::default() }
     }
 
     /// Does it; that may take as long as the card takes.
@@ -111,13 +118,30 @@ impl Card {
             Work::Save { before, now } => Done::Written(self.keep.save(&before, &now).map_err(words)),
             Work::Attempts(attempts) => Done::Written(self.keep.save_attempts(&attempts).map_err(words)),
             Work::Choice(choice) => Done::Written(self.keep.save_choice(choice).map_err(words)),
-            Work::Fetched(release) => Done::Fetched(self.slots.fetched(release).map_err(|error| error.to_string())),
+            Work::Fetched(release) => Done::Fetched(self.fetched(release).map_err(|error| error.to_string())),
             Work::Discard(release) => Done::Written(self.slots.discard(release).map_err(|error| error.to_string())),
             Work::Write { release, offset, bytes } => {
-                Done::Written(self.slots.write(release, offset, &bytes).map_err(|error| error.to_string()))
+                let written = self.slots.write(release, offset, &bytes);
+                if written.is_err() {
+                    self.begin_anew(release);
+                }
+                Done::Written(written.map_err(|error| error.to_string()))
             }
             Work::Install { release, length, hashes } => Done::Installed(self.install(release, length, &hashes)),
         }
+    }
+
+    fn fetched(&self, release: u64) -> Result<u64, SlotError> {
+        if !self.sure.lock().unwrap_or_else(PoisonError::into_inner).insert(release) {
+            return self.slots.fetched(release);
+        }
+        self.slots.settle(release, UNSURE).or_else(|_| self.slots.discard(release).map(|()| 0))
+    }
+
+    /// What a power cut has damaged stays damaged, however often one tries to go on with it.
+    fn begin_anew(&self, release: u64) {
+        // If it stays, that is found out again.
+        let _ = self.slots.discard(release);
     }
 
     fn install(&self, release: u64, length: u64, hashes: &Hashes) -> Result<(), NotInstalled> {
@@ -142,17 +166,19 @@ impl Card {
         match (installed, mismatch.get()) {
             (Ok(true), _) => Ok(()),
             (Ok(false), Some(mismatch)) => {
-                // If it stays, it is found out again.
-                let _ = self.slots.discard(release);
+                self.begin_anew(release);
                 Err(NotInstalled::Spoiled(mismatch.to_string()))
             }
             // Who signed it has signed another image than he meant.
             (Err(error @ SlotError::OtherInside { .. }), _) => {
-                let _ = self.slots.discard(release);
+                self.begin_anew(release);
                 Err(NotInstalled::Spoiled(error.to_string()))
             }
             (Ok(false), None) => Err(NotInstalled::Card("it has vanished from the card".into())),
-            (Err(error), _) => Err(NotInstalled::Card(error.to_string())),
+            (Err(error), _) => {
+                self.begin_anew(release);
+                Err(NotInstalled::Card(error.to_string()))
+            }
         }
     }
 
