@@ -214,7 +214,7 @@ fn a_network_without_releases_is_nothing_to_worry_about_until_it_has_had_some() 
     assert_eq!(world.run(s(25), None), End::Time);
     stands(&world, UpdateStage::Unknown, "the network offers no releases");
     let asked = world.asked.len();
-    world.run(HOUR, None);
+    world.run(HOUR - s(60), None);
     assert_eq!(world.asked.len(), asked, "once an hour is enough");
     world.liar = |_, said| Some(said);
     world.run(HOUR, None);
