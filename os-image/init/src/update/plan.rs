@@ -5,7 +5,7 @@
 //! Nothing here trusts the probe or the collector: they can hold updates back, and that is all.
 
 mod ask;
-mod look;
+pub(super) mod look;
 mod stand;
 
 use std::time::Duration;
@@ -54,6 +54,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 const NO_ROOT: &str = "this image knows no root of updates and never takes one";
 const UNKNOWN: &str = "nothing has been looked at yet";
+const NO_RELEASES: &str = "the network offers no releases";
 const TRIAL: &str = "it is kept once its probe has reached the collector";
 
 /// The board and its image.

@@ -12,6 +12,7 @@ use sonde_update::hashes::{Checker, Hashes};
 
 use super::attempts::Attempts;
 use super::keep::Keep;
+use super::plan::look::STEP;
 use crate::slots::{SlotError, Slots};
 
 /// One thing to do.
@@ -87,8 +88,8 @@ pub enum NotInstalled {
     Card(String),
 }
 
-/// More than is written of an image at a time.
-const UNSURE: u64 = 5 << 20;
+/// More than is written of an image at a time: a step, and what of a piece goes beyond it.
+const UNSURE: u64 = STEP as u64 + (1 << 20);
 
 /// Where it is done. Clones are the same.
 #[derive(Debug, Clone)]
@@ -132,10 +133,13 @@ impl Card {
     }
 
     fn fetched(&self, release: u64) -> Result<u64, SlotError> {
-        if !self.sure.lock().unwrap_or_else(PoisonError::into_inner).insert(release) {
+        let mut sure = self.sure.lock().unwrap_or_else(PoisonError::into_inner);
+        if sure.contains(&release) {
             return self.slots.fetched(release);
         }
-        self.slots.settle(release, UNSURE).or_else(|_| self.slots.discard(release).map(|()| 0))
+        let there = self.slots.settle(release, UNSURE).or_else(|_| self.slots.discard(release).map(|()| 0))?;
+        sure.insert(release);
+        Ok(there)
     }
 
     /// What a power cut has damaged stays damaged, however often one tries to go on with it.

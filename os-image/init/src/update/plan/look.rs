@@ -16,15 +16,15 @@ use sonde_update::policy::{self, Decision, Refusal, Wait};
 use sonde_update::release::Release;
 
 use super::{
-    AFTER_CONNECTING, COSTLY_AGAIN, COSTLY_AT_MOST, EVERY, LAST_WORDS, LATER, LATER_AT_MOST, LATER_WITHIN, Plan,
-    Question, doubled, nanos,
+    AFTER_CONNECTING, COSTLY_AGAIN, COSTLY_AT_MOST, EVERY, LAST_WORDS, LATER, LATER_AT_MOST, LATER_WITHIN, NO_RELEASES,
+    Plan, Question, doubled, nanos,
 };
 use crate::update::choice::decided;
 use crate::update::pieces::Pieces;
 use crate::update::work::{Done, Loaded, NotInstalled, Work};
 
 /// So much of an image is in memory before it is written: a card wears less by few large pieces.
-pub(super) const STEP: usize = 4 << 20;
+pub(in crate::update) const STEP: usize = 4 << 20;
 
 /// A piece smaller than this is not worth writing when a look ends early.
 pub(super) const WORTH_WRITING: usize = 256 << 10;
@@ -34,8 +34,6 @@ const STALE: Duration = EVERY;
 
 /// A collector may say so often in a row that it is busy before the record does.
 const SOON_OVER: u32 = 2;
-
-const NO_RELEASES: &str = "the network offers no releases";
 
 /// Where a look stands.
 #[derive(Debug)]
@@ -167,6 +165,7 @@ impl Plan {
         if let Some(error) = walk.failed {
             if has_no_releases(walk.update.kept(), &error) {
                 self.stand.set(UpdateStage::Unknown, None, NO_RELEASES);
+                self.failures = 0;
                 return self.enter(Phase::Idle { due: now + EVERY + self.share() }, None);
             }
             return self.fails(UpdateStage::Untrusted, None, &error.to_string(), now);
